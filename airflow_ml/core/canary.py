@@ -1,0 +1,41 @@
+"""Stage 7, canary: the record of a rollout. Plans and decisions are core/rollout_plan.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.record import Record
+
+#: Outcomes of a rollout.
+INSTALLED = "installed"  #: there was no champion: put in after the gates, without a comparison
+PROMOTED = "promoted"
+ROLLED_BACK = "rolled_back"
+INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout(Record):
+    """How a challenger came to serve, or not."""
+
+    model: str
+    namespace: str
+    #: Versions in the registry; the champion's is empty where there was none.
+    champion: str
+    challenger: str
+    outcome: str
+    reason: str
+    epoch: int
+    #: Weights (percent of traffic) that the challenger was given, in order.
+    weights: tuple[float, ...] = ()
+    #: Requests with a known outcome per variant.
+    samples: Mapping[str, int] = field(default_factory=dict)
+    data_days: int = 0
+    #: Estimated difference of the metric (challenger minus champion) and its always-valid interval.
+    effect: float | None = None
+    interval: tuple[float, ...] = ()
+    looks: int = 0
+    #: Every look with its statistics and decision, as JSON lines.
+    evidence: Artifact | None = None
+    parents: tuple[str, ...] = ()

@@ -1,0 +1,194 @@
+"""Records: the frozen, versioned values that cross a task boundary as plain JSON.
+
+On the wire a record is an object with its name and schema number first, for example
+``{"record": "DatasetSnapshot", "schema": 1, "rows": 81093, ...}``: readable in the Airflow UI, over REST and in Jinja,
+with no class for Airflow to allow-list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Self, TypeVar, Union, cast
+
+from airflow_ml.core.fingerprint import canonical_json, digest_bytes, format_time, parse_time
+from airflow_ml.errors import NotARecord, RecordTooLarge, RecordTooNew
+
+#: A record above this size is refused at the task boundary; XCom is for handles, not for data.
+XCOM_LIMIT_BYTES = 32 * 1024
+
+JSON = Union[None, bool, int, float, str, list["JSON"], dict[str, "JSON"]]
+
+_REGISTRY: dict[str, type[Record]] = {}
+R = TypeVar("R", bound="Record")
+
+
+class Record:
+    """Base of all records. Subclasses are ``@dataclass(frozen=True, slots=True, kw_only=True)``.
+
+    Field types may be: JSON scalars, ``datetime`` (aware), other dataclasses, ``tuple[X, ...]``, ``Mapping[str, X]``,
+    ``X | None`` and ``JSON``.
+    """
+
+    __slots__ = ()
+
+    #: Raised by one when a field changes its meaning; readers take this number and the one before.
+    schema: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # dataclass(slots=True) makes the class a second time; the later one is the one in use.
+        _REGISTRY[cls.__name__] = cls
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the wire form."""
+        body = {f.name: encode(getattr(self, f.name)) for f in dataclasses.fields(cast(Any, self))}
+        return {"record": type(self).__name__, "schema": self.schema, **body}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the wire form back.
+
+        Raises:
+            NotARecord: if the value is something else, or lacks a field.
+            RecordTooNew: if a newer airflow_ml wrote it.
+        """
+        if data.get("record") != cls.__name__:
+            raise NotARecord(
+                f"Expected a {cls.__name__}",
+                data.get("record", f"keys {sorted(data)[:8]}"),
+                "Pass the output of the stage that makes it.",
+            )
+        number = data.get("schema")
+        if not isinstance(number, int) or number > cls.schema:
+            raise RecordTooNew(
+                f"{cls.__name__} has schema {number!r}, this airflow_ml reads {cls.schema} and {cls.schema - 1}",
+                "",
+                "Upgrade airflow-ml here to the version that wrote it.",
+            )
+        if number < cls.schema - 1:
+            raise NotARecord(
+                f"{cls.__name__} has schema {number}, this airflow_ml reads {cls.schema} and {cls.schema - 1}",
+                "",
+                "Run the task that made it again.",
+            )
+        return cast(Self, _decode_dataclass(cls, cls.upgrade({**data}, number)))
+
+    @classmethod
+    def upgrade(cls, data: dict[str, Any], number: int) -> dict[str, Any]:
+        """Turn the wire form of schema ``number`` into the current one; overridden where a schema changed."""
+        return data
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the wire form: this record's identity, by which later records name it as their parent."""
+        return digest_bytes(canonical_json(self.to_dict()))
+
+    def to_xcom(self) -> dict[str, JSON]:
+        """Return the wire form, refusing what is too large for XCom.
+
+        Raises:
+            RecordTooLarge: above 32 KiB.
+        """
+        wire = self.to_dict()
+        size = len(canonical_json(wire))
+        if size > XCOM_LIMIT_BYTES:
+            raise RecordTooLarge(
+                f"{type(self).__name__} has {size} bytes, over the limit of {XCOM_LIMIT_BYTES} for XCom",
+                "",
+                "Store the data as an artifact and put the artifact into the record.",
+            )
+        return wire
+
+
+def parse(value: object) -> Record:
+    """Return the record of any wire form (or the record itself).
+
+    Raises:
+        NotARecord: if it is none, or of an unknown kind.
+        RecordTooNew: if a newer airflow_ml wrote it.
+    """
+    if isinstance(value, Record):
+        return value
+    if not isinstance(value, Mapping):
+        raise NotARecord("Not a record", repr(value)[:120], "Pass the output of an airflow_ml task.")
+    kind = _REGISTRY.get(str(value.get("record")))
+    if kind is None:
+        raise NotARecord(
+            "Not a record this airflow_ml knows",
+            value.get("record", f"keys {sorted(value)[:8]}"),
+            f"Known records are {', '.join(sorted(_REGISTRY))}.",
+        )
+    return kind.from_dict(value)
+
+
+def parse_as(kind: type[R], value: object) -> R:
+    """Return ``value`` as a record of one kind.
+
+    Raises:
+        NotARecord: if it is another kind or no record.
+    """
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise NotARecord(
+            f"Expected a {kind.__name__}", repr(value)[:120], "Pass the output of the stage that makes it."
+        )
+    return kind.from_dict(value)
+
+
+def encode(value: object) -> JSON:
+    """Return the JSON form of a field's value."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"A record field cannot hold {type(value).__qualname__}: {value!r}")
+
+
+def decode(kind: Any, value: Any) -> Any:
+    """Read a field's value back by its declared type."""
+    origin = typing.get_origin(kind)
+    if origin is Union or origin is types.UnionType:
+        options = typing.get_args(kind)
+        if value is None and type(None) in options:
+            return None
+        concrete = [option for option in options if option is not type(None)]
+        return decode(concrete[0], value) if len(concrete) == 1 else value
+    if origin is tuple:
+        return tuple(decode(typing.get_args(kind)[0], item) for item in value)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: decode(typing.get_args(kind)[1], item) for key, item in value.items()}
+    if kind is datetime:
+        return parse_time(value)
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return parse_as(kind, value)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(cast(type, kind), value)
+    return value
+
+
+def _decode_dataclass(kind: type, value: Mapping[str, Any]) -> Any:
+    if not isinstance(value, Mapping):
+        raise NotARecord(f"Expected the fields of {kind.__name__}", repr(value)[:120], "The record is damaged.")
+    hints = typing.get_type_hints(kind)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in value:
+            fields[field.name] = decode(hints[field.name], value[field.name])
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise NotARecord(f"{kind.__name__} lacks the field", field.name, "The record is damaged.")
+    return kind(**fields)

@@ -1,0 +1,78 @@
+"""Stage 4, sweep: a search space, its trials and the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.call import FunctionRef
+from airflow_ml.core.record import JSON, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSummary:
+    """One trial in a few words."""
+
+    trial: str
+    group: str
+    params: Mapping[str, JSON]
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan(Record):
+    """All trials of a sweep, fixed before the first one runs. A pure function of the sweep's arguments."""
+
+    #: The sweep's identity: function, data, space, groups, seed.
+    sweep: str
+    function: FunctionRef
+    #: The FeatureSet in wire form.
+    data: Mapping[str, JSON]
+    #: Column of the feature set that makes the groups; None for one group named ``all``.
+    by: str | None
+    groups: tuple[str, ...]
+    trials: int
+    shards: int
+    metric: str
+    #: ``minimize`` or ``maximize``.
+    direction: str
+    seed: int
+    timeout_seconds: float
+    min_success_fraction: float
+    #: Rows of a group that a trial fits on at most; None for all.
+    max_train_rows: int | None
+    #: The trials themselves: JSON lines of ``{"trial", "group", "shard", "params", "seed"}``, sorted by trial.
+    plan: Artifact
+    #: Argument names are ``data``, ``params``, ``trial``; further constant arguments of the function.
+    constants: Mapping[str, JSON] = field(default_factory=dict)
+    compute: str = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaderboard(Record):
+    """What every trial of a sweep came to, best first within its group, as a Parquet artifact.
+
+    Columns: ``group, trial, status, value, seconds, seed, reason, metrics`` (JSON text) ``, params`` (JSON text) and one
+    ``param_<name>`` column for each parameter.
+    """
+
+    sweep: str
+    function: FunctionRef
+    data: Mapping[str, JSON]
+    by: str | None
+    artifact: Artifact
+    trials: int
+    succeeded: int
+    failed: int
+    #: Groups in which no trial succeeded, by name (at most 20 of them).
+    groups_without_success: tuple[str, ...]
+    groups: int
+    metric: str
+    direction: str
+    best: TrialSummary
+    seed: int
+    seconds: float
+    constants: Mapping[str, JSON] = field(default_factory=dict)
+    compute: str = "local"
+    parents: tuple[str, ...] = ()
