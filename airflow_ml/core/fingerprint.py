@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 #: Prefix of every digest, so that a stored digest names its algorithm.
 ALGORITHM = "sha256"
@@ -76,7 +76,7 @@ def format_time(value: datetime) -> str:
     """
     if value.tzinfo is None:
         raise ValueError(f"A time without a zone: {value!r}. Give an aware datetime, for example with timezone.utc.")
-    return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
@@ -88,7 +88,7 @@ def parse_time(text: str) -> datetime:
     value = datetime.fromisoformat(text)
     if value.tzinfo is None:
         raise ValueError(f"A time without a zone: {text!r}. End it with Z or an offset.")
-    return value.astimezone(timezone.utc)
+    return value.astimezone(UTC)
 
 
 def finite(value: object) -> float | None:

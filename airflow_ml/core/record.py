@@ -8,6 +8,7 @@ with no class for Airflow to allow-list.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from airflow_ml.errors import NotARecord, RecordTooLarge, RecordTooNew
 #: A record above this size is refused at the task boundary; XCom is for handles, not for data.
 XCOM_LIMIT_BYTES = 32 * 1024
 
-JSON = Union[None, bool, int, float, str, list["JSON"], dict[str, "JSON"]]
+JSON = Union[None, bool, int, float, str, list["JSON"], dict[str, "JSON"]]  # noqa: UP007 - a recursive alias
 
 _REGISTRY: dict[str, type[Record]] = {}
 R = TypeVar("R", bound="Record")
@@ -184,7 +185,7 @@ def decode(kind: Any, value: Any) -> Any:
 def _decode_dataclass(kind: type, value: Mapping[str, Any]) -> Any:
     if not isinstance(value, Mapping):
         raise NotARecord(f"Expected the fields of {kind.__name__}", repr(value)[:120], "The record is damaged.")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
@@ -192,3 +193,8 @@ def _decode_dataclass(kind: type, value: Mapping[str, Any]) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise NotARecord(f"{kind.__name__} lacks the field", field.name, "The record is damaged.")
     return kind(**fields)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)

@@ -53,7 +53,7 @@ class SweepPlan(Record):
 class Leaderboard(Record):
     """What every trial of a sweep came to, best first within its group, as a Parquet artifact.
 
-    Columns: ``group, trial, status, value, seconds, seed, reason, metrics`` (JSON text) ``, params`` (JSON text) and one
+    Columns: ``group, trial, status, value, seconds, seed, reason, metrics, params`` (the last two as JSON text) and one
     ``param_<name>`` column for each parameter.
     """
 
