@@ -1,3 +1,107 @@
-"""Machine learning on the Airflow you already run."""
+"""Machine learning on the Airflow you already run.
+
+Eight stages, each a function that builds an operator, each taking the record before and returning the next:
+
+    snapshot        a table or query at one instant                     DatasetSnapshot
+    gate_dataset    data through Great Expectations                     (passes its subject on) GateReport
+    build_features  a FeatureView over a spine, point in time           FeatureSet
+    @task.sweep     a search space times groups                         Leaderboard
+    select_model    the winner of each group, refitted                  Selection
+    gate_model      behavioural checks on the sealed holdout            (passes its subject on) GateReport
+    register_model  a version in MLflow with its provenance             ModelVersion
+    canary          promotion by traffic, with valid statistics         Rollout
+    predict         batch scores in the warehouse                       ScoreTable
+    monitor         drift and live error                                DriftReport
+
+`load` turns any of their outputs into its record in a plain task. Everything is imported on first use: importing this
+package, and parsing a DAG file that uses it, loads none of the heavy libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+#: Public name -> module that defines it.
+_HOME = {
+    "AsOf": "airflow_ml.core.feature_view",
+    "Artifact": "airflow_ml.core.artifact",
+    "BeatsBaseline": "airflow_ml.core.model_checks",
+    "BuildFeaturesOperator": "airflow_ml.operators.features",
+    "CanaryOperator": "airflow_ml.operators.canary",
+    "Choice": "airflow_ml.core.space",
+    "DatasetSnapshot": "airflow_ml.core.snapshot",
+    "DriftReport": "airflow_ml.core.monitoring",
+    "FeatureSet": "airflow_ml.core.features",
+    "FeatureView": "airflow_ml.core.feature_view",
+    "GateDatasetOperator": "airflow_ml.operators.gate",
+    "GateModelOperator": "airflow_ml.operators.gate_model",
+    "GateReport": "airflow_ml.core.gate",
+    "Input": "airflow_ml.core.feature_view",
+    "IntUniform": "airflow_ml.core.space",
+    "Label": "airflow_ml.core.feature_view",
+    "Leaderboard": "airflow_ml.core.sweep",
+    "LogUniform": "airflow_ml.core.space",
+    "Lookup": "airflow_ml.core.feature_view",
+    "MinMetric": "airflow_ml.core.model_checks",
+    "ModelVersion": "airflow_ml.core.registration",
+    "MonitorOperator": "airflow_ml.operators.monitoring",
+    "NotWorseThanChampion": "airflow_ml.core.model_checks",
+    "PredictOperator": "airflow_ml.operators.monitoring",
+    "RegisterModelOperator": "airflow_ml.operators.registration",
+    "RollbackOperator": "airflow_ml.operators.canary",
+    "Rolling": "airflow_ml.core.feature_view",
+    "Rollout": "airflow_ml.core.canary",
+    "ScoreTable": "airflow_ml.core.monitoring",
+    "SelectModelOperator": "airflow_ml.operators.selection",
+    "Selection": "airflow_ml.core.selection",
+    "SliceMetric": "airflow_ml.core.model_checks",
+    "SnapshotDatasetOperator": "airflow_ml.operators.snapshot",
+    "TimeSplit": "airflow_ml.core.time_split",
+    "Uniform": "airflow_ml.core.space",
+    "build_features": "airflow_ml.operators.features",
+    "canary": "airflow_ml.operators.canary",
+    "gate_dataset": "airflow_ml.operators.gate",
+    "gate_model": "airflow_ml.operators.gate_model",
+    "monitor": "airflow_ml.operators.monitoring",
+    "predict": "airflow_ml.operators.monitoring",
+    "register_model": "airflow_ml.operators.registration",
+    "rollback": "airflow_ml.operators.canary",
+    "select_model": "airflow_ml.operators.selection",
+    "snapshot": "airflow_ml.operators.snapshot",
+}
+
+__all__ = ["__version__", "load", *sorted(_HOME)]  # noqa: PLE0604 - names are checked by a test
+
+if TYPE_CHECKING:
+    from airflow_ml.core.record import Record
+
+
+def load(value: Any) -> Record:
+    """Return the record that an airflow_ml task gave to a plain task.
+
+    Raises:
+        NotARecord: it is none.
+        RecordTooNew: a newer airflow_ml wrote it.
+    """
+    for home in set(_HOME.values()):
+        if home.startswith("airflow_ml.core."):
+            importlib.import_module(home)  # a record is known once its module is
+    from airflow_ml.core.record import parse
+
+    return parse(value)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

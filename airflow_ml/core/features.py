@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import Record
@@ -25,6 +26,8 @@ class FeatureSet(Record):
     #: The view's own definition as JSON (``FeatureView.to_dict()``), so that it can be built again anywhere.
     definition: Artifact
     artifact: Artifact
+    #: The instant of the spine: nothing that became known later is in here.
+    as_of: datetime
     key: str
     predict_at: str
     label: str

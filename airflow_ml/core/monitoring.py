@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from airflow_ml.core.artifact import Artifact
@@ -36,8 +36,10 @@ class ScoreTable(Record):
     end_at: datetime
     #: The same rows as an artifact: key, predict_at, score, variant, features.
     artifact: Artifact
-    #: The training features, as the reference of drift.
-    reference: Mapping[str, object] = field(default_factory=dict)
+    #: The features of these rows, as a `FeatureSet` in JSON.
+    features: Artifact
+    #: The features that the model was trained with, as a `FeatureSet` in JSON: the reference of drift.
+    reference: Artifact
     parents: tuple[str, ...] = ()
 
 

@@ -1,0 +1,302 @@
+"""Features on one machine: DuckDB over Parquet files, spilling to disk.
+
+The engine of laptops, tests and every warehouse without point-in-time joins. The same view gives the same values as the
+SQL that is pushed down to Snowflake; both come from ``core/feature_sql.py``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.adapters.duckdb_checks import check_keys, check_known, check_lookups, check_schema, check_splits
+from airflow_ml.core.artifact import Column
+from airflow_ml.core.feature_sql import feature_sql, split_sql
+from airflow_ml.core.feature_view import SPLIT, FeatureView
+from airflow_ml.core.features import TEST, TRAIN, VALIDATE
+from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.sql import ident
+from airflow_ml.core.time_split import SERVE, TimeSplit
+from airflow_ml.errors import ConfigurationError, DataTooLarge, MissingDependency, TableMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import duckdb
+    import pyarrow as pa
+
+#: Rows in a row group: small enough that a reader of one split or group skips most of a file.
+ROW_GROUP_ROWS = 64 * 1024
+
+#: The relation's name of the spine; a source's is ``source.<table>``.
+_SPINE = "spine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltFeatures:
+    """A Parquet file of features, and what went into it and what did not."""
+
+    path: Path
+    columns: tuple[Column, ...]
+    #: Rows in each split; ``{"serve": n}`` when serving.
+    split_rows: Mapping[str, int]
+    #: First moment (ISO, UTC) of validate and test; empty when serving.
+    split_at: Mapping[str, str]
+    #: Rows of the spine left out, by reason.
+    excluded: Mapping[str, int]
+    engine: str = "duckdb"
+
+    @property
+    def rows(self) -> int:
+        """Rows in the file."""
+        return sum(self.split_rows.values())
+
+
+class DuckDBFeatures:
+    """Builds features with DuckDB in this process.
+
+    Args:
+        memory_limit: What DuckDB may hold in memory before it spills; DuckDB's own default, 80 % of the machine, is too
+            much for a worker that shares it.
+        threads: Threads; the default leaves a worker's other slots their cores.
+    """
+
+    engine = "duckdb"
+
+    def __init__(self, *, memory_limit: str = "2GB", threads: int = 2) -> None:
+        self.memory_limit = memory_limit
+        self.threads = threads
+
+    def build(
+        self,
+        view: FeatureView,
+        *,
+        spine: Path,
+        sources: Mapping[str, Path],
+        as_of: datetime,
+        split: TimeSplit | None,
+        into: Path,
+    ) -> BuiltFeatures:
+        """Write key, predict_at, label, split, carried columns and features of a spine to a Parquet file.
+
+        The same files, view, moment and split give the same bytes. Rows are sorted by ``predict_at``, then key; features
+        are int64, double, bool or string; times without a zone are read as UTC.
+
+        Args:
+            view: The features.
+            spine: Parquet file with one row for each prediction.
+            sources: Parquet file of each of ``view.sources``; others are ignored.
+            as_of: Aware. What became known after it is not used.
+            split: How to divide the rows; None to serve: no label is needed, no row is left out, an input or carried
+                column that the spine does not have is null, and an input whose ``known_at`` has not come is null.
+            into: The file to write. It is replaced as a whole, at the end.
+
+        Raises:
+            TableMissing, ColumnMissing: the files lack something that the view names.
+            FeatureKnownTooLate: an input of a training row became known after its ``predict_at``.
+            EmptyDataset: no rows, or none for a split.
+            ConfigurationError: a column whose type cannot be used, or keys that are not unique.
+            DataTooLarge: more than memory and disk can take.
+            MissingDependency: duckdb is not installed.
+        """
+        paths = {_SPINE: spine, **{_source(table): self._source_path(table, sources) for table in view.sources}}
+        relations = {table: _source(table) for table in view.sources}
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with self._connection(paths, into.parent, view) as connection:
+            present = check_schema(connection, view, spine=_SPINE, sources=relations, serving=split is None)
+            check_keys(connection, view, spine=_SPINE)
+            check_lookups(connection, view, sources=relations)
+            if split is None:
+                counts = {SERVE: _scalar(connection, f"SELECT COUNT(*) FROM {ident(_quoted(_SPINE))}")}
+            else:
+                check_known(connection, view, spine=_SPINE)
+                counts = dict(
+                    connection.execute(
+                        split_sql(view, spine=_SPINE, dialect="duckdb", as_of=as_of, split=split)
+                    ).fetchall()
+                )
+                check_splits(view, counts, split.cuts(as_of))
+            query = feature_sql(
+                view,
+                spine=_SPINE,
+                sources=relations,
+                dialect="duckdb",
+                as_of=as_of,
+                split=split,
+                spine_columns=present,
+            )
+            schema = _write(connection, view, query, into)
+        kept = (SERVE,) if split is None else (TRAIN, VALIDATE, TEST)
+        cuts = split.cuts(as_of) if split else None
+        return BuiltFeatures(
+            path=into,
+            columns=tuple(Column(name=field.name, dtype=str(field.type)) for field in schema),
+            split_rows={name: counts[name] for name in kept},
+            split_at={VALIDATE: format_time(cuts.validate_at), TEST: format_time(cuts.test_at)} if cuts else {},
+            excluded={name: rows for name, rows in sorted(counts.items()) if name not in kept},
+        )
+
+    @staticmethod
+    def _source_path(table: str, sources: Mapping[str, Path]) -> Path:
+        if table not in sources:
+            raise TableMissing("The view needs a source that was not given", table, f"Given are {sorted(sources)}.")
+        return sources[table]
+
+    @contextmanager
+    def _connection(
+        self, paths: Mapping[str, Path], folder: Path, view: FeatureView
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a private database with one view per file; its errors become ours."""
+        try:
+            import duckdb
+        except ImportError as error:
+            raise MissingDependency(
+                "Features need a package that is not installed", "duckdb", "Install airflow-ml[mlflow]."
+            ) from error
+        for name, path in paths.items():
+            if not path.is_file():
+                raise TableMissing("The file of a table does not exist", f"{name}: {path}", "Take the snapshot again.")
+        with tempfile.TemporaryDirectory(prefix=".features-", dir=folder) as spill:
+            config = {
+                "memory_limit": self.memory_limit,
+                "threads": self.threads,
+                "temp_directory": spill,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "TimeZone": "UTC",
+            }
+            connection = duckdb.connect(":memory:", config=config)
+            try:
+                for name, path in paths.items():
+                    connection.read_parquet(str(path)).create_view(name)
+                yield connection
+            except duckdb.OutOfMemoryException as error:
+                raise DataTooLarge(
+                    f"The features of {view.name} do not fit",
+                    _first_line(error),
+                    "Raise memory_limit, give the folder more disk, or push the view down to the warehouse.",
+                ) from error
+            except duckdb.Error as error:
+                raise ConfigurationError(
+                    f"DuckDB refuses the features of {view.name}",
+                    _first_line(error),
+                    "Check that joined columns have the same type on both sides and that numbers fit 64 bits.",
+                ) from error
+            finally:
+                connection.close()
+
+
+def _write(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str, into: Path) -> pa.Schema:
+    """Run the query and write its rows; Arrow writes the file, so that row groups do not depend on DuckDB's threads."""
+    import os
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    typed = _typed(connection, view, query)
+    order = f"{ident(_quoted(view.predict_at))}, {ident(_quoted(view.key))}"
+    reader = connection.execute(f"{typed}\nORDER BY {order}").to_arrow_reader(ROW_GROUP_ROWS)
+    schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in reader.schema])
+    partial = into.with_name(f".{into.name}.{os.getpid()}.partial")
+    try:
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for table in _regroup(reader, schema):
+                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        partial.replace(into)
+    finally:
+        partial.unlink(missing_ok=True)
+    return schema
+
+
+def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield tables of exactly one row group each, the last one smaller."""
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in reader:
+        waiting.append(batch)
+        rows += batch.num_rows
+        while rows >= ROW_GROUP_ROWS:
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, ROW_GROUP_ROWS).cast(schema)
+            rest = table.slice(ROW_GROUP_ROWS)
+            waiting, rows = rest.to_batches(), rest.num_rows
+    if rows or not waiting:
+        yield pa.Table.from_batches(waiting, reader.schema).cast(schema)
+
+
+def _typed(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str) -> str:
+    """Wrap the query so that every column comes out in one of the few types of a feature set."""
+    described = connection.execute(f"DESCRIBE {query}").fetchall()
+    columns = [
+        f"{_cast(str(name), str(kind), feature=name in view.features, moment=name == view.predict_at)} AS {ident(_quoted(name))}"
+        for name, kind, *_ in described
+    ]
+    return f"SELECT {', '.join(columns)}\nFROM (\n{query}\n) AS {ident(_quoted('typed'))}"
+
+
+def _cast(name: str, kind: str, *, feature: bool, moment: bool) -> str:
+    column = ident(_quoted(name))
+    if moment:
+        return f"CAST({column} AS TIMESTAMPTZ)"
+    if kind in _INTEGERS:
+        return f"CAST({column} AS BIGINT)"
+    if kind in ("UBIGINT", "HUGEINT", "UHUGEINT", "FLOAT", "DOUBLE", '"NULL"', "NULL"):
+        return f"CAST({column} AS DOUBLE)"
+    if kind.startswith("DECIMAL"):
+        whole = kind.replace(" ", "").endswith(",0)")
+        return f"CAST({column} AS {'BIGINT' if whole else 'DOUBLE'})"
+    if kind == "BOOLEAN":
+        return column
+    if kind in ("VARCHAR", "UUID") or kind.startswith("ENUM"):
+        return f"CAST({column} AS VARCHAR)"
+    if not feature and name != SPLIT and (kind == "DATE" or kind.startswith("TIMESTAMP")):
+        # A carried time keeps its type; only its unit becomes microseconds.
+        return column if kind == "DATE" else f"CAST({column} AS {'TIMESTAMPTZ' if 'ZONE' in kind else 'TIMESTAMP'})"
+    raise ConfigurationError(
+        f"The column {name} has a type that a model cannot take",
+        kind,
+        "Turn it into a number, boolean or string in the snapshot's SQL, for example minutes since midnight.",
+    )
+
+
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+
+
+def _plain(kind: Any) -> Any:
+    """DuckDB's own string layouts become plain strings, which every Parquet reader knows."""
+    import pyarrow as pa
+
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return pa.timestamp("us", tz="UTC")
+    return kind
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _source(table: str) -> str:
+    return f"source.{table}"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]
+
+
+def utc(value: datetime) -> datetime:
+    """Attach UTC to a time that DuckDB returned without a zone."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,0 +1,294 @@
+"""The artifact store in a folder: a local disk or a network file system with hard links.
+
+    blobs/sha256/<2 hex>/<62 hex>      content, read-only, never changed
+    refs/<name>/_<20 digits>.json      entries; no ref segment can start with ``_``, so a ref may lie below another
+    tmp/                               files being written; what a crash left is removed after a day
+    bad/                               blobs that failed verification
+
+A file appears under its final name by ``os.link`` after its bytes were synced: whole or not at all, and never
+replacing another. Its folder is synced before the call returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from airflow_ml.adapters.ref_entry import SEQUENCE_DIGITS, check_after, conflict, decode_entry, encode_entry, gap
+from airflow_ml.core.artifact import Artifact, Column, check_digest, check_ref
+from airflow_ml.core.fingerprint import ALGORITHM
+from airflow_ml.core.ports import Entry
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
+
+_CHUNK_BYTES = 1 << 20
+#: Older files in tmp/ belong to nobody: no write takes a day.
+_TMP_GRACE_SECONDS = 24 * 3600.0
+
+
+class FolderStore:
+    """An ``ArtifactStore`` in a folder; safe for many threads, processes and hosts at once.
+
+    Args:
+        root: An absolute path; created if it does not exist.
+
+    Raises:
+        ConfigurationError: for a relative path, or one that is no folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_absolute():
+            raise ConfigurationError("The store's folder is a relative path", str(root), "Give an absolute path.")
+        try:
+            for name in ("blobs", "refs", "tmp", "bad"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigurationError("The store's path is no folder", str(root), "Give a folder.") from error
+        self._root = root.resolve()
+        self.uri = self._root.as_uri()
+        #: Blobs this object has verified, by what changes when a file does.
+        self._verified: dict[str, tuple[int, int, int]] = {}
+        self._reap()
+
+    def put_file(
+        self,
+        path: Path,
+        *,
+        format: str,
+        rows: int | None = None,
+        columns: Sequence[Column] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Artifact:
+        """Store a file's content; the same content twice is one blob."""
+        with path.open("rb") as source:
+            digest, size = self._put(iter(lambda: source.read(_CHUNK_BYTES), b""))
+        return self._artifact(digest, size, format, rows, columns, metadata)
+
+    def put_bytes(
+        self,
+        data: bytes,
+        *,
+        format: str,
+        rows: int | None = None,
+        columns: Sequence[Column] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Artifact:
+        """Store bytes."""
+        digest, size = self._put([data])
+        return self._artifact(digest, size, format, rows, columns, metadata)
+
+    def path(self, artifact: Artifact) -> Path:
+        """Return the blob itself, verified; a file unchanged since this object verified it is not read again.
+
+        Raises:
+            ArtifactNotFound: no blob with that digest.
+            ArtifactCorrupt: the bytes are not what the digest says; the blob is moved to ``bad/``.
+        """
+        self._verify(artifact.digest)
+        return self._blob(artifact.digest)
+
+    def get_bytes(self, artifact: Artifact) -> bytes:
+        """Return the verified content; raises as ``path`` does."""
+        blob = self._blob(artifact.digest)
+        with self._open(artifact.digest, blob) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as source:
+            data = source.read()
+        if f"{ALGORITHM}:{hashlib.sha256(data).hexdigest()}" != artifact.digest:
+            self._set_aside(artifact.digest, blob)
+        return data
+
+    def append(self, ref: str, value: Mapping[str, JSON], *, after: int) -> Entry:
+        """Create entry ``after + 1`` of a ref, durably.
+
+        Raises:
+            RefConflict: somebody else created that entry, or entry ``after`` does not exist.
+            ConfigurationError: for an entry over 1 MiB.
+        """
+        folder = self._ref_folder(ref)
+        sequence = check_after(after)
+        data = encode_entry(ref, sequence, value)
+        if after and not (folder / _entry_name(after)).exists():
+            raise gap(ref, after)
+        self._make(folder)
+        with self._temporary([data]) as (temporary, _, _):
+            try:
+                os.link(temporary, folder / _entry_name(sequence))
+            except FileExistsError:
+                raise conflict(ref, sequence) from None
+        _sync(folder)
+        return decode_entry(ref, sequence, data)
+
+    def latest(self, ref: str) -> Entry | None:
+        """Return the newest entry, or None where the ref does not exist. Lists one folder and reads one file."""
+        sequences = self._sequences(self._ref_folder(ref))
+        return self._entry(ref, max(sequences)) if sequences else None
+
+    def history(self, ref: str) -> Iterator[Entry]:
+        """Yield all entries, oldest first."""
+        for sequence in sorted(self._sequences(self._ref_folder(ref))):
+            yield self._entry(ref, sequence)
+
+    def refs(self, prefix: str = "") -> Iterator[str]:
+        """Yield the names of the refs below a prefix (itself included), sorted."""
+        base = self._root / "refs"
+        start = self._ref_folder(prefix) if prefix else base
+        names = [
+            Path(folder).relative_to(base).as_posix()
+            for folder, _, files in os.walk(start)
+            if any(_sequence_of(name) is not None for name in files)
+        ]
+        yield from sorted(names)
+
+    def _put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        with self._temporary(chunks) as (temporary, digest, size):
+            blob = self._blob(digest)
+            self._make(blob.parent)
+            placed = False
+            while not placed:
+                try:
+                    os.link(temporary, blob)
+                    placed = True
+                except FileExistsError:
+                    # The same content is here already, unless it has rotted: then this copy takes its place.
+                    with contextlib.suppress(ArtifactCorrupt, ArtifactNotFound):
+                        self._verify(digest)
+                        placed = True
+            _sync(blob.parent)
+        return digest, size
+
+    @contextlib.contextmanager
+    def _temporary(self, chunks: Iterable[bytes]) -> Iterator[tuple[Path, str, int]]:
+        """Write a synced, read-only file in tmp/, hashing on the way; it is gone at the end."""
+        temporary = self._root / "tmp" / uuid.uuid4().hex
+        digest, size = hashlib.sha256(), 0
+        try:
+            with temporary.open("xb") as target:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    size += target.write(chunk)
+                target.flush()
+                os.fchmod(target.fileno(), 0o444)
+                os.fsync(target.fileno())
+            yield temporary, f"{ALGORITHM}:{digest.hexdigest()}", size
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _verify(self, digest: str) -> None:
+        blob = self._blob(digest)
+        with self._open(digest, blob) as descriptor:
+            status = os.fstat(descriptor)
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if self._verified.get(digest) == mark:
+                return
+            with os.fdopen(descriptor, "rb", closefd=False) as source:
+                found = hashlib.file_digest(source, ALGORITHM).hexdigest()
+        if f"{ALGORITHM}:{found}" != digest:
+            self._set_aside(digest, blob)
+        self._verified[digest] = mark
+
+    @contextlib.contextmanager
+    def _open(self, digest: str, blob: Path) -> Iterator[int]:
+        """Open a blob without following a link that somebody put in its place."""
+        try:
+            descriptor = os.open(blob, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise ArtifactNotFound(
+                f"No blob {digest} in {self.uri}", "", "Run the task that makes it again, or restore the store."
+            ) from None
+        except OSError:
+            self._set_aside(digest, blob)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                self._set_aside(digest, blob)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _set_aside(self, digest: str, blob: Path) -> NoReturn:
+        self._verified.pop(digest, None)
+        bad = self._bad(blob)
+        with contextlib.suppress(FileNotFoundError):  # somebody else found it at the same time
+            os.replace(blob, bad)
+        raise ArtifactCorrupt(
+            f"The bytes of blob {digest} are not what the digest says",
+            f"moved to {bad}",
+            "Run the task that makes it again, or restore the blob from the store's backup.",
+        )
+
+    def _bad(self, blob: Path) -> Path:
+        return self._root / "bad" / f"{blob.parent.name}{blob.name}.{uuid.uuid4().hex[:8]}"
+
+    def _blob(self, digest: str) -> Path:
+        name = check_digest(digest).removeprefix(f"{ALGORITHM}:")
+        return self._root / "blobs" / ALGORITHM / name[:2] / name[2:]
+
+    def _ref_folder(self, ref: str) -> Path:
+        return self._root / "refs" / check_ref(ref)
+
+    def _make(self, folder: Path) -> None:
+        """Create a folder below the root, each new level synced in its parent; refuse one that leads outside."""
+        missing = [level for level in (folder, *folder.parents) if not level.exists()]
+        for level in reversed(missing):
+            level.mkdir(exist_ok=True)
+            _sync(level.parent)
+        if not folder.resolve().is_relative_to(self._root):
+            raise ConfigurationError("A folder of the store leads outside of it", str(folder), "Remove the link.")
+
+    def _sequences(self, folder: Path) -> list[int]:
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [number for name in names if (number := _sequence_of(name)) is not None]
+
+    def _entry(self, ref: str, sequence: int) -> Entry:
+        return decode_entry(ref, sequence, (self._ref_folder(ref) / _entry_name(sequence)).read_bytes())
+
+    def _artifact(
+        self,
+        digest: str,
+        size: int,
+        format: str,
+        rows: int | None,
+        columns: Sequence[Column],
+        metadata: Mapping[str, str] | None,
+    ) -> Artifact:
+        return Artifact(
+            digest=digest,
+            format=format,
+            size_bytes=size,
+            uri=self._blob(digest).as_uri(),
+            rows=rows,
+            columns=tuple(columns),
+            metadata=dict(metadata or {}),
+        )
+
+    def _reap(self) -> None:
+        before = time.time() - _TMP_GRACE_SECONDS
+        for leftover in (self._root / "tmp").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if leftover.stat().st_mtime < before:
+                    leftover.unlink()
+
+
+def _entry_name(sequence: int) -> str:
+    return f"_{sequence:0{SEQUENCE_DIGITS}d}.json"
+
+
+def _sequence_of(name: str) -> int | None:
+    digits = name.removeprefix("_").removesuffix(".json")
+    return int(digits) if name == f"_{digits}.json" and len(digits) == SEQUENCE_DIGITS and digits.isdigit() else None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

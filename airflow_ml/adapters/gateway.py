@@ -1,0 +1,248 @@
+"""The local gateway as a Router and a MetricSource, over HTTP with the standard library.
+
+``http.client`` follows no redirects and reads no proxy settings, so a request goes to the connection's host or nowhere.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from airflow_ml.core.ports import Reading, Traffic
+from airflow_ml.core.record import JSON, decode
+from airflow_ml.errors import (
+    AirflowMLError,
+    ConfigurationError,
+    FencedOut,
+    MetricUnreadable,
+    NotARecord,
+    RouterFailed,
+)
+from airflow_ml.gateway.wire import check_model, decode_traffic, traffic_to_wire
+
+#: A write may have to load two models first; the gateway gives each of them 60 seconds.
+WRITE_TIMEOUT_SECONDS = 130.0
+_ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def error(self) -> str:
+        return str(self.body.get("error", f"HTTP {self.status}"))[:1000]
+
+
+class _Client:
+    """One request, one connection: looks are seconds apart, and a kept connection would hide a restart."""
+
+    def __init__(self, base_url: str, token: str | None, timeout_seconds: float) -> None:
+        parts = urlsplit(base_url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or port == -1:
+            raise ConfigurationError(
+                "Not the address of a gateway",
+                f"{parts.scheme}://{parts.hostname or ''}",
+                "Use http://host:port or https://host:port, with the token as the connection's password.",
+            )
+        self.address = f"{parts.scheme}://{parts.netloc}"
+        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, port
+        self._prefix = parts.path.rstrip("/")
+        self._token = token
+        self._timeout_seconds = timeout_seconds
+
+    def call(
+        self, method: str, path: str, body: Mapping[str, JSON] | None = None, *, timeout_seconds: float | None = None
+    ) -> _Answer:
+        """Send a request and return the answer, whatever its status.
+
+        Raises:
+            OSError, http.client.HTTPException, ValueError: there was no answer, or one that is no JSON object.
+        """
+        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        connection = (
+            http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=ssl.create_default_context())
+            if self._secure
+            else http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        )
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.connect()
+            # Looked at after the name was resolved and before a byte is sent: a name cannot point elsewhere meanwhile.
+            peer = ipaddress.ip_address(connection.sock.getpeername()[0].partition("%")[0])
+            if peer.is_link_local:
+                raise OSError(f"{self._host} is the link-local address {peer}, which is refused")
+            data = None if body is None else json.dumps(body, allow_nan=False).encode()
+            connection.request(method, self._prefix + path, data, headers)
+            response = connection.getresponse()
+            text = response.read(_ANSWER_LIMIT_BYTES)
+            if not 200 <= response.status < 300 and "json" not in response.headers.get("Content-Type", ""):
+                return _Answer(response.status, {"error": f"HTTP {response.status} {response.reason}"})
+            value = json.loads(text)
+            if not isinstance(value, dict):
+                raise ValueError("the answer is no JSON object")
+            return _Answer(response.status, value)
+        finally:
+            connection.close()
+
+
+_NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
+_REMEDY = "Check that the gateway runs and that the connection names its address."
+
+
+class GatewayRouter:
+    """Router port over the gateway's ``/v1/models/{model}/traffic``.
+
+    Args:
+        base_url: For example ``http://127.0.0.1:8080``; comes from an Airflow connection.
+        token: The gateway's control token, if it has one.
+        timeout_seconds: For reads; a write waits up to 130 s, since it may load models.
+
+    Raises:
+        ConfigurationError: the address is none.
+    """
+
+    def __init__(self, base_url: str, token: str | None = None, timeout_seconds: float = 10.0) -> None:
+        self._client = _Client(base_url, token, timeout_seconds)
+        self._write_timeout_seconds = max(timeout_seconds, WRITE_TIMEOUT_SECONDS)
+
+    def write(self, traffic: Traffic) -> None:
+        """Set the division; it is in effect, and stored by the gateway, on return.
+
+        Raises:
+            FencedOut: the gateway holds a higher epoch.
+            RouterFailed: no answer, a variant that cannot be loaded, or a different division read back.
+        """
+        answer = self._call(
+            "PUT",
+            _path(traffic.model, "traffic"),
+            traffic_to_wire(traffic),
+            timeout_seconds=self._write_timeout_seconds,
+        )
+        if answer.status == 409:
+            raise FencedOut(
+                str(answer.body.get("what", "The gateway holds a higher epoch")),
+                str(answer.body.get("actual", f"this write has epoch {traffic.epoch}")),
+                str(answer.body.get("remedy", "")),
+            )
+        self._check(answer, f"write the traffic of {traffic.model}")
+        if decode_traffic(answer.body) != traffic:
+            raise RouterFailed(
+                "The gateway put another division in effect than was written",
+                f"{answer.body.get('weight_percent')} % in epoch {answer.body.get('epoch')}",
+                "Read the rollout record; another writer may own this model.",
+            )
+
+    def read(self, model: str) -> Traffic | None:
+        """Return what is in effect; None where the gateway does not know the model.
+
+        Raises:
+            RouterFailed: no answer.
+        """
+        answer = self._call("GET", _path(model, "traffic"))
+        # Any web server has 404s; only the gateway names the kind.
+        if answer.status == 404 and answer.body.get("kind") == "ModelNotFound":
+            return None
+        self._check(answer, f"read the traffic of {model}")
+        try:
+            return decode_traffic(answer.body)
+        except (NotARecord, ValueError, TypeError) as error:
+            raise RouterFailed("The gateway's answer is no traffic", error, _REMEDY) from error
+
+    def predict(self, model: str, rows: Sequence[Mapping[str, JSON]]) -> list[dict[str, Any]]:
+        """Score rows ``{"key", "unit", "at", "features": {view digest: {feature: value}}}``; return the answers in order.
+
+        Each answer has ``key, score, variant, version, epoch``, and ``fallback`` or ``error`` with a reason.
+
+        Raises:
+            RouterFailed: no answer, or no row could be scored.
+        """
+        answer = self._call("POST", _path(model, "predict"), {"rows": [dict(row) for row in rows]})
+        if answer.status in (422, 503) and "rows" in answer.body:
+            first = answer.body["rows"][0] if answer.body["rows"] else {}
+            raise RouterFailed("The gateway scored none of the rows", first.get("error", ""), "See the gateway's log.")
+        self._check(answer, f"score rows with {model}")
+        return list(answer.body["rows"])
+
+    def send_outcomes(self, model: str, rows: Sequence[Mapping[str, JSON]], *, watermark_at: str) -> None:
+        """Send outcomes ``{"key", "label", "known_at"}`` and the data time up to which they are complete.
+
+        Raises:
+            RouterFailed: no answer, or the outcomes were refused.
+        """
+        body: dict[str, JSON] = {"watermark_at": watermark_at, "rows": [dict(row) for row in rows]}
+        self._check(self._call("POST", _path(model, "outcomes"), body), f"send outcomes of {model}")
+
+    def ping(self) -> str:
+        """Return what to show after a connection test: the models the gateway serves.
+
+        Raises:
+            RouterFailed: no answer, or another kind of server.
+        """
+        answer = self._call("GET", "/healthz")
+        models = answer.body.get("models")
+        if answer.status not in (200, 503) or not isinstance(models, dict):
+            raise RouterFailed(f"{self._client.address} is no gateway", answer.error, _REMEDY)
+        return f"Gateway {answer.body.get('status')}, models: {', '.join(sorted(models)) or 'none yet'}"
+
+    def _call(
+        self, method: str, path: str, body: Mapping[str, JSON] | None = None, *, timeout_seconds: float | None = None
+    ) -> _Answer:
+        try:
+            return self._client.call(method, path, body, timeout_seconds=timeout_seconds)
+        except _NO_ANSWER as error:
+            raise RouterFailed(f"The gateway at {self._client.address} gives no answer", error, _REMEDY) from error
+
+    def _check(self, answer: _Answer, doing: str) -> None:
+        if answer.status == 401:
+            raise RouterFailed(
+                f"The gateway refused to {doing}", answer.error, "Put its token into the connection's password."
+            )
+        if answer.status != 200:
+            raise RouterFailed(f"The gateway could not {doing}", answer.error)
+
+
+class GatewayMetrics:
+    """MetricSource port over the gateway's log; metrics are ``brier``, ``log_loss``, ``mae`` and ``squared_error``.
+
+    Arguments as for ``GatewayRouter``.
+    """
+
+    def __init__(self, base_url: str, token: str | None = None, timeout_seconds: float = 10.0) -> None:
+        self._client = _Client(base_url, token, timeout_seconds)
+
+    def read(self, model: str, *, metric: str, epoch: int) -> Reading:
+        """Return the samples of one rollout: strata are ``<weight percent>/<data day>``, of days below the watermark.
+
+        Raises:
+            MetricUnreadable: no answer, an unknown model or metric, or scores that the metric is not made for.
+        """
+        query = urlencode({"metric": metric, "epoch": epoch})
+        try:
+            answer = self._client.call("GET", f"{_path(model, 'metrics')}?{query}")
+        except _NO_ANSWER as error:
+            raise MetricUnreadable(f"The gateway at {self._client.address} gives no answer", error, _REMEDY) from error
+        if answer.status != 200:
+            raise MetricUnreadable(f"The gateway cannot read {metric} of {model}", answer.error)
+        try:
+            reading: Reading = decode(Reading, answer.body)
+        except (AirflowMLError, ValueError, TypeError) as error:
+            raise MetricUnreadable("The gateway's answer is no reading", error, _REMEDY) from error
+        return reading
+
+
+def _path(model: str, what: str) -> str:
+    return f"/v1/models/{quote(check_model(model), safe='')}/{what}"

@@ -1,0 +1,147 @@
+"""The in-memory twins of Router and MetricSource."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.ports import Reading, Sample, Traffic
+from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.errors import AirflowMLError, FencedOut, MetricUnreadable, RouterFailed
+
+if TYPE_CHECKING:
+    from airflow_ml.core.ports import ArtifactStore
+
+
+class MemoryRouter:
+    """A router that keeps traffic in a dict.
+
+    Args:
+        store: Where the variants' models must be; by default they are not looked at.
+    """
+
+    def __init__(self, store: ArtifactStore | None = None) -> None:
+        #: Every division that was in effect, oldest first.
+        self.history: list[Traffic] = []
+        self._store = store
+        self._held: dict[str, Traffic] = {}
+        self._lock = threading.Lock()
+
+    def write(self, traffic: Traffic) -> None:
+        """Set the division; raises FencedOut, RouterFailed."""
+        with self._lock:
+            held = self._held.get(traffic.model)
+            if held is not None and held.epoch > traffic.epoch:
+                raise FencedOut(
+                    f"Traffic of {traffic.model} is held by epoch {held.epoch}",
+                    f"this write has epoch {traffic.epoch}",
+                    "Read the traffic and the rollout record again; a later write owns them.",
+                )
+            for variant in (traffic.champion, traffic.challenger):
+                if variant is not None:
+                    self._load(variant)
+            self._held[traffic.model] = replace(traffic)
+            self.history.append(traffic)
+
+    def read(self, model: str) -> Traffic | None:
+        """Return what is in effect, or None."""
+        with self._lock:
+            return self._held.get(model)
+
+    def _load(self, variant: Mapping[str, JSON]) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.get_bytes(parse_as(Artifact, variant["models"]))
+        except AirflowMLError as error:
+            raise RouterFailed(
+                f"Version {variant.get('version')} cannot be loaded", error, "Check that the store holds its models."
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request that was answered, and its outcome where there is one."""
+
+    epoch: int
+    variant: str
+    #: The rollout step's name in strata.
+    step: str
+    unit: str
+    at: datetime
+    score: float
+    #: Whether it is known what became of it; without a label it then never counts.
+    resolved: bool = False
+    label: float | None = None
+
+
+class MemoryMetrics:
+    """A metric source over requests in a list, summed in the plainest way."""
+
+    def __init__(self) -> None:
+        self._requests: dict[str, list[Request]] = defaultdict(list)
+        self._watermarks: dict[str, datetime] = {}
+
+    def add(self, model: str, requests: Iterable[Request], *, watermark_at: datetime | None = None) -> None:
+        """Take requests, and the data time below which every outcome is in."""
+        self._requests[model].extend(requests)
+        if watermark_at is not None:
+            self._watermarks[model] = max(watermark_at, self._watermarks.get(model, watermark_at))
+
+    def read(self, model: str, *, metric: str, epoch: int) -> Reading:
+        """Return the samples of one rollout: ``brier``, ``squared_error`` or ``mae``; raises MetricUnreadable."""
+        if metric not in ("brier", "squared_error", "mae"):
+            raise MetricUnreadable("Unknown metric", metric, "Known are brier, mae, squared_error.")
+        if model not in self._requests:
+            raise MetricUnreadable("No such model", model)
+        requests = [request for request in self._requests[model] if request.epoch == epoch]
+        watermark = self._watermarks.get(model)
+        assigned: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        units: dict[tuple[str, str], dict[str, list[Request]]] = defaultdict(lambda: defaultdict(list))
+        for request in requests:
+            day = _day(request.at)
+            stratum = f"{request.step}/{day}"
+            assigned[request.variant][stratum].add(request.unit)
+            if watermark is not None and day < _day(watermark):
+                units[request.variant, stratum][request.unit].append(request)
+        return Reading(
+            samples=tuple(_sample(*key, by_unit, metric) for key, by_unit in sorted(units.items())),
+            watermark_at=watermark,
+            assigned={
+                variant: {stratum: len(seen) for stratum, seen in strata.items()}
+                for variant, strata in assigned.items()
+            },
+        )
+
+
+def _sample(variant: str, stratum: str, by_unit: Mapping[str, list[Request]], metric: str) -> Sample:
+    pairs = []
+    for requests in by_unit.values():
+        losses = [_loss(metric, request.score, request.label) for request in requests if request.label is not None]
+        if losses:
+            pairs.append((sum(losses), len(losses)))
+    return Sample(
+        variant=variant,
+        stratum=stratum,
+        units=len(pairs),
+        requests=sum(n for _, n in pairs),
+        sum_x=float(sum(x for x, _ in pairs)),
+        sum_xx=float(sum(x * x for x, _ in pairs)),
+        sum_nn=float(sum(n * n for _, n in pairs)),
+        sum_xn=float(sum(x * n for x, n in pairs)),
+        waiting=sum(not request.resolved for requests in by_unit.values() for request in requests),
+    )
+
+
+def _loss(metric: str, score: float, label: float) -> float:
+    return abs(score - label) if metric == "mae" else (score - label) ** 2
+
+
+def _day(at: datetime) -> str:
+    return format_time(at.astimezone(UTC))[:10]

@@ -1,0 +1,47 @@
+"""Open an artifact store by its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_ml.core.ports import ArtifactStore
+
+
+def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -> ArtifactStore:
+    """Return the store at an address.
+
+    Args:
+        uri: ``file:///absolute/path``, a plain absolute path, ``s3://bucket/prefix`` or ``s3://conn_id@bucket/prefix``.
+        cache_dir: Folder for local copies of what lies on S3; a private temporary one by default. Copies are verified
+            on every read, so several processes may share it.
+        client: A boto3 S3 client, for S3 only. A connection in the address is for the surface to resolve into this
+            client: with a connection and no client the call is refused rather than made with other credentials.
+
+    Raises:
+        ConfigurationError: for any other address.
+        MissingDependency: boto3 is needed and not installed.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        from airflow_ml.adapters.s3_store import S3Store
+
+        if parts.username and client is None:
+            raise ConfigurationError(
+                "The store's address names an Airflow connection, and no client was made from it",
+                f"connection {parts.username!r}",
+                "Open the store inside a task, or use an address without a connection.",
+            )
+        return S3Store(parts.hostname or "", parts.path.strip("/"), cache_dir=cache_dir, client=client)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return FolderStore(Path(unquote(parts.path)))
+    if not parts.scheme and uri.startswith("/"):
+        return FolderStore(Path(uri))
+    raise ConfigurationError(
+        "Not the address of an artifact store", repr(uri), "Use file:///absolute/path or s3://bucket/prefix."
+    )

@@ -1,0 +1,229 @@
+"""Snowflake as a source of snapshots and a place for scores, through its own connector."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_ml.adapters.snowflake_arrow import columns_of, result_schema, snowflake_type, write_parquet
+from airflow_ml.adapters.snowflake_errors import translated
+from airflow_ml.adapters.upsert import check_key
+from airflow_ml.core.ports import TableFile
+from airflow_ml.core.record import JSON
+from airflow_ml.core.snapshot import PLAIN_READ, TIME_TRAVEL
+from airflow_ml.core.sql import comment, ident, is_select, pyformat, sibling
+from airflow_ml.errors import ConfigurationError, StatementFailed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.cursor import SnowflakeCursor
+
+#: In a statement, behind a table's name: where the warehouse has Time Travel it becomes the clause, elsewhere nothing.
+AT_PLACEHOLDER = "{at}"
+_AT = "AT(TIMESTAMP => %(as_of)s::TIMESTAMP_TZ)"
+#: Snowflake's limit of a query tag.
+_TAG_CHARACTERS = 2000
+
+
+class SnowflakeSource:
+    """A ``SnapshotSource`` on Snowflake, or on a server that speaks its protocol.
+
+    Each call opens a connection of its own and closes it.
+
+    Time Travel: every Snowflake session lists the parameter ``QUERY_TAG``, and every edition of Snowflake has Time
+    Travel; a stand-in that lists no parameters has neither. So one ``SHOW PARAMETERS`` decides, and on Snowflake an ``AT`` that
+    fails is an error and never a plain read.
+
+    Args:
+        connect: Opens a connection; the caller's hook knows the credentials.
+        source_name: Names the source in messages and records, never with an address or a user.
+    """
+
+    dialect = "snowflake"
+
+    def __init__(self, connect: Callable[[], SnowflakeConnection], *, source_name: str) -> None:
+        self._open = connect
+        self.source_name = source_name
+        self._snowflake: bool | None = None
+
+    def read(
+        self,
+        statement: str,
+        values: Mapping[str, JSON | datetime],
+        *,
+        as_of: datetime,
+        into: Path,
+        tag: Mapping[str, str],
+    ) -> TableFile:
+        """Stream a SELECT to Parquet.
+
+        Args:
+            statement: SQL with ``%(name)s`` for values; ``%(as_of)s`` is always there. Behind a table's name
+                ``{at}`` becomes ``AT(TIMESTAMP => ...)`` where the warehouse has Time Travel, and nothing elsewhere.
+            values: Numbers, text, booleans, None, aware times, or lists of these (for ``IN (%(name)s)``).
+            as_of: The instant to read at (aware).
+            into: The Parquet file to write; written also for an empty result.
+            tag: Dag, run and task: a leading comment, and the statement's QUERY_TAG.
+
+        Raises:
+            TableMissing, ColumnMissing, StatementFailed: as the warehouse says.
+            ConfigurationError: it is no SELECT, a name in it has no value, or a value cannot be bound.
+        """
+        if not is_select(statement):
+            raise ConfigurationError("A snapshot reads with a SELECT", statement.strip()[:80], "Give a SELECT or WITH.")
+        bound = {name: _bindable(name, value) for name, value in {**values, "as_of": as_of}.items()}
+        with self._connection() as connection:
+            travels = AT_PLACEHOLDER in statement and self._is_snowflake(connection)
+            text = pyformat(statement.replace(AT_PLACEHOLDER, _AT if travels else ""), bound.keys())
+            doing = f"Reading from {self.source_name}"
+            with translated(doing), connection.cursor() as cursor:
+                _execute(cursor, text.strip().rstrip(";"), bound, tag)
+                return self._stream(cursor, into, TIME_TRAVEL if travels else PLAIN_READ)
+
+    def read_table(
+        self, table: str, *, columns: Sequence[str] | None, as_of: datetime, into: Path, tag: Mapping[str, str]
+    ) -> TableFile:
+        """Stream a whole table as of an instant; raises as ``read`` does, and ConfigurationError for a bad name."""
+        names = ", ".join(ident(column) for column in columns) if columns is not None else "*"
+        text = f"SELECT {names} FROM {ident(table)}"  # noqa: S608 - only identifiers
+        statement = f"{text.replace('%', '%%')} {AT_PLACEHOLDER}"
+        return self.read(statement, {}, as_of=as_of, into=into, tag=tag)
+
+    def write_table(self, table: str, parquet: Path, *, key: Sequence[str], tag: Mapping[str, str]) -> int:
+        """Upsert the rows of a Parquet file by key.
+
+        The file goes to a temporary stage (PUT) and from there into a temporary table beside the target (COPY); then
+        one transaction replaces the rows of these keys. It commits only when the table holds as
+        many rows with these keys as the file has. A first call creates the table, with types from the file.
+
+        Raises:
+            ConfigurationError: the key has nulls or duplicates, or a column has no plain type.
+            ColumnMissing: the file lacks a key column, or the table a column of the file.
+            TableMissing, StatementFailed: as the warehouse says; nothing was changed.
+        """
+        schema, rows = check_key(parquet, key)
+        target = ident(table)
+        with self._connection() as connection:
+            # A temporary table goes with its session. DuckDB's temporary tables are in no schema, so COPY cannot find them.
+            kind = "TEMPORARY" if self._is_snowflake(connection) else "TRANSIENT"
+            with translated(f"Writing {table} in {self.source_name}"), connection.cursor() as cursor:
+
+                def run(statement: str, rows: IO[bytes] | None = None) -> Any:
+                    return _execute(cursor, statement, None, tag, rows).fetchone()
+
+                run(f"CREATE TABLE IF NOT EXISTS {target} ({_column_types(schema)})")
+                with _staged(run, target, parquet, schema, kind) as staged:
+                    return _replace(run, target, staged, schema, key, rows)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[SnowflakeConnection]:
+        with translated(f"Connecting to {self.source_name}"):
+            connection = self._open()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _is_snowflake(self, connection: SnowflakeConnection) -> bool:
+        if self._snowflake is None:
+            with translated(f"Asking {self.source_name} for its parameters"), connection.cursor() as cursor:
+                cursor.execute("SHOW PARAMETERS LIKE 'QUERY_TAG' IN SESSION")
+                self._snowflake = cursor.fetchone() is not None
+        return self._snowflake
+
+    def _stream(self, cursor: SnowflakeCursor, into: Path, consistency: str) -> TableFile:
+        from snowflake.connector.errors import NotSupportedError
+
+        schema = result_schema(cursor.description)
+        try:
+            batches = cursor.fetch_arrow_batches(force_microsecond_precision=True)
+        except NotSupportedError as error:
+            raise StatementFailed("The statement gave no table", str(error)[:200], "Give a SELECT.") from error
+        rows = write_parquet(batches, schema, into)
+        return TableFile(
+            path=into,
+            rows=rows,
+            columns=columns_of(schema),
+            consistency=consistency,
+            statement_id=str(cursor.sfqid),
+        )
+
+
+def _execute(
+    cursor: SnowflakeCursor,
+    statement: str,
+    values: Mapping[str, Any] | None,
+    tag: Mapping[str, str],
+    rows: IO[bytes] | None = None,
+) -> SnowflakeCursor:
+    """Run one statement under its tag; ``rows`` is what a PUT uploads (the client parses a PUT: no comment)."""
+    text = statement if rows else f"{comment(tag)} {statement}"
+    label = json.dumps({"airflow_ml": dict(tag)}, sort_keys=True)[:_TAG_CHARACTERS]
+    cursor.execute(text, values, _statement_params={"QUERY_TAG": label}, file_stream=rows)
+    return cursor
+
+
+@contextlib.contextmanager
+def _staged(run: Callable[..., Any], target: str, parquet: Path, schema: pa.Schema, kind: str) -> Iterator[str]:
+    """Load a file into a table of its own beside the target and yield its quoted name; nothing stays."""
+    name = sibling(target, f"AIRFLOW_ML_{uuid.uuid4().hex}")
+    try:
+        run(f"CREATE {kind} TABLE {name} ({_column_types(schema)})")
+        run(f"CREATE TEMPORARY STAGE {name}")
+        with parquet.open("rb") as rows:
+            run(f"PUT file://rows.parquet @{name} AUTO_COMPRESS=FALSE OVERWRITE=TRUE", rows)
+        run(
+            f"COPY INTO {name} FROM @{name} FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE)"
+            " MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE PURGE=TRUE"
+        )
+        yield name
+    finally:
+        for what in ("TABLE", "STAGE"):
+            with contextlib.suppress(Exception):  # the outcome of the write is decided already
+                run(f"DROP {what} IF EXISTS {name}")
+
+
+def _replace(
+    run: Callable[..., Any], target: str, staged: str, schema: pa.Schema, key: Sequence[str], rows: int
+) -> int:
+    same = " AND ".join(f"{target}.{ident(name)} = {staged}.{ident(name)}" for name in key)
+    names = ", ".join(ident(name) for name in schema.names)
+    run("BEGIN")
+    try:
+        run(f"DELETE FROM {target} USING {staged} WHERE {same}")  # noqa: S608 - only identifiers
+        run(f"INSERT INTO {target} ({names}) SELECT {names} FROM {staged}")  # noqa: S608 - only identifiers
+        found = run(f"SELECT COUNT(*) FROM {target} WHERE EXISTS (SELECT 1 FROM {staged} WHERE {same})")  # noqa: S608
+        if found[0] != rows:
+            raise StatementFailed(
+                f"{target} holds {found[0]} rows with the keys of {rows} written", "", "Run the task again."
+            )
+        run("COMMIT")
+    except BaseException:
+        with contextlib.suppress(Exception):
+            run("ROLLBACK")
+        raise
+    return int(found[0])
+
+
+def _column_types(schema: pa.Schema) -> str:
+    return ", ".join(f"{ident(field.name)} {snowflake_type(field)}" for field in schema)
+
+
+def _bindable(name: str, value: object) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ConfigurationError(f"The value of {name} is a time without a zone", str(value), "Give it one.")
+        return value.astimezone(UTC)
+    if isinstance(value, list | tuple) and value:
+        return [_bindable(name, item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigurationError(
+        f"The value of {name} cannot be bound", repr(value)[:120], "Give a number, text, time, or a list of these."
+    )

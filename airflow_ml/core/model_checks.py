@@ -1,0 +1,351 @@
+"""What ``gate_model`` asks of a model on the sealed holdout, as plain values.
+
+A check is written ``MinMetric("auc", at_least=0.7)`` and travels as ``{"check": "MinMetric", "metric": "auc", ...}``, whose
+values may be templates until ``check_from_dict`` reads it in the task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from airflow_ml.core.bootstrap import Harm, paired_harm
+from airflow_ml.core.expectation import CRITICAL, SEVERITIES
+from airflow_ml.core.gate import CheckResult
+from airflow_ml.core.metrics import MAXIMIZE, metric
+from airflow_ml.errors import AirflowMLError, ColumnMissing, ConfigurationError, EmptyDataset, GateErrored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredHoldout:
+    """The sealed rows, scored: every sequence has one entry per row."""
+
+    label: Sequence[float]
+    candidate: Sequence[float]
+    #: None where there is no champion yet.
+    champion: Sequence[float] | None
+    #: The trivial predictor: the training label's mean, on every row.
+    baseline: Sequence[float]
+    #: The data day of each row, ``2013-05-01``: rows of a day are not independent.
+    cluster: Sequence[str]
+    #: Columns to slice by.
+    slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def column(self, name: str) -> Sequence[str]:
+        """Return a column of the slices.
+
+        Raises:
+            ColumnMissing: naming those there are.
+        """
+        if name not in self.slices:
+            known = ", ".join(sorted(self.slices)) or "none"
+            raise ColumnMissing("No such column to slice by", name, f"Carry it beside the features; carried: {known}.")
+        return self.slices[name]
+
+
+class ModelCheck:
+    """Base of the checks. Subclasses are frozen dataclasses that compute one ``CheckResult``."""
+
+    __slots__ = ()
+    kinds: ClassVar[dict[str, type[ModelCheck]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ModelCheck.kinds[cls.__name__] = cls
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form. Values are passed on untouched, so that a template or an XComArg survives."""
+        body = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {"check": type(self).__name__, **body}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the wire form of this very check; raises as ``check_from_dict`` does."""
+        found = check_from_dict({"check": cls.__name__, **data})
+        if not isinstance(found, cls):
+            raise ConfigurationError(f"Expected a {cls.__name__}", type(found).__name__, "Use check_from_dict.")
+        return found
+
+    def judge(self, scored: ScoredHoldout) -> CheckResult:
+        """Return what the check finds."""
+        raise NotImplementedError
+
+    def _result(self, name: str, passed: bool, observed: str, expected: str) -> CheckResult:
+        severity: str = getattr(self, "severity", CRITICAL)
+        return CheckResult(
+            name=f"{type(self).__name__}({name})",
+            severity=severity,
+            passed=passed,
+            observed=observed,
+            expected=expected,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MinMetric(ModelCheck):
+    """The metric on all rows lies within bounds. ``at_most`` beside ``at_least`` also catches the too good to be true."""
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    severity: str = CRITICAL
+
+    def judge(self, scored: ScoredHoldout) -> CheckResult:
+        """Compare the metric with the bounds."""
+        value = metric(self.metric)(scored.label, scored.candidate)
+        observed = f"{value:.5g} on {len(scored.label):,} rows"
+        return self._result(
+            self.metric, _within(value, self.at_least, self.at_most), observed, _bounds(self.at_least, self.at_most)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SliceMetric(ModelCheck):
+    """The metric lies within bounds on every slice of ``min_rows`` rows or more.
+
+    Below 200 rows the noise of a metric is larger than what a bound is usually about; such slices are only counted. If
+    no slice is large enough the check fails: nothing was judged.
+    """
+
+    metric: str
+    by: str
+    at_least: float | None = None
+    at_most: float | None = None
+    min_rows: int = 200
+    severity: str = CRITICAL
+
+    def judge(self, scored: ScoredHoldout) -> CheckResult:
+        """Compare every slice's metric with the bounds; the worst is named."""
+        measured = metric(self.metric)
+        rows: dict[str, list[int]] = {}
+        for position, name in enumerate(scored.column(self.by)):
+            rows.setdefault(str(name), []).append(position)
+        values: dict[str, float] = {}
+        for name in sorted(rows):
+            if len(rows[name]) >= self.min_rows:
+                labels = [scored.label[position] for position in rows[name]]
+                values[name] = measured(labels, [scored.candidate[position] for position in rows[name]])
+        expected = f"{_bounds(self.at_least, self.at_most)} for each {self.by}"
+        title = f"{self.metric} by {self.by}"
+        if not values:
+            told = f"none of {len(rows)} slices has {self.min_rows} rows"
+            return self._result(title, False, told, expected)
+        broken = [name for name, value in values.items() if not _within(value, self.at_least, self.at_most)]
+        worst = max(broken or values, key=lambda name: measured.sign * values[name])
+        told = f"worst {worst} {values[worst]:.5g} ({len(rows[worst]):,} rows), {len(broken)} of {len(values)} outside"
+        small = len(rows) - len(values)
+        return self._result(title, not broken, f"{told}, {small} too small to judge" if small else told, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class NotWorseThanChampion(ModelCheck):
+    """The candidate is not shown to be worse than the champion by more than ``margin``, on the same rows.
+
+    Harm is the candidate's metric minus the champion's, turned so that positive is worse. The check fails if the
+    one-sided *lower* bound of the harm at ``confidence`` lies above ``margin``: only then is the data evidence that the
+    candidate does harm. So a good candidate passes even on little data, and passing proves no equality: traffic decides
+    that later, in the canary. Without a champion the check passes, and says so.
+
+    The bound comes from a paired bootstrap over clusters; see ``core/bootstrap.py``.
+
+    Args:
+        metric: Any metric of ``core/metrics.py``.
+        margin: Harm that is tolerated, in units of the metric.
+        confidence: Of the one-sided bound.
+        cluster: ``day``, or a column of the slices: rows with the same value are drawn together.
+    """
+
+    metric: str
+    margin: float = 0.0
+    confidence: float = 0.95
+    cluster: str = "day"
+    resamples: int = 2_000
+    seed: int = 0
+    severity: str = CRITICAL
+
+    def judge(self, scored: ScoredHoldout) -> CheckResult:
+        """Bound the harm against the champion."""
+        expected = f"harm not shown to exceed {self.margin:.5g} at {self.confidence:.4g} confidence"
+        if scored.champion is None:
+            return self._result(self.metric, True, "no champion to compare with", expected)
+        harm = _harm(self, scored, scored.champion, "champion")
+        observed = f"{_told(self.metric, scored, scored.champion)}, harm {harm.estimate:.3g}, at least {harm.lower:.3g}"
+        return self._result(self.metric, harm.lower <= self.margin, f"{observed} ({harm.clusters} clusters)", expected)
+
+
+@dataclass(frozen=True, slots=True)
+class BeatsBaseline(ModelCheck):
+    """The candidate is shown to be better than a trivial predictor.
+
+    Passes if the one-sided *upper* bound of the harm against the baseline at ``confidence`` lies below zero: the burden
+    of proof is on the candidate. The only baseline is ``train_mean``: the mean of the training label for every row.
+    """
+
+    metric: str
+    baseline: str = "train_mean"
+    confidence: float = 0.95
+    cluster: str = "day"
+    resamples: int = 2_000
+    seed: int = 0
+    severity: str = CRITICAL
+
+    def judge(self, scored: ScoredHoldout) -> CheckResult:
+        """Bound the harm against the baseline."""
+        harm = _harm(self, scored, scored.baseline, "baseline")
+        observed = f"{_told(self.metric, scored, scored.baseline)}, better by at least {-harm.upper:.3g}"
+        expected = f"better than {self.baseline} at {self.confidence:.4g} confidence"
+        return self._result(self.metric, harm.upper < 0, f"{observed} ({harm.clusters} clusters)", expected)
+
+
+def evaluate(checks: Sequence[ModelCheck | Mapping[str, Any]], scored: ScoredHoldout) -> tuple[CheckResult, ...]:
+    """Run the checks in their order.
+
+    What cannot be computed (predictions that are NaN, a single class, too few days) is a failed check with its reason,
+    never an open gate.
+
+    Raises:
+        ConfigurationError, ColumnMissing: a check names an unknown metric, column or option.
+        EmptyDataset: the holdout has no rows.
+        GateErrored: its sequences have different lengths.
+    """
+    read = [check_from_dict(check.to_dict() if isinstance(check, ModelCheck) else check) for check in checks]
+    _refuse_malformed(scored)
+    for check in read:
+        wanted = {getattr(check, "by", None), getattr(check, "cluster", None)} - {None, "day"}
+        for name in sorted(map(str, wanted)):
+            scored.column(name)
+    return tuple(_judge(check, scored) for check in read)
+
+
+def _judge(check: ModelCheck, scored: ScoredHoldout) -> CheckResult:
+    try:
+        return check.judge(scored)
+    except AirflowMLError as error:
+        return check._result(str(getattr(check, "metric", "")), False, f"cannot be judged: {error}"[:400], "")
+
+
+def _refuse_malformed(scored: ScoredHoldout) -> None:
+    rows = len(scored.label)
+    if not rows:
+        raise EmptyDataset("The sealed holdout has no rows", "0", "Make the test split longer.")
+    columns: dict[str, Sequence[object]] = {
+        "candidate": scored.candidate,
+        "baseline": scored.baseline,
+        "cluster": scored.cluster,
+        **scored.slices,
+    }
+    if scored.champion is not None:
+        columns["champion"] = scored.champion
+    for name, values in columns.items():
+        if len(values) != rows:
+            raise GateErrored(
+                "The scored holdout is ragged", f"{rows} labels, {len(values)} of {name}", "Score every row once."
+            )
+
+
+def check_from_dict(data: Mapping[str, Any]) -> ModelCheck:
+    """Read a check's wire form; numbers may be text, as a template renders them.
+
+    Raises:
+        ConfigurationError: for an unknown check, option or metric, a number that is none, or bounds that are missing.
+    """
+    kind = ModelCheck.kinds.get(str(data.get("check"))) if isinstance(data, Mapping) else None
+    if kind is None:
+        name = data.get("check") if isinstance(data, Mapping) else data
+        near = difflib.get_close_matches(str(name), ModelCheck.kinds, n=1, cutoff=0.4)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise ConfigurationError("Unknown check", repr(name)[:120], f"{hint}Known are {', '.join(ModelCheck.kinds)}.")
+    options = {name: value for name, value in data.items() if name != "check"}
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(options) - set(fields))
+    absent = [name for name, item in fields.items() if item.default is dataclasses.MISSING and name not in options]
+    if unknown or absent:
+        problem = f"{kind.__name__} has no option" if unknown else f"{kind.__name__} needs"
+        raise ConfigurationError(problem, ", ".join(unknown or absent), f"Its options are {', '.join(fields)}.")
+    read = {name: _option(kind.__name__, name, str(fields[name].type), value) for name, value in options.items()}
+    _refuse_options(kind.__name__, read)
+    return kind(**read)
+
+
+def _option(check: str, name: str, kind: str, value: object) -> object:
+    if kind == "str":
+        return str(value)
+    if value is None and "None" in kind:
+        return None
+    try:
+        number = int(str(value)) if kind == "int" else float(str(value))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigurationError(f"{name} of {check} is no number", repr(value)[:120], "Give a finite number.")
+    return number
+
+
+def _refuse_options(check: str, options: Mapping[str, Any]) -> None:
+    metric(options["metric"])
+    if check in ("MinMetric", "SliceMetric") and options.get("at_least") is None and options.get("at_most") is None:
+        raise ConfigurationError(
+            f"{check} of {options['metric']} has no bound", "", f"Give {_natural_bound(options['metric'])}."
+        )
+    if options.get("severity", CRITICAL) not in SEVERITIES:
+        raise ConfigurationError(
+            f"Unknown severity of {check}", options["severity"], f"Use one of {', '.join(SEVERITIES)}."
+        )
+    if options.get("baseline", "train_mean") != "train_mean":
+        raise ConfigurationError("Unknown baseline", options["baseline"], "The only one is train_mean.")
+    if not 0.5 < options.get("confidence", 0.95) < 1:
+        raise ConfigurationError(
+            f"confidence of {check} is out of range", options["confidence"], "Use a number between 0.5 and 1."
+        )
+    if options.get("margin", 0.0) < 0:
+        raise ConfigurationError(
+            f"margin of {check} is negative", options["margin"], "Use zero, or the harm you tolerate."
+        )
+    for name, least in (("resamples", 200), ("min_rows", 1)):
+        if options.get(name, least) < least:
+            raise ConfigurationError(f"{name} of {check} is too small", options[name], f"Use {least} or more.")
+
+
+def _natural_bound(name: str) -> str:
+    return "at_least" if metric(name).direction == MAXIMIZE else "at_most"
+
+
+def _within(value: float, at_least: float | None, at_most: float | None) -> bool:
+    return (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+
+
+def _bounds(at_least: float | None, at_most: float | None) -> str:
+    told = [
+        f"{word} {bound:.5g}" for word, bound in (("at least", at_least), ("at most", at_most)) if bound is not None
+    ]
+    return " and ".join(told)
+
+
+def _harm(
+    check: NotWorseThanChampion | BeatsBaseline, scored: ScoredHoldout, other: Sequence[float], whose: str
+) -> Harm:
+    measured = metric(check.metric)
+    measured.check(scored.label, scored.candidate)
+    try:
+        measured.check(scored.label, other)
+    except AirflowMLError as error:
+        raise ConfigurationError(f"The {whose} cannot be measured", str(error), "") from error
+    return paired_harm(
+        measured,
+        scored.label,
+        scored.candidate,
+        other,
+        scored.cluster if check.cluster == "day" else scored.column(check.cluster),
+        confidence=check.confidence,
+        resamples=check.resamples,
+        seed=check.seed,
+    )
+
+
+def _told(name: str, scored: ScoredHoldout, other: Sequence[float]) -> str:
+    measured = metric(name)
+    return f"{measured(scored.label, scored.candidate):.5g} against {measured(scored.label, other):.5g}"

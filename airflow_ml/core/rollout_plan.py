@@ -1,0 +1,159 @@
+"""Stage 7, canary: the plan of a rollout, fixed before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_ml.core.duration import parse_duration
+from airflow_ml.core.fingerprint import finite
+from airflow_ml.core.record import Record
+from airflow_ml.errors import ConfigurationError
+
+MINIMIZE, MAXIMIZE = "minimize", "maximize"
+SUPERIORITY, NON_INFERIORITY = "superiority", "non_inferiority"
+ROLL_BACK = "roll_back"
+_DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A share of traffic, and how long it is kept at least."""
+
+    #: Percent of randomization units that the challenger answers, above 0, at most 100.
+    weight_percent: float
+    #: Days on the data clock before the next step. A minimum: early evidence of superiority does not shorten it, since
+    #: a step is also there to meet weekdays, batch loads and rare requests.
+    data_days: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPlan(Record):
+    """What decides a rollout. Nothing of it changes while the rollout runs: that is what makes peeking safe."""
+
+    steps: tuple[Step, ...]
+    metric: str = "brier"
+    direction: str = MINIMIZE
+    #: ``superiority``: promoted when shown better. ``non_inferiority``: when shown not worse than by ``margin``.
+    hypothesis: str = SUPERIORITY
+    #: In the metric's unit; 0 for superiority.
+    margin: float = 0.0
+    #: Chance of any wrong decision over the whole rollout, at however many looks.
+    alpha: float = 0.05
+    #: The mixture's variance is that of one request over this number: the test is tightest near this many effective
+    #: requests ``n_c n_t / (n_c + n_t)``. 2,000 is two data days of a small service; a factor of 10 either way costs
+    #: little.
+    tau_requests: float = 2_000.0
+    #: Units of each arm, over all strata, before anything is decided: the test rests on the central limit theorem.
+    min_units: int = 100
+    #: Data days without a decision after which the rollout is inconclusive.
+    max_data_days: float = 21.0
+    #: What an inconclusive rollout ends with: the challenger at weight 0.
+    inconclusive: str = ROLL_BACK
+    #: Chance of a false alarm of the sample-ratio check.
+    sample_ratio_alpha: float = 0.001
+    #: Wall-clock seconds without any progress of the watermark after which the rollout is inconclusive. Two days: a
+    #: daily load may be missed once.
+    max_silence_seconds: float = 172_800.0
+    #: Wall-clock seconds in which neither metric nor router may stay out of reach; then back to the champion. Above
+    #: the 90 s that restarts take, below the time by which operators expect an end.
+    max_trouble_seconds: float = 300.0
+
+
+def parse_plan(steps: Sequence[Any], **settings: Any) -> RolloutPlan:
+    """Return a checked plan.
+
+    Args:
+        steps: Weights in percent (``[5, 25, 50, 100]``), pairs of weight and data days or duration (``(5, "2d")``),
+            mappings with the fields of `Step`, or `Step` objects. A weight of 100 by itself is kept 0 days, others 1.
+        settings: The other fields of `RolloutPlan`.
+
+    Raises:
+        ConfigurationError: naming the value that cannot work.
+    """
+    plan = RolloutPlan(steps=tuple(_step(step) for step in steps), **settings)
+    check_plan(plan)
+    return plan
+
+
+def check_plan(plan: RolloutPlan) -> None:
+    """Refuse a plan that can decide nothing, or would decide without evidence.
+
+    Raises:
+        ConfigurationError: naming the value that cannot work.
+    """
+    weights = [step.weight_percent for step in plan.steps]
+    if not weights or any(not 0 < weight <= 100 for weight in weights) or weights != sorted(set(weights)):
+        raise ConfigurationError("Not the weights of a rollout", weights, "Give rising percentages, at most 100.")
+    if weights[0] >= 100:
+        raise ConfigurationError(
+            "A plan without a split cannot compare", weights, "Begin with a step below 100 percent, for example 5."
+        )
+    if any(not (math.isfinite(step.data_days) and step.data_days >= 0) for step in plan.steps):
+        raise ConfigurationError(
+            "A step's duration is no number of days", [step.data_days for step in plan.steps], "Give 0 or more."
+        )
+    for name, allowed in _CHOICES.items():
+        if getattr(plan, name) not in allowed:
+            raise ConfigurationError(f"Unknown {name}", repr(getattr(plan, name)), f"Use one of {', '.join(allowed)}.")
+    for name, (low, high) in _RANGES.items():
+        number = finite(getattr(plan, name))
+        if number is None or not low < number < high:
+            raise ConfigurationError(
+                f"{name} is out of range",
+                repr(getattr(plan, name)),
+                f"It lies between {low:g} and {high:g}, exclusive.",
+            )
+    if (plan.margin > 0) != (plan.hypothesis == NON_INFERIORITY) or not math.isfinite(plan.margin):
+        raise ConfigurationError(
+            f"The margin does not fit the hypothesis {plan.hypothesis}",
+            plan.margin,
+            "non_inferiority needs a margin above 0 in the metric's unit, superiority has none.",
+        )
+    least = sum(step.data_days for step in plan.steps)
+    if least > plan.max_data_days:
+        raise ConfigurationError(
+            f"The steps take {least:g} data days, more than max_data_days",
+            plan.max_data_days,
+            "Raise it, or shorten steps.",
+        )
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "direction": (MINIMIZE, MAXIMIZE),
+    "hypothesis": (SUPERIORITY, NON_INFERIORITY),
+    "inconclusive": (ROLL_BACK,),
+}
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "alpha": (0, 0.5),
+    "sample_ratio_alpha": (0, 0.5),
+    "tau_requests": (0, 1e15),
+    "min_units": (1, 1e15),
+    "max_data_days": (0, 3_660),
+    "max_silence_seconds": (0, 1e9),
+    "max_trouble_seconds": (0, 1e9),
+}
+
+
+def _step(value: Any) -> Step:
+    if isinstance(value, Step):
+        return value
+    if isinstance(value, Mapping):
+        weight, days = value.get("weight_percent"), value.get("data_days")
+    elif isinstance(value, list | tuple) and len(value) == 2:
+        weight, days = value
+    else:
+        weight, days = value, None
+    number = finite(float(weight) if isinstance(weight, str) and weight.replace(".", "", 1).isdigit() else weight)
+    if number is None:
+        raise ConfigurationError(
+            "Not a step of a rollout", repr(value), 'Write a weight like 5, or a pair like (5, "2d").'
+        )
+    if days is None:
+        days = 0.0 if number >= 100 else 1.0
+    return Step(
+        weight_percent=number,
+        data_days=parse_duration(days) / _DAY_SECONDS if isinstance(days, str) else float(days),
+    )

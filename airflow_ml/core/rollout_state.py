@@ -1,0 +1,289 @@
+"""Stage 7, canary: the record of a rollout while it runs, and every change it may make.
+
+One history of these records per model and namespace, each written by compare-and-swap. The functions here are the only
+changes there are:
+
+    created ──> running ──> promoted | rolled_back | inconclusive | conflict
+       └───────────────────────────> rolled_back | inconclusive | conflict
+    installed                        (no champion before: no comparison)
+
+An end is two entries: first the intent (``pending``), then, when the router was read back, the end itself. Whoever finds
+an intent finishes it. The router is fenced by epoch: a rollout lives with epoch ``e`` and closes the router with ``e + 1``, so
+that no late write of a living rollout can come after its end; the next rollout begins with ``e + 2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
+from airflow_ml.core.fingerprint import format_time, identity
+from airflow_ml.core.record import JSON, Record
+from airflow_ml.core.rollout_plan import RolloutPlan
+from airflow_ml.errors import FencedOut, RolloutBusy
+
+CREATED, RUNNING, CONFLICT = "created", "running", "conflict"
+LIVE = (CREATED, RUNNING)
+#: Ends in which the challenger answers everything; in all others it answers nothing.
+SERVING_ENDS = (PROMOTED, INSTALLED)
+ENDS = (*SERVING_ENDS, ROLLED_BACK, INCONCLUSIVE, CONFLICT)
+
+#: Why a rollout ended: by its evidence, or because whoever led it was lost or told to stop.
+BY_EVIDENCE, BY_OWNER = "evidence", "owner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at the metric: what was seen and what was decided."""
+
+    number: int
+    at: datetime
+    watermark_at: datetime | None
+    step: int
+    weight_percent: float
+    action: str
+    reason: str
+    #: Challenger minus champion; None where nothing could be estimated.
+    effect: float | None = None
+    variance: float | None = None
+    #: The always-valid interval; empty while it is unbounded.
+    interval: tuple[float, ...] = ()
+    #: Per variant: units and requests in the strata that count, and requests that still wait for their outcome.
+    units: Mapping[str, int] | None = None
+    requests: Mapping[str, int] | None = None
+    waiting: Mapping[str, int] | None = None
+    strata: int = 0
+    #: Log evidence of a sample-ratio mismatch less its bar; an alarm from 0 on.
+    sample_ratio_excess: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState(Record):
+    """The newest entry of ``rollouts/<namespace>/<model>``."""
+
+    model: str
+    namespace: str
+    #: Grows with every rollout; the metric is read by it.
+    epoch: int
+    #: The epoch of the last write to the router: ``epoch`` while live, ``epoch + 1`` from the intent to end on.
+    router_epoch: int
+    #: Grows when another attempt of the same owner takes over; the attempt before it may no longer act.
+    claim: int
+    state: str
+    #: The end that is under way, None while live or ended.
+    pending: str | None
+    cause: str
+    reason: str
+    plan: RolloutPlan
+    #: Index into the plan's steps; -1 before the first.
+    step: int
+    weight_percent: float
+    #: Whether the router was read back with this weight.
+    confirmed: bool
+    champion: Mapping[str, JSON] | None
+    challenger: Mapping[str, JSON]
+    #: Who leads it: dag, run, task and map index, without the try number.
+    owner: str
+    #: Wall clock; None from the end on.
+    lease_expires_at: datetime | None
+    #: Wall clock.
+    started_at: datetime
+    #: Data clock: the watermark when the first step, and when this step, began.
+    started_watermark_at: datetime | None = None
+    step_watermark_at: datetime | None = None
+    watermark_at: datetime | None = None
+    #: Wall clock: when the watermark last moved, and since when metric or router are out of reach.
+    progress_at: datetime | None = None
+    trouble_since_at: datetime | None = None
+    weights: tuple[float, ...] = ()
+    looks: int = 0
+    last_look: Look | None = None
+    #: All looks up to an entry of the history, as JSON lines; later ones are in the history itself until the next step.
+    evidence: Artifact | None = None
+    evidence_through: int = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.state in LIVE
+
+    @property
+    def data_days(self) -> float:
+        """Days on the data clock since the first step began."""
+        if self.started_watermark_at is None or self.watermark_at is None:
+            return 0.0
+        return (self.watermark_at - self.started_watermark_at) / timedelta(days=1)
+
+    @property
+    def salt(self) -> str:
+        """Salt of the sticky hash: a unit keeps its variant for this rollout and is drawn anew in the next."""
+        return identity("rollout", self.namespace, self.model, str(self.epoch))
+
+    def expired(self, now: datetime) -> bool:
+        """Whether nobody renewed the lease in time."""
+        return self.lease_expires_at is not None and self.lease_expires_at <= now
+
+
+def created(
+    previous: RolloutState | None,
+    *,
+    plan: RolloutPlan,
+    model: str,
+    namespace: str,
+    champion: Mapping[str, JSON] | None,
+    challenger: Mapping[str, JSON],
+    owner: str,
+    now: datetime,
+    lease_seconds: float,
+    router_epoch: int = 0,
+) -> RolloutState:
+    """Return the first record of a rollout, at weight 0.
+
+    Args:
+        previous: The model's rollout before, if there was one.
+        router_epoch: The epoch that the router itself holds, which may be ahead of a lost or foreign history.
+
+    Raises:
+        RolloutBusy: the one before has not ended.
+    """
+    if previous is not None and previous.live:
+        raise busy(previous)
+    epoch = max(previous.router_epoch if previous else 0, router_epoch) + 1
+    return RolloutState(
+        model=model,
+        namespace=namespace,
+        epoch=epoch,
+        router_epoch=epoch,
+        claim=1,
+        state=CREATED,
+        pending=None,
+        cause="",
+        reason="Created at weight 0",
+        plan=plan,
+        step=-1,
+        weight_percent=0.0,
+        confirmed=False,
+        champion=champion,
+        challenger=challenger,
+        owner=owner,
+        lease_expires_at=now + timedelta(seconds=lease_seconds),
+        started_at=now,
+    )
+
+
+def adopted(state: RolloutState, *, owner: str, now: datetime, lease_seconds: float) -> RolloutState:
+    """Return the record after another attempt of its owner took over: same step, same evidence.
+
+    Raises:
+        RolloutBusy: it belongs to somebody else.
+        FencedOut: it ended, is ending, or its lease ran out.
+    """
+    if state.owner != owner:
+        raise busy(state)
+    if not state.live or state.pending or state.expired(now):
+        raise FencedOut("The rollout can no longer be taken over", state.state, "Start a new one.")
+    return replace(state, claim=state.claim + 1, lease_expires_at=now + timedelta(seconds=lease_seconds))
+
+
+def looked(
+    state: RolloutState, look: Look, *, next_step: bool, now: datetime, lease_seconds: float, trouble: bool = False
+) -> RolloutState:
+    """Return the record after a look that did not end the rollout: lease renewed, perhaps one step further.
+
+    Raises:
+        FencedOut: it ended, is ending, or its lease ran out meanwhile.
+    """
+    _check_may_act(state, now)
+    watermark = look.watermark_at if look.watermark_at is not None else state.watermark_at
+    moved = watermark is not None and watermark != state.watermark_at
+    renewed = replace(
+        state,
+        lease_expires_at=now + timedelta(seconds=lease_seconds),
+        looks=look.number,
+        last_look=look,
+        reason=look.reason,
+        watermark_at=watermark,
+        progress_at=now if moved or state.progress_at is None else state.progress_at,
+        trouble_since_at=(state.trouble_since_at or now) if trouble else None,
+    )
+    if state.step >= 0:
+        renewed = replace(
+            renewed,
+            started_watermark_at=state.started_watermark_at or watermark,
+            step_watermark_at=state.step_watermark_at or watermark,
+        )
+    if not next_step:
+        return renewed
+    step = state.step + 1
+    weight = state.plan.steps[step].weight_percent
+    return replace(
+        renewed,
+        state=RUNNING,
+        step=step,
+        weight_percent=weight,
+        confirmed=False,
+        weights=(*state.weights, weight),
+        started_watermark_at=state.started_watermark_at or watermark,
+        step_watermark_at=watermark,
+    )
+
+
+def confirmed(state: RolloutState) -> RolloutState:
+    """Return the record after the router was read back with its weight."""
+    return replace(state, confirmed=True, trouble_since_at=None)
+
+
+def ending(state: RolloutState, outcome: str, *, reason: str, cause: str, look: Look | None = None) -> RolloutState:
+    """Return the record with the intent to end; the weight is that of the end already.
+
+    An intent to roll back replaces one to promote (its owner was lost before it was done), never the other way round.
+
+    Raises:
+        FencedOut: it has ended, or something else than a promotion is under way.
+    """
+    if not state.live or state.pending not in (None, PROMOTED) or (state.pending and outcome in SERVING_ENDS):
+        raise FencedOut("The rollout is ending already", state.pending or state.state, "Read its newest record.")
+    if outcome not in ENDS or (outcome == PROMOTED and state.step != len(state.plan.steps) - 1):
+        raise ValueError(f"A rollout at step {state.step} cannot end as {outcome!r}")
+    return replace(
+        state,
+        pending=outcome,
+        reason=reason,
+        cause=cause,
+        confirmed=False,
+        weight_percent=100.0 if outcome in SERVING_ENDS else 0.0,
+        # A promotion that is overruled may have closed the router already: its fence must be passed.
+        router_epoch=state.router_epoch + 1,
+        looks=look.number if look else state.looks,
+        last_look=look or state.last_look,
+        watermark_at=(look.watermark_at if look else None) or state.watermark_at,
+    )
+
+
+def ended(state: RolloutState) -> RolloutState:
+    """Return the record of the end, after the router was read back.
+
+    Raises:
+        FencedOut: no end is under way.
+    """
+    if not state.live or state.pending is None:
+        raise FencedOut("No end of the rollout is under way", state.state, "Read its newest record.")
+    return replace(state, state=state.pending, pending=None, confirmed=True, lease_expires_at=None)
+
+
+def busy(state: RolloutState) -> RolloutBusy:
+    """Return the error for a model whose rollout belongs to somebody else."""
+    until = format_time(state.lease_expires_at) if state.lease_expires_at else "its end"
+    return RolloutBusy(
+        f"Another rollout of {state.model!r} is under way",
+        f"epoch {state.epoch} of {state.owner}, state {state.state}, leased until {until}",
+        "Wait for its end, or stop it with rollback().",
+    )
+
+
+def _check_may_act(state: RolloutState, now: datetime) -> None:
+    if not state.live or state.pending or state.expired(now):
+        raise FencedOut("The rollout may no longer act", state.pending or state.state, "Read its newest record.")

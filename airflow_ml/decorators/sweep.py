@@ -1,0 +1,169 @@
+"""``@task.sweep``: a function of (data, params, trial) becomes a search over its parameters."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import TaskGroup, XComArg
+from airflow.sdk.definitions.xcom_arg import PlainXComArg
+
+from airflow_ml.errors import ConfigurationError
+from airflow_ml.operators.sweep import PLAN_KEY, CollectSweepOperator, PlanSweepOperator, RunShardOperator
+
+#: Arguments of every Airflow task that go to all three tasks of the group.
+_FOR_ALL = frozenset({"queue", "pool", "priority_weight", "owner", "executor", "executor_config", "default_args"})
+#: Arguments that belong to the tasks which run trials.
+_FOR_SHARDS = frozenset(
+    {
+        "retries",
+        "retry_delay",
+        "retry_policy",
+        "execution_timeout",
+        "max_active_tis_per_dagrun",
+        "max_active_tis_per_dag",
+    }
+)
+
+
+class SweepOutput(PlainXComArg):
+    """The leaderboard, as the output of a whole group: what comes before it comes before the plan."""
+
+    __slots__ = ()
+
+    @property
+    def roots(self) -> list[Any]:
+        """The tasks to put after an upstream task: ``start >> train(x)`` orders the plan."""
+        group = self.operator.task_group
+        return [*group.get_roots()] if group is not None else [self.operator]
+
+    def set_upstream(self, task_or_task_list: Any, edge_modifier: Any = None) -> None:
+        """Put something before the plan, not before the collecting task."""
+        for root in self.roots:
+            root.set_upstream(task_or_task_list, edge_modifier)
+
+
+class Sweep:
+    """A function decorated with ``@task.sweep``.
+
+    Called in a DAG it builds the group ``<name>.plan -> <name>.shards -> <name>.collect`` and returns the leaderboard's
+    XComArg; called outside a DAG it is the plain function.
+    """
+
+    def __init__(self, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._settings = dict(settings)
+        _check_signature(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the group, or run the function itself where no DAG is being defined."""
+        from airflow.sdk.definitions._internal.contextmanager import DagContext
+
+        if DagContext.get_current() is None and "dag" not in self._settings:
+            return self.function(*args, **kwargs)
+        data, constants = _bind(self.function, args, kwargs)
+        return self._build(data, constants)
+
+    def override(self, **settings: Any) -> Sweep:
+        """Return the same sweep with other settings."""
+        return Sweep(self.function, {**self._settings, **settings})
+
+    def _build(self, data: Any, constants: Mapping[str, Any]) -> XComArg:
+        settings = dict(self._settings)
+        name = settings.pop("task_id", None) or self.function.__name__
+        for_all = {key: settings.pop(key) for key in list(settings) if key in _FOR_ALL}
+        for_shards = {key: settings.pop(key) for key in list(settings) if key in _FOR_SHARDS}
+        group = TaskGroup(group_id=name, tooltip=(self.function.__doc__ or "").strip().partition("\n")[0])
+        with group:
+            plan = PlanSweepOperator(
+                python_callable=self.function, data=data, constants=constants or None, **settings, **for_all
+            )
+            record = XComArg(plan, key=PLAN_KEY)
+            shards = RunShardOperator.partial(task_id="shards", plan=record, **for_all, **for_shards).expand(
+                shard=plan.output
+            )
+            collect = CollectSweepOperator(plan=record, **for_all)
+            shards >> collect
+        return SweepOutput(operator=collect)
+
+
+def sweep_task(
+    python_callable: Callable[..., Any] | None = None,
+    *,
+    space: Mapping[str, Any],
+    by: str | None = None,
+    trials_per_group: int | str = 20,
+    minimize: str | None = None,
+    maximize: str | None = None,
+    sampler: str = "random",
+    seed: int | str = 0,
+    timeout_seconds: float = 600.0,
+    max_train_rows: int | None = None,
+    min_success_fraction: float = 0.95,
+    warm_start: bool = False,
+    max_shards: int = 8,
+    compute: str = "local",
+    **task_arguments: Any,
+) -> Any:
+    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, and those of any Airflow task.
+
+    The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries, pools and time-outs given here go
+    to the tasks that run trials.
+
+    Raises:
+        ConfigurationError: not exactly one of ``minimize`` and ``maximize``, or an unknown argument.
+    """
+    if (minimize is None) == (maximize is None):
+        raise ConfigurationError(
+            "A sweep needs one metric to decide by",
+            f"minimize={minimize!r}, maximize={maximize!r}",
+            "Give exactly one of them, with the name of a metric that the function returns.",
+        )
+    unknown = sorted(set(task_arguments) - _FOR_ALL - _FOR_SHARDS - {"task_id"})
+    if unknown:
+        raise ConfigurationError("Unknown arguments of @task.sweep", ", ".join(unknown), "See its documentation.")
+    settings = {
+        "space": space,
+        "by": by,
+        "trials_per_group": trials_per_group,
+        "metric": minimize or maximize,
+        "direction": "minimize" if minimize else "maximize",
+        "sampler": sampler,
+        "seed": seed,
+        "timeout_seconds": timeout_seconds,
+        "max_train_rows": max_train_rows,
+        "min_success_fraction": min_success_fraction,
+        "warm_start": warm_start,
+        "max_shards": max_shards,
+        "compute": compute,
+        **task_arguments,
+    }
+    if python_callable is not None:
+        return Sweep(python_callable, settings)
+    return lambda function: Sweep(function, settings)
+
+
+def _bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the data and the constant arguments of a call like ``train(features, quick=True)``."""
+    remaining = dict(kwargs)
+    if len(args) > 1 or (args and "data" in remaining) or (not args and "data" not in remaining):
+        raise ConfigurationError(
+            f"{function.__name__} is a sweep: in a DAG it is called with its data",
+            f"{len(args)} positional arguments and {sorted(kwargs)}",
+            "Call it like train(features), further constants by keyword.",
+        )
+    data = args[0] if args else remaining.pop("data")
+    return data, remaining
+
+
+def _check_signature(function: Callable[..., Any]) -> None:
+    names = list(inspect.signature(function).parameters)
+    if names[:2] != ["data", "params"]:
+        raise ConfigurationError(
+            f"A sweep's function takes (data, params) or (data, params, trial) first, {function.__name__} takes",
+            f"({', '.join(names)})",
+            "Rename its arguments.",
+        )

@@ -1,0 +1,154 @@
+"""Answering one batch: one call per variant, the champion for whatever the challenger cannot answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from airflow_ml.core.ports import Traffic
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import CallFailed, FeatureViewMismatch
+from airflow_ml.gateway.models import ModelProcess, ProcessLost
+from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, step_label
+from airflow_ml.gateway.wire import Row
+
+#: How long a request waits for the champion's process to be started again.
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A traffic configuration in effect and the processes behind it."""
+
+    traffic: Traffic
+    champion: ModelProcess
+    challenger: ModelProcess | None
+
+    @property
+    def processes(self) -> list[ModelProcess]:
+        """The processes that must stay loaded."""
+        return [self.champion] if self.challenger is None else [self.champion, self.challenger]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one row. Without a score, ``reason`` says why; with one, why the champion stood in."""
+
+    epoch: int
+    step: str
+    assigned: str
+    variant: str
+    version: str
+    score: float | None
+    reason: str = ""
+    #: The row itself is at fault (a view that the model does not take), not the model.
+    mismatch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    reason: str
+    mismatch: bool = False
+
+
+async def answer(held: Held, rows: Sequence[Row], weight_percent: float) -> list[Answer]:
+    """Answer every row, in order; nothing is raised for what a single row or model does wrong.
+
+    Args:
+        held: What is in effect.
+        rows: The batch.
+        weight_percent: The challenger's weight now, 0 where it must not answer.
+    """
+    assigned = [assign(held.traffic.salt, row.unit, weight_percent) for row in rows]
+    theirs = [index for index, variant in enumerate(assigned) if variant == CHALLENGER]
+    ours = [index for index, variant in enumerate(assigned) if variant == CHAMPION]
+    first, found = await asyncio.gather(
+        _score(held.challenger, held.traffic.challenger, CHALLENGER, rows, theirs),
+        _score(held.champion, held.traffic.champion, CHAMPION, rows, ours),
+    )
+    fallbacks = {index: result.reason for index, result in first.items() if isinstance(result, _Refusal)}
+    found = first | found | await _score(held.champion, held.traffic.champion, CHAMPION, rows, list(fallbacks))
+    step = step_label(weight_percent)
+    answers = []
+    for index, arm in enumerate(assigned):
+        result = found[index]
+        variant = CHAMPION if index in fallbacks else arm
+        refusal = result if isinstance(result, _Refusal) else None
+        answers.append(
+            Answer(
+                epoch=held.traffic.epoch,
+                step=step,
+                assigned=arm,
+                variant=variant,
+                version=_version(held.traffic, variant),
+                score=None if isinstance(result, _Refusal) else result,
+                reason=" ".join(filter(None, (fallbacks.get(index), refusal.reason if refusal else None))),
+                mismatch=refusal is not None and refusal.mismatch,
+            )
+        )
+    return answers
+
+
+async def _score(
+    process: ModelProcess | None,
+    variant: Mapping[str, JSON] | None,
+    name: str,
+    rows: Sequence[Row],
+    indices: Sequence[int],
+) -> dict[int, float | _Refusal]:
+    """Return a score, or the reason why not, for each of the rows at ``indices``."""
+    if process is None or variant is None or not indices:
+        return {}
+    view = str(variant["view_digest"])
+    reason = ""
+    # One more try for the champion only: behind it there is nobody.
+    for patience_seconds in (PATIENCE_SECONDS, PATIENCE_SECONDS) if name == CHAMPION else (0.0,):
+        try:
+            await process.ready(patience_seconds)
+            return await _score_once(process, view, name, rows, indices)
+        except ProcessLost as error:
+            reason = str(error)
+        except CallFailed as error:
+            return dict.fromkeys(indices, _Refusal(f"{name}: {error}"))
+    return dict.fromkeys(indices, _Refusal(f"{name}: {reason}"))
+
+
+async def _score_once(
+    process: ModelProcess, view: str, name: str, rows: Sequence[Row], indices: Sequence[int]
+) -> dict[int, float | _Refusal]:
+    found: dict[int, float | _Refusal] = {}
+    fitting: list[int] = []
+    for index in indices:
+        refusal = _unfit(rows[index], view, process.columns, name)
+        if refusal is None:
+            fitting.append(index)
+        else:
+            found[index] = refusal
+    if not fitting:
+        return found
+    features = [rows[index].features[view] for index in fitting]
+    scores = await process.predict({column: [values[column] for values in features] for column in process.columns})
+    for index, score in zip(fitting, scores, strict=True):
+        found[index] = _Refusal(f"{name}: the score is no finite number.") if score is None else score
+    return found
+
+
+def _unfit(row: Row, view: str, columns: Sequence[str], name: str) -> _Refusal | None:
+    values = row.features.get(view)
+    if values is None:
+        mismatch = FeatureViewMismatch(
+            f"The {name} takes features of view {view}",
+            f"row {row.key!r} has {', '.join(sorted(row.features)) or 'none'}",
+            "Compute the features with the view that the traffic configuration names.",
+        )
+        return _Refusal(str(mismatch), mismatch=True)
+    missing = [column for column in columns if column not in values]
+    if missing:
+        return _Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)
+    return None
+
+
+def _version(traffic: Traffic, variant: str) -> str:
+    held = traffic.challenger if variant == CHALLENGER and traffic.challenger is not None else traffic.champion
+    return str(held["version"])

@@ -1,0 +1,248 @@
+"""The gateway without HTTP: holds traffic and models, answers batches, logs what it answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.ports import Traffic
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import FencedOut, ModelNotFound
+from airflow_ml.gateway.models import ModelProcess
+from airflow_ml.gateway.scoring import Answer, Held, answer
+from airflow_ml.gateway.split import effective_weight
+from airflow_ml.gateway.traffic_file import TrafficFiles
+from airflow_ml.gateway.traffic_log import MetricReport, Prediction, TrafficLog
+from airflow_ml.gateway.wire import Outcome, Row, models_of
+
+_log = logging.getLogger("airflow_ml.gateway")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start."""
+
+    rows: int = 0
+    refused_rows: int = 0
+    #: Rows that the champion answered in the challenger's place.
+    fallbacks: int = 0
+    #: Batches that were answered but could not be logged.
+    unlogged_batches: int = 0
+    #: The last reasons of fallbacks and refusals.
+    last_reason: str = field(default="")
+
+
+class Gateway:
+    """Serves models by name.
+
+    Args:
+        directory: Where traffic and log are kept.
+        store_uri: The artifact store that holds the models.
+        clock: The wall clock, for ``expires_at``.
+    """
+
+    def __init__(self, directory: Path, store_uri: str, clock: Callable[[], datetime]) -> None:
+        self.counters = Counters()
+        self._files = TrafficFiles(directory)
+        self._log = TrafficLog(directory / "traffic.sqlite")
+        self._store_uri = store_uri
+        self._clock = clock
+        self._held: dict[str, Held] = {}
+        self._processes: dict[str, ModelProcess] = {}
+        self._loading: dict[str, int] = {}
+        self._tickets = itertools.count(1)
+        self._applied: dict[str, int] = {}
+        self._switch = asyncio.Lock()
+        # One thread: SQLite takes one writer at a time anyway.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="traffic-log")
+        self._background: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Take up the traffic of the last life; models load in the background.
+
+        Raises:
+            ConfigurationError: a traffic file is damaged.
+        """
+        for traffic in self._files.read_all():
+            self._held[traffic.model] = self._hold(traffic)
+
+    async def close(self) -> None:
+        """End all model processes and close the log."""
+        await asyncio.gather(*(process.close(drain_seconds=1.0) for process in self._processes.values()))
+        for task in self._background:
+            task.cancel()
+        self._writer.shutdown(wait=True)
+        self._log.close()
+
+    def traffic(self, model: str) -> Traffic:
+        """Return what is in effect.
+
+        Raises:
+            ModelNotFound.
+        """
+        return self._find(model).traffic
+
+    async def set_traffic(self, traffic: Traffic) -> Traffic:
+        """Load what it names, store it durably, and put it in effect; return it.
+
+        Raises:
+            FencedOut: a higher epoch is held, or a later write was put in effect while this one loaded its models.
+            RouterFailed: a variant cannot be loaded; what was in effect stays so.
+        """
+        ticket = next(self._tickets)
+        self._check_fence(traffic, ticket)
+        digests = [models_of(variant).digest for variant in _variants(traffic)]
+        for digest in digests:
+            self._loading[digest] = self._loading.get(digest, 0) + 1
+        try:
+            held = self._hold(traffic)
+            for process in held.processes:
+                await process.loaded()
+            # Loading took its time outside the lock, so that a rollback never waits for it: look again.
+            async with self._switch:
+                self._check_fence(traffic, ticket)
+                await asyncio.to_thread(self._files.write, traffic)
+                self._held[traffic.model] = held
+                self._applied[traffic.model] = ticket
+        finally:
+            for digest in digests:
+                self._loading[digest] -= 1
+            self._unload_unused()
+        _log.info("%s: epoch %d, %g %% to the challenger", traffic.model, traffic.epoch, traffic.weight_percent)
+        return traffic
+
+    async def predict(self, model: str, rows: Sequence[Row]) -> list[Answer]:
+        """Answer a batch and log it.
+
+        Raises:
+            ModelNotFound.
+        """
+        held = self._find(model)
+        weight = effective_weight(held.traffic, self._clock())
+        with contextlib.ExitStack() as stack:
+            for process in held.processes:
+                stack.enter_context(process.in_use())
+            answers = await answer(held, rows, weight)
+        self._count(answers)
+        predictions = [
+            Prediction(
+                model=model,
+                epoch=result.epoch,
+                key=row.key,
+                unit=row.unit,
+                at=row.at,
+                step=result.step,
+                assigned=result.assigned,
+                variant=result.variant,
+                version=result.version,
+                score=result.score,
+            )
+            for row, result in zip(rows, answers, strict=True)
+            if result.score is not None
+        ]
+        try:
+            await self._in_writer(lambda: self._log.append(predictions))
+        except Exception:
+            # An answer is worth more than its evidence, and no evidence never promotes.
+            self.counters.unlogged_batches += 1
+            _log.exception("%d predictions of %s could not be logged", len(predictions), model)
+        return answers
+
+    async def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
+        """Store outcomes; raises ModelNotFound."""
+        self._find(model)
+        await self._in_writer(lambda: self._log.add_outcomes(model, outcomes, watermark_at))
+
+    async def metrics(self, model: str, *, metric: str, epoch: int) -> MetricReport:
+        """Return a metric's sums; raises ModelNotFound, MetricUnreadable."""
+        self._find(model)
+        return await asyncio.to_thread(self._log.read, model, metric=metric, epoch=epoch)
+
+    def health(self) -> tuple[bool, dict[str, JSON]]:
+        """Return whether every champion is up, and the state of each model."""
+        models: dict[str, JSON] = {}
+        for name, held in sorted(self._held.items()):
+            traffic = held.traffic
+            models[name] = {
+                "epoch": traffic.epoch,
+                "weight_percent": effective_weight(traffic, self._clock()),
+                "expires_at": None if traffic.expires_at is None else format_time(traffic.expires_at),
+                "champion": _process_state(held.champion),
+                "challenger": None if held.challenger is None else _process_state(held.challenger),
+            }
+        counters: dict[str, JSON] = {
+            "rows": self.counters.rows,
+            "refused_rows": self.counters.refused_rows,
+            "fallbacks": self.counters.fallbacks,
+            "unlogged_batches": self.counters.unlogged_batches,
+            "last_reason": self.counters.last_reason,
+        }
+        return all(held.champion.pid is not None for held in self._held.values()), {
+            "models": models,
+            "counters": counters,
+        }
+
+    def _find(self, model: str) -> Held:
+        held = self._held.get(model)
+        if held is None:
+            raise ModelNotFound("The gateway does not serve this model", model, "Write its traffic first.")
+        return held
+
+    def _check_fence(self, traffic: Traffic, ticket: int) -> None:
+        held = self._held.get(traffic.model)
+        if held is None or traffic.epoch > held.traffic.epoch:
+            return
+        if traffic.epoch < held.traffic.epoch or self._applied.get(traffic.model, 0) > ticket:
+            raise FencedOut(
+                f"Traffic of {traffic.model} is held by epoch {held.traffic.epoch}",
+                f"this write has epoch {traffic.epoch}",
+                "Read the traffic and the rollout record again; a later write owns them.",
+            )
+
+    def _hold(self, traffic: Traffic) -> Held:
+        processes = []
+        for variant in _variants(traffic):
+            artifact = models_of(variant)
+            process = self._processes.get(artifact.digest)
+            if process is None:
+                process = self._processes[artifact.digest] = ModelProcess(artifact, self._store_uri)
+            processes.append(process)
+        return Held(traffic, processes[0], processes[1] if len(processes) > 1 else None)
+
+    def _unload_unused(self) -> None:
+        needed = {process.artifact.digest for held in self._held.values() for process in held.processes}
+        needed |= {digest for digest, writes in self._loading.items() if writes > 0}
+        self._loading = {digest: writes for digest, writes in self._loading.items() if writes > 0}
+        for digest in set(self._processes) - needed:
+            task = asyncio.create_task(self._processes.pop(digest).close())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _in_writer(self, work: Callable[[], object]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    def _count(self, answers: Sequence[Answer]) -> None:
+        self.counters.rows += len(answers)
+        for result in answers:
+            if result.reason:
+                self.counters.last_reason = result.reason
+                if result.score is None:
+                    self.counters.refused_rows += 1
+                else:
+                    self.counters.fallbacks += 1
+
+
+def _variants(traffic: Traffic) -> list[Mapping[str, JSON]]:
+    return [traffic.champion] if traffic.challenger is None else [traffic.champion, traffic.challenger]
+
+
+def _process_state(process: ModelProcess) -> dict[str, JSON]:
+    return {"up": process.pid is not None, "pid": process.pid, "losses": process.losses}

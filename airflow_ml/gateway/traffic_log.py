@@ -1,0 +1,228 @@
+"""The log of predictions and outcomes, and the sufficient statistics of a metric over it, in SQLite.
+
+An arm is what the hash assigned a unit to, even where the champion stood in for a failing challenger: leaving such rows
+out, or counting them for the champion, would undo the randomization.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow_ml.core.fingerprint import parse_time
+from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.errors import MetricUnreadable
+from airflow_ml.gateway.wire import Outcome
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS prediction (
+  model TEXT NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL, unit TEXT NOT NULL, at TEXT NOT NULL,
+  step TEXT NOT NULL, assigned TEXT NOT NULL, variant TEXT NOT NULL, version TEXT NOT NULL, score REAL NOT NULL,
+  PRIMARY KEY (model, epoch, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outcome (
+  model TEXT NOT NULL, key TEXT NOT NULL, label REAL, known_at TEXT NOT NULL, PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS watermark (model TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+#: Metric name to its SQL over ``p.score`` and ``o.label``.
+_METRICS: Mapping[str, str] = {
+    "brier": "(p.score - o.label) * (p.score - o.label)",
+    "squared_error": "(p.score - o.label) * (p.score - o.label)",
+    "mae": "abs(p.score - o.label)",
+    "log_loss": "log_loss(p.score, o.label)",
+}
+_OF_PROBABILITIES = frozenset({"brier", "log_loss"})
+
+_JOINED = """
+FROM prediction AS p LEFT JOIN outcome AS o ON o.model = p.model AND o.key = p.key
+WHERE p.model = :model AND p.epoch = :epoch
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answered row."""
+
+    model: str
+    epoch: int
+    key: str
+    unit: str
+    at: datetime
+    #: The weight in effect, as ``split.step_label`` writes it.
+    step: str
+    #: The variant that the hash chose; ``variant`` is the one that answered.
+    assigned: str
+    variant: str
+    version: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricReport:
+    """A reading, and the counts that explain it."""
+
+    reading: Reading
+    #: Requests per arm that the champion answered in the challenger's place.
+    fallbacks: Mapping[str, int]
+    #: Requests per arm that will never have an outcome.
+    without_outcome: Mapping[str, int]
+
+
+def log_loss(score: float, label: float) -> float:
+    """Return the logarithmic loss in nats, with scores kept 1e-15 away from 0 and 1 (as scikit-learn once did)."""
+    p = min(max(score, 1e-15), 1 - 1e-15)
+    return -(label * math.log(p) + (1 - label) * math.log(1 - p))
+
+
+class TrafficLog:
+    """A SQLite file (WAL). Writes come from one thread at a time; reads open their own connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._writer = self._open()
+        with self._writer:
+            self._writer.executescript(_SCHEMA)
+
+    def append(self, predictions: Sequence[Prediction]) -> int:
+        """Log predictions and return how many were new: a key is logged once for each model and epoch."""
+        with self._lock, self._writer:
+            before = self._writer.total_changes
+            self._writer.executemany(
+                "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [
+                    (p.model, p.epoch, p.key, p.unit, _stamp(p.at), p.step, p.assigned, p.variant, p.version, p.score)
+                    for p in predictions
+                ],
+            )
+            return self._writer.total_changes - before
+
+    def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
+        """Store outcomes and move the watermark forward, in one transaction; the last word on a key counts.
+
+        Args:
+            model: Whose keys these are.
+            outcomes: In any order; the same ones again change nothing.
+            watermark_at: Data time below which every request has its outcome, or a null one. It never moves back.
+        """
+        with self._lock, self._writer:
+            self._writer.executemany(
+                "INSERT INTO outcome VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET label = excluded.label, known_at = excluded.known_at "
+                "WHERE excluded.known_at >= known_at",
+                [(model, o.key, o.label, _stamp(o.known_at)) for o in outcomes],
+            )
+            self._writer.execute(
+                "INSERT INTO watermark VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+                (model, _stamp(watermark_at)),
+            )
+
+    def read(self, model: str, *, metric: str, epoch: int) -> MetricReport:
+        """Return the sums of a metric per arm and stratum ``<step>/<data day>``, of one epoch's traffic.
+
+        Samples cover the data days that lie wholly below the watermark, so a stratum never changes once it is
+        reported (unless an outcome is corrected); assigned units cover all days.
+
+        Raises:
+            MetricUnreadable: an unknown metric, or a metric of probabilities over other numbers.
+        """
+        if metric not in _METRICS:
+            raise MetricUnreadable("Unknown metric", repr(metric)[:80], f"Known are {', '.join(sorted(_METRICS))}.")
+        connection = self._open()
+        try:
+            connection.execute("BEGIN")  # One snapshot for all statements.
+            return self._read(connection, model, metric, epoch)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._writer.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=10, check_same_thread=False)
+        # NORMAL: a crash of the process loses nothing, a crash of the machine at most the last commits.
+        connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        connection.create_function("log_loss", 2, log_loss, deterministic=True)
+        return connection
+
+    def _read(self, connection: sqlite3.Connection, model: str, metric: str, epoch: int) -> MetricReport:
+        row = connection.execute("SELECT at FROM watermark WHERE model = ?", (model,)).fetchone()
+        watermark = None if row is None else str(row[0])
+        # Days compare as text: "2013-05-02" is above every moment of 1 May and below every one of 2 May.
+        values: dict[str, str | int] = {"model": model, "epoch": epoch, "day": (watermark or "")[:10]}
+        if metric in _OF_PROBABILITIES:
+            _check_probabilities(connection, metric, values)
+        assigned: dict[str, dict[str, int]] = {}
+        for arm, stratum, units in connection.execute(
+            f"SELECT p.assigned, p.step || '/' || substr(p.at, 1, 10), count(DISTINCT p.unit) {_JOINED} GROUP BY 1, 2",
+            values,
+        ):
+            assigned.setdefault(arm, {})[stratum] = units
+        counts = connection.execute(
+            f"SELECT p.assigned, sum(p.variant <> p.assigned), sum(o.key IS NOT NULL AND o.label IS NULL) "
+            f"{_JOINED} GROUP BY 1",
+            values,
+        ).fetchall()
+        return MetricReport(
+            reading=Reading(
+                samples=tuple(_samples(connection, metric, values)),
+                watermark_at=None if watermark is None else parse_time(watermark),
+                assigned=assigned,
+            ),
+            fallbacks={arm: fallbacks for arm, fallbacks, _ in counts},
+            without_outcome={arm: without for arm, _, without in counts},
+        )
+
+
+def _samples(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> Iterable[Sample]:
+    # total() is a sum that is 0.0, not null, over nothing. A unit whose requests have no outcome is no unit yet.
+    statement = f"""
+WITH unit AS (
+  SELECT p.assigned AS arm, p.step || '/' || substr(p.at, 1, 10) AS stratum, p.unit,
+    total({_METRICS[metric]}) AS x, count(o.label) AS n, sum(o.key IS NULL) AS waiting
+  {_JOINED} AND p.at < :day
+  GROUP BY 1, 2, 3
+)
+SELECT arm, stratum, sum(n > 0), sum(n), total(x), total(x * x), total(n * n), total(x * n), sum(waiting)
+FROM unit GROUP BY arm, stratum ORDER BY arm, stratum
+"""  # noqa: S608 - constants; values are bound
+    for arm, stratum, units, requests, sum_x, sum_xx, sum_nn, sum_xn, waiting in connection.execute(statement, values):
+        yield Sample(
+            variant=arm,
+            stratum=stratum,
+            units=units,
+            requests=requests,
+            sum_x=sum_x,
+            sum_xx=sum_xx,
+            sum_nn=sum_nn,
+            sum_xn=sum_xn,
+            waiting=waiting,
+        )
+
+
+def _check_probabilities(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> None:
+    row = connection.execute(
+        f"SELECT p.key, p.score, o.label {_JOINED} AND o.label IS NOT NULL "
+        "AND NOT (p.score BETWEEN 0 AND 1 AND o.label BETWEEN 0 AND 1) LIMIT 1",
+        values,
+    ).fetchone()
+    if row is not None:
+        raise MetricUnreadable(
+            f"{metric} needs scores and labels from 0 to 1",
+            f"key {row[0]!r} has score {row[1]} and label {row[2]}",
+            "Use squared_error or mae for other numbers.",
+        )
+
+
+def _stamp(value: datetime) -> str:
+    # Fixed width, so that text order is time order and the first ten characters are the data day.
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

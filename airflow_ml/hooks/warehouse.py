@@ -1,0 +1,51 @@
+"""From a warehouse connection to a snapshot source."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.errors import ConfigurationError, MissingDependency
+from airflow_ml.hooks.connection import get_connection
+
+if TYPE_CHECKING:
+    from airflow_ml.core.ports import SnapshotSource
+
+
+def snapshot_source(conn_id: str) -> SnapshotSource:
+    """Return the warehouse behind an Airflow connection.
+
+    Raises:
+        ConnectionMissing: the connection is not defined.
+        ConfigurationError: it is of a type without an adapter.
+        MissingDependency: the Snowflake provider is not installed.
+    """
+    connection = get_connection(conn_id, conn_type="snowflake")
+    if connection.conn_type != "snowflake":
+        raise ConfigurationError(
+            f"The connection {conn_id!r} has a type that snapshots cannot read from",
+            repr(connection.conn_type),
+            "Use a connection of the type snowflake.",
+        )
+    return _snowflake(conn_id)
+
+
+def _snowflake(conn_id: str) -> SnapshotSource:
+    # The connector otherwise asks cloud metadata addresses where it runs: slow, and traffic nobody asked for.
+    os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
+    try:
+        from airflow.providers.snowflake.hooks.snowflake import SnowflakeHook
+    except ImportError as error:
+        raise MissingDependency(
+            "Snowflake connections need a package that is not installed",
+            "apache-airflow-providers-snowflake",
+            "Install airflow-ml[snowflake].",
+        ) from error
+    from airflow_ml.adapters.snowflake import SnowflakeSource
+
+    hook = SnowflakeHook(snowflake_conn_id=conn_id)
+
+    def connect() -> Any:
+        return hook.get_conn()
+
+    return SnowflakeSource(connect, source_name=f"snowflake:{conn_id}")

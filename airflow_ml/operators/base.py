@@ -1,0 +1,91 @@
+"""What every operator of this package shares: its store, its name in provenance, its errors."""
+
+from __future__ import annotations
+
+import abc
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_ml.core.record import JSON, Record
+from airflow_ml.errors import AirflowMLError
+from airflow_ml.hooks import store as store_hook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ArtifactStore
+
+
+class MLOperator(BaseOperator, abc.ABC):
+    """Base of the package's operators: ``run`` returns a record, which becomes the XCom as plain JSON.
+
+    An error that running the same task again cannot cure (a missing table, a blocked gate) fails the task at once;
+    every other error is retried as the task says.
+    """
+
+    def execute(self, context: Context) -> Any:
+        """Run and return the record in wire form."""
+        with failing_at_once():
+            result = self.run(context)
+        return result.to_xcom() if isinstance(result, Record) else result
+
+    @abc.abstractmethod
+    def run(self, context: Context) -> Record | JSON | None:
+        """Do the stage's work; Airflow calls ``execute``."""
+
+    def store(self) -> ArtifactStore:
+        """Open the deployment's artifact store (``[ml] artifact_store``)."""
+        return store_hook.artifact_store()
+
+    @property
+    def namespace(self) -> str:
+        """The deployment's namespace (``[ml] namespace``)."""
+        return store_hook.namespace()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield a private folder for temporary files, removed at the end."""
+        with tempfile.TemporaryDirectory(prefix="airflow-ml-", dir=store_hook.work_directory()) as folder:
+            yield Path(folder)
+
+
+@contextmanager
+def failing_at_once() -> Iterator[None]:
+    """Turn errors that a retry cannot cure into Airflow's own fail-at-once exception."""
+    try:
+        yield
+    except AirflowMLError as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def provenance(context: Context) -> dict[str, str]:
+    """Return the names by which a task is found again: dag, run, task and map index, without the try number."""
+    instance = context["ti"]
+    names = {"dag": instance.dag_id, "run": instance.run_id, "task": instance.task_id}
+    map_index = getattr(instance, "map_index", -1)
+    return {**names, "map_index": str(map_index)} if map_index is not None and map_index >= 0 else names
+
+
+def publish(store: ArtifactStore, ref: str, record: Record) -> None:
+    """Append a record to a ref, unless it is the newest entry already (a retry of the same task)."""
+    from airflow_ml.errors import RefConflict
+
+    for _ in range(20):
+        newest = store.latest(ref)
+        wire = record.to_dict()
+        if newest is not None and newest.value == wire:
+            return
+        try:
+            store.append(ref, wire, after=newest.sequence if newest else 0)
+            return
+        except RefConflict:
+            continue  # somebody else's entry came first; ours goes behind it
+    raise RefConflict("The ref is being written by many tasks at once", ref, "Run the task again.")

@@ -1,0 +1,165 @@
+"""Stage 3, features: a FeatureView over a spine, each value as known at its row's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.feature_view import FeatureView
+from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.record import parse_as
+from airflow_ml.core.snapshot import DatasetSnapshot
+from airflow_ml.core.time_split import TimeSplit
+from airflow_ml.errors import ConfigurationError
+from airflow_ml.hooks.warehouse import snapshot_source
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator, provenance
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ArtifactStore
+
+
+class BuildFeaturesOperator(MLOperator):
+    """Build the features of a view for every row of a spine, point in time.
+
+    The tables that the view joins are read from the warehouse as of the spine's instant and kept as artifacts, so the
+    same features can be built again anywhere.
+
+    Retry, clear: builds the same features again; the artifact has the same digest. Kill, timeout: nothing is stored.
+
+    Args:
+        view: A `FeatureView`, or the name of one of ``views`` (templated).
+        views: Views to choose from by name, where a DAG's parameter decides. The default is none.
+        spine: The `DatasetSnapshot` with one row per prediction (templated).
+        split: A `TimeSplit`, back from the spine's ``as_of`` (templated).
+        snowflake_conn_id: Airflow connection of the joined tables (templated).
+
+    Raises:
+        FeatureKnownTooLate: an input is known only after the moment of prediction.
+        ColumnMissing, TableMissing: the spine or a joined table lacks what the view names.
+        EmptyDataset: a split without rows.
+    """
+
+    template_fields: Sequence[str] = ("view", "views", "spine", "split", "snowflake_conn_id")
+    ui_color = "#dcfce7"
+
+    def __init__(
+        self,
+        *,
+        view: Any,
+        spine: Any,
+        split: Any,
+        views: Sequence[Any] = (),
+        snowflake_conn_id: str = "snowflake_default",
+        task_id: str = "build_features",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.view = plain(view)
+        self.views = plain(views)
+        self.spine = plain(spine)
+        self.split = plain(split)
+        self.snowflake_conn_id = snowflake_conn_id
+
+    def run(self, context: Context) -> FeatureSet:
+        """Read the joined tables, build, store."""
+        spine = parse_as(DatasetSnapshot, self.spine)
+        view = chosen_view(self.view, self.views)
+        store = self.store()
+        with self.scratch() as folder:
+            sources = source_tables(
+                view.sources, store, self.snowflake_conn_id, spine.as_of, folder, provenance(context)
+            )
+            features = feature_set(
+                view, store, spine=spine.artifact, sources=sources, as_of=spine.as_of,
+                split=TimeSplit.from_dict(self.split), folder=folder, parents=(spine.fingerprint,),
+            )  # fmt: skip
+        self.log.info(
+            "%s: %s rows %s, %d features, left out %s", view.name, f"{features.rows:,}", dict(features.split_rows),
+            len(features.features), dict(features.excluded),
+        )  # fmt: skip
+        return features
+
+
+def build_features(view: Any, **kwargs: Any) -> Any:
+    """Build a `BuildFeaturesOperator` and return its output, a `FeatureSet`; arguments as there."""
+    return BuildFeaturesOperator(view=view, **kwargs).output
+
+
+def chosen_view(view: Any, views: Any) -> FeatureView:
+    """Return the view, or the one of ``views`` that ``view`` names.
+
+    Raises:
+        ConfigurationError: no view has that name.
+    """
+    if isinstance(view, Mapping):
+        return FeatureView.from_dict(view)
+    by_name = {item["name"]: item for item in views}
+    if view not in by_name:
+        raise ConfigurationError(
+            "No feature view has that name", repr(view), f"views= holds {', '.join(sorted(by_name)) or 'none'}."
+        )
+    return FeatureView.from_dict(by_name[view])
+
+
+def source_tables(
+    tables: Iterable[str], store: ArtifactStore, conn_id: str, as_of: datetime, folder: Path, tag: Mapping[str, str]
+) -> dict[str, Artifact]:
+    """Read tables as of one instant into artifacts."""
+    source = snapshot_source(conn_id)
+    found: dict[str, Artifact] = {}
+    for number, table in enumerate(tables):
+        into = folder / f"source_{number}.parquet"
+        rows = source.read_table(table, columns=None, as_of=as_of, into=into, tag=tag)
+        found[table] = store.put_file(into, format="parquet", rows=rows.rows, columns=rows.columns)
+    return found
+
+
+def feature_set(
+    view: FeatureView,
+    store: ArtifactStore,
+    *,
+    spine: Artifact,
+    sources: Mapping[str, Artifact],
+    as_of: datetime,
+    split: TimeSplit | None,
+    folder: Path,
+    parents: tuple[str, ...],
+) -> FeatureSet:
+    """Build a view over artifacts with DuckDB and store the result; ``split=None`` builds for serving."""
+    from airflow_ml.adapters.duckdb import DuckDBFeatures
+
+    built = DuckDBFeatures().build(
+        view,
+        spine=store.path(spine),
+        sources={table: store.path(artifact) for table, artifact in sources.items()},
+        as_of=as_of,
+        split=split,
+        into=folder / "features.parquet",
+    )
+    rows = sum(built.split_rows.values())
+    return FeatureSet(
+        view=view.name,
+        view_digest=view.digest,
+        definition=store.put_bytes(canonical_json(view.to_dict()), format="json"),
+        artifact=store.put_file(built.path, format="parquet", rows=rows, columns=built.columns),
+        as_of=as_of,
+        key=view.key,
+        predict_at=view.predict_at,
+        label=view.label.name,
+        features=tuple(view.features),
+        carried=tuple(view.carry),
+        split_rows=built.split_rows,
+        split_at=built.split_at,
+        excluded=built.excluded,
+        spine=spine,
+        sources=dict(sources),
+        engine=built.engine,
+        parents=parents,
+    )

@@ -1,0 +1,197 @@
+"""Stage 2, gate: data through Great Expectations, models through behavioural checks. Both fail closed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.gate import BLOCK, ERROR, GateReport, decide
+from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.core.snapshot import DatasetSnapshot
+from airflow_ml.errors import AirflowMLError, ConfigurationError, GateBlocked, GateErrored
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ArtifactStore, Validation
+
+#: XCom key under which a gate pushes its report; its return value is the subject, passed on.
+REPORT_KEY = "report"
+
+
+class GateDatasetOperator(MLOperator):
+    """Test a snapshot with Great Expectations and pass it on, without the rows that break a row-level rule.
+
+    The report is a record of its own, under the XCom key ``report``; it is there when the gate blocks, too. The gate
+    fails closed: an expectation that raises, an unknown column or an empty table stop the line.
+
+    Retry, clear: tests the same snapshot again, with the same result. Kill, timeout: nothing is passed on.
+
+    Args:
+        subject: The `DatasetSnapshot` to test (templated).
+        expectations: A list of expectations (dicts ``{"type", "kwargs", "severity"}`` or Great Expectations objects), or
+            the path of a JSON suite beside the DAG file (templated). Severity ``critical`` (default) blocks,
+            ``warning`` warns, ``info`` only tells.
+        on_bad_rows: What to do with rows that break a critical row-level rule: ``block`` (default: nothing is dropped
+            silently), ``quarantine`` (take them out, keep them as an artifact), ``warn`` (let them through).
+        max_quarantine_fraction: Above this share of bad rows the gate blocks: that is no longer a few bad rows. The
+            default is 5 %.
+
+    Raises:
+        GateBlocked: the data did not pass.
+        GateErrored: the gate could not decide.
+        UnknownExpectation, ColumnMissing: the suite does not fit the data.
+    """
+
+    template_fields: Sequence[str] = ("subject", "expectations", "on_bad_rows", "max_quarantine_fraction")
+    template_ext: Sequence[str] = (".json",)
+    ui_color = "#fef3c7"
+
+    def __init__(
+        self,
+        *,
+        subject: Any,
+        expectations: Any,
+        on_bad_rows: str = "block",
+        max_quarantine_fraction: float = 0.05,
+        task_id: str = "gate_dataset",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.subject = plain(subject)
+        self.expectations = _as_suite(expectations)
+        self.on_bad_rows = on_bad_rows
+        self.max_quarantine_fraction = max_quarantine_fraction
+
+    def run(self, context: Context) -> DatasetSnapshot:
+        """Validate, report, and pass the subject on or stop."""
+        from airflow_ml.adapters.great_expectations import GreatExpectationsValidator, load_suite
+
+        subject = parse_as(DatasetSnapshot, self.subject)
+        store = self.store()
+        rows_file = store.path(subject.artifact)
+        try:
+            suite = load_suite(_loaded(self.expectations))
+            validation = GreatExpectationsValidator().validate(rows_file, suite)
+            verdict, reason = decide(
+                validation.checks,
+                rows=validation.rows,
+                bad_rows=len(validation.bad_rows),
+                on_bad_rows=self.on_bad_rows,
+                max_quarantine_fraction=float(self.max_quarantine_fraction),
+            )
+        except AirflowMLError as error:
+            report = GateReport(
+                subject=subject.fingerprint,
+                kind="dataset",
+                verdict=ERROR,
+                reason=str(error),
+                checks=(),
+                rows=subject.rows,
+            )
+            context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
+            raise
+        clean, quarantine = self._split(store, rows_file, subject, validation, passed=verdict not in (BLOCK, ERROR))
+        report = GateReport(
+            subject=subject.fingerprint,
+            kind="dataset",
+            verdict=verdict,
+            reason=reason,
+            checks=validation.checks,
+            rows=validation.rows,
+            quarantined=quarantine.rows or 0 if quarantine else 0,
+            quarantine=quarantine,
+            report=store.put_bytes(canonical_json(cast(JSON, validation.details)), format="json"),
+        )
+        context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
+        self._tell(report)
+        stop_unless_passed(report, "the data")
+        return DatasetSnapshot(
+            name=subject.name,
+            artifact=clean,
+            as_of=subject.as_of,
+            rows=clean.rows or 0,
+            consistency=subject.consistency,
+            statement_id=subject.statement_id,
+            statement_digest=subject.statement_digest,
+            source=subject.source,
+            parents=(subject.fingerprint, report.fingerprint),
+        )
+
+    def _split(
+        self, store: ArtifactStore, rows_file: Path, subject: DatasetSnapshot, validation: Validation, *, passed: bool
+    ) -> tuple[Artifact, Artifact | None]:
+        """Return the artifact to pass on and the quarantined rows, if any."""
+        from airflow_ml.runtime.quarantine import split_rows
+
+        if not validation.bad_rows:
+            return subject.artifact, None
+        columns = subject.artifact.columns
+        with self.scratch() as folder:
+            clean_file, bad_file = folder / "clean.parquet", folder / "bad.parquet"
+            kept, bad = split_rows(rows_file, validation.bad_rows, clean_file, bad_file)
+            quarantine = store.put_file(bad_file, format="parquet", rows=bad, columns=columns)
+            if not passed or self.on_bad_rows != "quarantine":
+                return subject.artifact, quarantine
+            return store.put_file(clean_file, format="parquet", rows=kept, columns=columns), quarantine
+
+    def _tell(self, report: GateReport) -> None:
+        for check in report.checks:
+            mark = "ok  " if check.passed else f"FAIL ({check.severity})"
+            self.log.info("%s %s: %s, expected %s", mark, check.name, check.observed, check.expected)
+        self.log.info("Verdict %s: %s", report.verdict, report.reason)
+
+
+def stop_unless_passed(report: GateReport, what: str) -> None:
+    """Raise unless the verdict lets the subject go on.
+
+    Raises:
+        GateBlocked: the verdict is ``block``.
+        GateErrored: the verdict is ``error``.
+    """
+    if report.verdict == BLOCK:
+        raise GateBlocked(
+            f"The gate blocked {what}", report.reason, "The report (XCom 'report') lists each check and what it saw."
+        )
+    if report.verdict == ERROR:
+        raise GateErrored(f"The gate could not decide on {what}", report.reason, "It stays closed; mend the suite.")
+
+
+def gate_dataset(subject: Any, **kwargs: Any) -> Any:
+    """Build a `GateDatasetOperator` and return its output, the snapshot that passed; arguments as there."""
+    return GateDatasetOperator(subject=subject, **kwargs).output
+
+
+def _as_suite(expectations: Any) -> Any:
+    """Turn Great Expectations objects into dicts without importing the library (it costs 10 s)."""
+    if isinstance(expectations, list | tuple):
+        return [_expectation(item) for item in expectations]
+    return plain(expectations)
+
+
+def _expectation(item: Any) -> Any:
+    configuration = getattr(item, "configuration", None)
+    if configuration is not None and hasattr(configuration, "to_json_dict"):
+        return configuration.to_json_dict()
+    return plain(item)
+
+
+def _loaded(expectations: Any) -> Any:
+    """Return the suite's data; a ``.json`` file arrives as its text."""
+    if not isinstance(expectations, str):
+        return expectations
+    try:
+        suite: Mapping[str, Any] | list[Any] = json.loads(expectations)
+    except ValueError as error:
+        raise ConfigurationError(
+            "The expectations are neither a list nor a readable JSON suite",
+            repr(expectations[:120]),
+            "Give a list of dicts, or the path of a .json file beside the DAG file.",
+        ) from error
+    return suite

@@ -1,0 +1,187 @@
+"""Stage 2 again, for models: behavioural checks on the sealed holdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.feature_view import FeatureView
+from airflow_ml.core.features import TEST, FeatureSet
+from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.gate import ERROR, GateReport
+from airflow_ml.core.model_checks import check_from_dict, decide_model, evaluate, scored_holdout
+from airflow_ml.core.record import encode, parse_as
+from airflow_ml.core.registration import CHAMPION
+from airflow_ml.core.selection import Selection
+from airflow_ml.errors import AirflowMLError
+from airflow_ml.hooks.mlflow import MLflowHook
+from airflow_ml.hooks.variant import variant_of
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.features import feature_set, source_tables
+from airflow_ml.operators.gate import REPORT_KEY, stop_unless_passed
+from airflow_ml.operators.runner_call import run_in_runner
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ArtifactStore
+
+
+class GateModelOperator(MLOperator):
+    """Test a selected model on the holdout that no trial has seen, and pass it on.
+
+    This is the one place that opens the test split. The champion, where there is one, is scored on the same rows, over
+    the features of its own view. The report is a record of its own, under the XCom key ``report``.
+
+    Retry, clear: tests again, with the same result. Kill, timeout: nothing is passed on.
+
+    Args:
+        selection: The `Selection` to test (templated).
+        data: The `FeatureSet` whose test split is the holdout (templated).
+        checks: Checks such as ``MinMetric``, ``SliceMetric``, ``NotWorseThanChampion``, ``BeatsBaseline`` (templated).
+        model: Name of the registered model whose champion is the comparison; None where none is wanted (templated).
+        mlflow_conn_id: Airflow connection of the registry (templated).
+        snowflake_conn_id: Airflow connection of tables that only the champion's view joins (templated).
+        timeout_seconds: Of the scoring. Default 30 minutes.
+
+    Raises:
+        GateBlocked: a critical check failed.
+        GateErrored: the gate could not decide.
+    """
+
+    template_fields: Sequence[str] = (
+        "selection",
+        "data",
+        "checks",
+        "model",
+        "mlflow_conn_id",
+        "snowflake_conn_id",
+        "timeout_seconds",
+    )
+    ui_color = "#fef3c7"
+
+    def __init__(
+        self,
+        *,
+        selection: Any,
+        data: Any,
+        checks: Sequence[Any],
+        model: str | None = None,
+        mlflow_conn_id: str = "mlflow_default",
+        snowflake_conn_id: str = "snowflake_default",
+        timeout_seconds: float = 1800.0,
+        task_id: str = "gate_model",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.selection = plain(selection)
+        self.data = plain(data)
+        self.checks = plain(checks)
+        self.model = model
+        self.mlflow_conn_id = mlflow_conn_id
+        self.snowflake_conn_id = snowflake_conn_id
+        self.timeout_seconds = timeout_seconds
+
+    def run(self, context: Context) -> Selection:
+        """Score, check, report, and pass the selection on or stop."""
+        from airflow_ml.runtime.evaluate import read_holdout, score_holdout
+
+        selection = parse_as(Selection, self.selection)
+        features = parse_as(FeatureSet, self.data)
+        store = self.store()
+        try:
+            checks = [check_from_dict(item) for item in self.checks]
+            champion = self._champion()
+            slices = sorted({check.by for check in checks if getattr(check, "by", None)})
+            scored = run_in_runner(
+                score_holdout,
+                {
+                    "features": features.to_dict(),
+                    "candidate": selection.models.to_dict(),
+                    "champion": None if champion is None else dict(champion["models"]),
+                    "champion_features": self._champion_features(context, store, features, champion),
+                    "slices": slices,
+                },
+                store=store,
+                namespace=self.namespace,
+                log=self.log.info,
+                timeout_seconds=float(self.timeout_seconds),
+            )
+            holdout_artifact = Artifact.from_dict(scored)
+            holdout = read_holdout(store.path(holdout_artifact), slices=slices)
+            results = evaluate(checks, scored_holdout(**holdout))
+            verdict, reason = decide_model(results)
+        except AirflowMLError as error:
+            self._push(context, _error_report(selection, features, error))
+            raise
+        report = GateReport(
+            subject=selection.fingerprint,
+            kind="model",
+            verdict=verdict,
+            reason=reason,
+            checks=results,
+            rows=features.split_rows.get(TEST, 0),
+            report=store.put_bytes(
+                canonical_json({"checks": encode(results), "holdout": holdout_artifact.to_dict()}), format="json"
+            ),
+        )
+        self._push(context, report)
+        for check in results:
+            self.log.info("%s %s: %s, expected %s", "ok  " if check.passed else "FAIL", check.name, check.observed, check.expected)
+        self.log.info("Verdict %s: %s", verdict, reason)
+        stop_unless_passed(report, "the model")
+        return selection
+
+    def _push(self, context: Context, report: GateReport) -> None:
+        context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
+
+    def _champion(self) -> dict[str, Any] | None:
+        if not self.model:
+            return None
+        registered = MLflowHook(self.mlflow_conn_id).registry().by_alias(self.model, CHAMPION)
+        if registered is None:
+            self.log.info("%s has no champion yet: nothing to compare with.", self.model)
+            return None
+        return variant_of(registered)
+
+    def _champion_features(
+        self, context: Context, store: ArtifactStore, features: FeatureSet, champion: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """Return the champion's own view over the same spine, or None where the candidate's data has it already."""
+        if champion is None or champion["view_digest"] == features.view_digest:
+            return None
+        definition = Artifact.from_dict(champion["view_definition"])
+        view = FeatureView.from_dict(json.loads(store.get_bytes(definition)))
+        missing = [table for table in view.sources if table not in features.sources]
+        with self.scratch() as folder:
+            more = source_tables(missing, store, self.snowflake_conn_id, features.as_of, folder, provenance(context))
+            built = feature_set(
+                view,
+                store,
+                spine=features.spine,
+                sources={table: artifact for table, artifact in {**features.sources, **more}.items() if table in view.sources},
+                as_of=features.as_of,
+                split=None,
+                folder=folder,
+                parents=(features.fingerprint,),
+            )
+        return built.to_dict()
+
+
+def gate_model(selection: Any, **kwargs: Any) -> Any:
+    """Build a `GateModelOperator` and return its output, the selection that passed; arguments as there."""
+    return GateModelOperator(selection=selection, **kwargs).output
+
+
+def _error_report(selection: Selection, features: FeatureSet, error: AirflowMLError) -> GateReport:
+    return GateReport(
+        subject=selection.fingerprint,
+        kind="model",
+        verdict=ERROR,
+        reason=str(error),
+        checks=(),
+        rows=features.split_rows.get(TEST, 0),
+    )

@@ -1,0 +1,144 @@
+"""Stage 6, registration: a version in MLflow with its whole provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.fingerprint import canonical_json, digest_json
+from airflow_ml.core.record import parse_as
+from airflow_ml.core.registration import CHALLENGER, ModelVersion
+from airflow_ml.core.selection import Selection
+from airflow_ml.assets import create_asset
+from airflow_ml.hooks.mlflow import MLflowHook
+from airflow_ml.hooks.variant import variant_tags
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator, provenance, publish
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ArtifactStore
+
+
+class RegisterModelOperator(MLOperator):
+    """Register a selection as a new version, with the alias ``challenger``, and tell it as an asset event.
+
+    The version has the model's files, signature, input example, metrics, the leaderboard and tags for its lineage.
+
+    Retry, clear: the same selection gives the same version; a second one is never made. Kill, timeout: run again.
+
+    Args:
+        selection: The `Selection` that passed its gate (templated).
+        name: Name of the registered model (templated).
+        alias: Alias that the version gets. Default ``challenger``; ``champion`` moves by canary only.
+        tags: Further tags (templated).
+        mlflow_conn_id: Airflow connection of the registry (templated).
+
+    Raises:
+        RegistryUnavailable: MLflow does not answer.
+        ModelNotServable: the model has no predict.
+    """
+
+    template_fields: Sequence[str] = ("selection", "name", "tags", "mlflow_conn_id")
+    ui_color = "#fce7f3"
+
+    def __init__(
+        self,
+        *,
+        selection: Any,
+        name: str,
+        alias: str = CHALLENGER,
+        tags: Mapping[str, Any] | None = None,
+        mlflow_conn_id: str = "mlflow_default",
+        task_id: str = "register_model",
+        **kwargs: Any,
+    ) -> None:
+        outlets = [*kwargs.pop("outlets", []), create_asset(model=name, alias=alias)]
+        super().__init__(task_id=task_id, outlets=outlets, **kwargs)
+        self.selection = plain(selection)
+        self.name = name
+        self.alias = alias
+        self.tags = plain(tags) if tags is not None else {}
+        self.mlflow_conn_id = mlflow_conn_id
+
+    def run(self, context: Context) -> ModelVersion:
+        """Write the model, register it, move the alias."""
+        selection = parse_as(Selection, self.selection)
+        features = parse_as(FeatureSet, selection.data)
+        hook = MLflowHook(self.mlflow_conn_id)
+        registry, store = hook.registry(), self.store()
+        names = provenance(context)
+        draft = ModelVersion(
+            name=self.name,
+            version="",
+            run_id="",
+            model_uri="",
+            models=selection.models,
+            model_digest=selection.models.digest,
+            view=features.view,
+            view_digest=features.view_digest,
+            view_definition=features.definition,
+            features=features.features,
+            metrics={f"validate_{selection.metric}": selection.value},
+            alias=self.alias,
+            namespace=self.namespace,
+            parents=(selection.fingerprint,),
+        )
+        data = store.put_bytes(canonical_json(features.to_dict()), format="json")
+        with self.scratch() as folder:
+            registered = registry.register(
+                self.name,
+                key=digest_json([self.namespace, self.name, selection.fingerprint]),
+                model_dir=_write_model(store, selection, features, folder),
+                params={"refit": selection.refit, "groups": selection.groups},
+                metrics=draft.metrics,
+                tags={**self._lineage(selection, features, names), **variant_tags(draft, data), **self.tags},
+                files={"leaderboard.parquet": store.path(selection.leaderboard)},
+                experiment=hook.experiment() or names["dag"],
+            )
+        current = registry.by_alias(self.name, self.alias)
+        registry.set_alias(
+            self.name, self.alias, registered.version, expected=current.version if current else None
+        )
+        version = _with_version(draft, registered.version, registered.run_id)
+        publish(store, f"models/{self.namespace}/{self.name}", version)
+        context["outlet_events"][create_asset(model=self.name, alias=self.alias)].extra = {
+            "version": registered.version,
+            "model_digest": version.model_digest,
+        }
+        self.log.info("%s version %s is %s", self.name, registered.version, self.alias)
+        return version
+
+    def _lineage(self, selection: Selection, features: FeatureSet, names: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **{f"airflow_ml.{key}": value for key, value in names.items()},
+            "airflow_ml.namespace": self.namespace,
+            "airflow_ml.sweep": selection.sweep,
+            "airflow_ml.code_digest": selection.code_digest,
+            "airflow_ml.view": features.view,
+            "airflow_ml.features_digest": features.artifact.digest,
+            "airflow_ml.snapshot_digest": features.spine.digest,
+        }
+
+
+def register_model(selection: Any, **kwargs: Any) -> Any:
+    """Build a `RegisterModelOperator` and return its output, a `ModelVersion`; arguments as there."""
+    return RegisterModelOperator(selection=selection, **kwargs).output
+
+
+def _write_model(store: ArtifactStore, selection: Selection, features: FeatureSet, folder: Path) -> Path:
+    from airflow_ml.runtime.data import Data
+    from airflow_ml.runtime.grouped_model import write_model_dir
+
+    example = Data(store.path(features.artifact), features).validate.X.head(5)
+    into = folder / "model"
+    write_model_dir(store, selection.models, features, into, example)
+    return into
+
+
+def _with_version(draft: ModelVersion, version: str, run_id: str) -> ModelVersion:
+    wire = {**draft.to_dict(), "version": version, "run_id": run_id, "model_uri": f"models:/{draft.name}/{version}"}
+    return ModelVersion.from_dict(wire)

@@ -1,0 +1,50 @@
+"""Running one of our own functions on user models and user code: in the runner, never in the task process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_ml.core.call import Call
+from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import CallFailed, CallTimedOut
+
+
+def run_in_runner(
+    function: Callable[..., Any],
+    arguments: Mapping[str, JSON],
+    *,
+    store: ArtifactStore,
+    namespace: str,
+    log: Callable[[str], None],
+    seed: int = 0,
+    timeout_seconds: float | None = None,
+) -> Any:
+    """Run a function in a clean interpreter and return its JSON value.
+
+    Models are user code: loading them runs their author's code, so it happens where no connection or secret is.
+
+    Raises:
+        CallFailed: the function raised; the message carries its error and the traceback's end.
+        CallTimedOut: it took longer than ``timeout_seconds``.
+    """
+    from airflow_ml.runtime.capture import as_function_ref, capture
+    from airflow_ml.runtime.environment import environment_digest
+    from airflow_ml.runtime.runner import run_call
+
+    call = Call(
+        function=as_function_ref(capture(function), store),
+        arguments=dict(arguments),
+        seed=seed,
+        environment=environment_digest(),
+        namespace=namespace,
+    )
+    result = run_call(call, store_uri=store.uri, timeout_seconds=timeout_seconds, log=log)
+    if result.status == "succeeded":
+        return result.value
+    if result.status == "timed_out":
+        raise CallTimedOut(f"{function.__name__} took too long", f"{timeout_seconds} s", "Raise the time limit.")
+    raise CallFailed(
+        f"{function.__name__} {result.status}", result.error, f"The end of its traceback:\n{result.traceback}"
+    )

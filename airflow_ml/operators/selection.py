@@ -1,0 +1,112 @@
+"""Stage 5, selection: the winner of each group, refitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.record import parse_as
+from airflow_ml.core.selection import Selection, choose
+from airflow_ml.core.sweep import Leaderboard
+from airflow_ml.errors import ConfigurationError
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.runner_call import run_in_runner
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+REFITS = ("none", "train", "train+validate")
+
+
+class SelectModelOperator(MLOperator):
+    """Choose the best trial of each group by a leaderboard, and fit its parameters again on all rows.
+
+    A group that training never saw is answered by a pooled model over all groups, with the parameters of the group that
+    has the most rows.
+
+    Retry, clear: chooses the same trials and fits again with the same seeds. Kill, timeout: the runner is ended.
+
+    Args:
+        leaderboard: The `Leaderboard` of a sweep (templated).
+        refit: ``train+validate`` (default: the newest rows are the most like tomorrow's), ``train``.
+        constraints: Bounds on other metrics or on seconds, e.g. ``{"seconds": {"at_most": 5}}`` (templated).
+        timeout_seconds: Of the whole refit. Default one hour.
+
+    Raises:
+        SweepFailed: no trial keeps the constraints.
+        ModelNotServable: the function returns no model, or one without predict.
+    """
+
+    template_fields: Sequence[str] = ("leaderboard", "refit", "constraints", "timeout_seconds")
+    ui_color = "#ede9fe"
+
+    def __init__(
+        self,
+        *,
+        leaderboard: Any,
+        refit: str = "train+validate",
+        constraints: Mapping[str, Any] | None = None,
+        timeout_seconds: float = 3600.0,
+        task_id: str = "select_model",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.leaderboard = plain(leaderboard)
+        self.refit = refit
+        self.constraints = plain(constraints) if constraints is not None else {}
+        self.timeout_seconds = timeout_seconds
+
+    def run(self, context: Context) -> Selection:
+        """Choose, refit, explain."""
+        from airflow_ml.runtime.leaderboard import read_rows
+        from airflow_ml.runtime.refit import refit
+
+        if self.refit not in REFITS:
+            raise ConfigurationError("Unknown refit", repr(self.refit), f"Choose one of {', '.join(REFITS)}.")
+        board = parse_as(Leaderboard, self.leaderboard)
+        features = parse_as(FeatureSet, board.data)
+        store = self.store()
+        choices = choose(
+            read_rows(store.path(board.artifact)), direction=board.direction, constraints=self.constraints
+        )
+        for choice in choices:
+            self.log.info("%s: %s", choice.group, choice.reason)
+        manifest = run_in_runner(
+            refit,
+            {
+                "function": board.function.to_dict(),
+                "features": features.to_dict(),
+                "members": [choice.to_dict() for choice in choices],
+                "by": board.by,
+                "mode": self.refit,
+                "constants": dict(board.constants),
+            },
+            store=store,
+            namespace=self.namespace,
+            log=self.log.info,
+            seed=board.seed,
+            timeout_seconds=float(self.timeout_seconds),
+        )
+        value = sum(choice.value for choice in choices) / len(choices)
+        return Selection(
+            sweep=board.sweep,
+            metric=board.metric,
+            direction=board.direction,
+            value=value,
+            reason=choices[0].reason if len(choices) == 1 else f"best {board.metric} in each of {len(choices)} groups",
+            models=Artifact.from_dict(manifest),
+            leaderboard=board.artifact,
+            refit=self.refit,
+            groups=len(choices),
+            data=board.data,
+            code_digest=board.function.digest,
+            parents=(board.fingerprint, features.fingerprint),
+        )
+
+
+def select_model(leaderboard: Any, **kwargs: Any) -> Any:
+    """Build a `SelectModelOperator` and return its output, a `Selection`; arguments as there."""
+    return SelectModelOperator(leaderboard=leaderboard, **kwargs).output

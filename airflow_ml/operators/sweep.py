@@ -1,0 +1,224 @@
+"""Stage 4, sweep: plan, shards and collect, the three tasks that ``@task.sweep`` builds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import TriggerRule
+
+from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.record import parse_as
+from airflow_ml.core.sweep import Leaderboard, SweepPlan
+from airflow_ml.errors import NotARecord
+from airflow_ml.hooks.store import store_uri
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.runtime.job import Progress
+
+#: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
+PLAN_KEY = "plan"
+
+
+class PlanSweepOperator(MLOperator):
+    """Fix all trials of a sweep: parameters, seeds, and which shard runs which.
+
+    The plan is a pure function of the code, the data, the space and the seed, so a retry or clear plans the same trials
+    and finds those that are finished already.
+
+    Args:
+        python_callable: The user's ``train(data, params, trial)``.
+        data: The `FeatureSet` (templated).
+        space: Search space by parameter name (templated).
+        by: Column of the features that makes the groups; None for one group (templated).
+        trials_per_group: Trials in each group; a grid ignores it (templated). Default 20.
+        sampler: ``random`` (default) or ``grid``.
+        minimize, maximize: Name of the metric that decides; exactly one of them.
+        seed: Seed of the whole sweep; each trial derives its own (templated). Default 0.
+        timeout_seconds: Of one trial. Default 600.
+        max_train_rows: Rows of a group that a trial fits on at most, sampled by seed; None (default) for all.
+        min_success_fraction: Fewer successful trials than this share fail the sweep. Default 0.95.
+        warm_start: Begin each group with the best parameters of this task's last leaderboard. Default False.
+        max_shards: Task instances at most. Default 8: a shard uses all CPUs of its worker.
+        compute: Compute profile. Default ``local``: processes of the worker.
+        constants: Further JSON arguments of the function (templated).
+    """
+
+    template_fields: Sequence[str] = (
+        "data", "space", "by", "trials_per_group", "seed", "max_train_rows", "constants", "timeout_seconds", "max_shards",
+    )  # fmt: skip
+    shallow_copy_attrs: Sequence[str] = ("python_callable",)
+    ui_color = "#ede9fe"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        data: Any,
+        space: Mapping[str, Any],
+        by: str | None = None,
+        trials_per_group: int | str = 20,
+        sampler: str = "random",
+        metric: str,
+        direction: str,
+        seed: int | str = 0,
+        timeout_seconds: float = 600.0,
+        max_train_rows: int | None = None,
+        min_success_fraction: float = 0.95,
+        warm_start: bool = False,
+        max_shards: int = 8,
+        compute: str = "local",
+        constants: Mapping[str, Any] | None = None,
+        task_id: str = "plan",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.python_callable = python_callable
+        self.data = plain(data)
+        self.space = plain(space)
+        self.by = by
+        self.trials_per_group = trials_per_group
+        self.sampler = sampler
+        self.metric = metric
+        self.direction = direction
+        self.seed = seed
+        self.timeout_seconds = timeout_seconds
+        self.max_train_rows = max_train_rows
+        self.min_success_fraction = min_success_fraction
+        self.warm_start = warm_start
+        self.max_shards = max_shards
+        self.compute = compute
+        self.constants = plain(constants) if constants is not None else {}
+
+    def run(self, context: Context) -> list[Any]:
+        """Plan, push the plan aside, and return the shard numbers to map over."""
+        from airflow_ml.runtime.capture import as_function_ref, capture
+        from airflow_ml.runtime.sweep_plan import make_plan, warm_start_params
+
+        store = self.store()
+        function = as_function_ref(capture(self.python_callable), store)
+        warm = warm_start_params(store, self._leaderboard_ref(context)) if self.warm_start else None
+        plan = make_plan(
+            function,
+            parse_as(FeatureSet, self.data),
+            space=self.space,
+            by=self.by,
+            trials_per_group=int(self.trials_per_group),
+            sampler=self.sampler,
+            metric=self.metric,
+            direction=self.direction,
+            seed=int(self.seed),
+            timeout_seconds=float(self.timeout_seconds),
+            max_train_rows=int(self.max_train_rows) if self.max_train_rows else None,
+            min_success_fraction=self.min_success_fraction,
+            warm_start=warm,
+            max_shards=int(self.max_shards),
+            constants=self.constants,
+            compute=self.compute,
+            store=store,
+        )
+        context["ti"].xcom_push(key=PLAN_KEY, value=plan.to_xcom())
+        self.log.info(
+            "Sweep %s: %d trials in %d groups, %d shards%s", plan.sweep, plan.trials, len(plan.groups), plan.shards,
+            f", warm start from {len(warm)} groups" if warm else "",
+        )  # fmt: skip
+        return list(range(plan.shards))
+
+    def _leaderboard_ref(self, context: Context) -> str:
+        return leaderboard_ref(self.namespace, context, self.task_id)
+
+
+class RunShardOperator(MLOperator):
+    """Run one shard's trials in a clean interpreter; each finished trial is durable and never runs again.
+
+    Retry, clear: run only the trials that are not finished. Kill, timeout, a worker's restart: the runner and all its
+    children are ended; finished trials stay.
+
+    Args:
+        plan: The `SweepPlan` (templated).
+        shard: Number of the shard (templated, mapped over).
+    """
+
+    template_fields: Sequence[str] = ("plan", "shard")
+    ui_color = "#ede9fe"
+
+    def __init__(self, *, plan: Any, shard: Any, task_id: str = "shards", **kwargs: Any) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.plan = plain(plan)
+        self.shard = shard
+        self._stop = threading.Event()
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Run what is missing of the shard."""
+        from airflow_ml.runtime.runner import run_shard
+        from airflow_ml.runtime.sweep_plan import shard_job
+
+        plan = parse_as(SweepPlan, self.plan)
+        outcome = run_shard(
+            shard_job(plan, int(self.shard)),
+            store_uri=store_uri(),
+            log=self.log.info,
+            on_progress=self._show,
+            stop=self._stop,
+        )
+        return {"shard": int(self.shard), "trials": outcome.trials, "failed": outcome.failed, "ran": outcome.ran}
+
+    def on_kill(self) -> None:
+        """End the runner and its children."""
+        self._stop.set()
+
+    def _show(self, progress: Progress) -> None:
+        best = "" if progress.best is None else f", best {progress.best:.5g}"
+        eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:.0f} s to go"
+        self.log.info("%d of %d trials, %d failed%s%s", progress.finished, progress.trials, progress.failed, best, eta)
+
+
+class CollectSweepOperator(MLOperator):
+    """Make the leaderboard out of what the shards left in the store, and alone decide whether the sweep succeeded.
+
+    Runs whatever became of the shards. Retry, clear: reads the store again.
+
+    Args:
+        plan: The `SweepPlan` (templated).
+
+    Raises:
+        SweepFailed: fewer successful trials than ``min_success_fraction``, or none at all.
+    """
+
+    template_fields: Sequence[str] = ("plan",)
+    ui_color = "#ede9fe"
+
+    def __init__(self, *, plan: Any, task_id: str = "collect", **kwargs: Any) -> None:
+        super().__init__(task_id=task_id, trigger_rule=TriggerRule.ALL_DONE, **kwargs)
+        self.plan = plain(plan)
+
+    def execute(self, context: Context) -> Any:
+        """Say plainly where there is no plan: with ``all_done`` this task runs after a failed plan, too."""
+        with failing_at_once():
+            if self.plan is None:
+                raise NotARecord("There is no plan to collect", "the plan task failed", "See its log, then clear it.")
+        return super().execute(context)
+
+    def run(self, context: Context) -> Leaderboard:
+        """Collect, judge, and remember the leaderboard for warm starts."""
+        from airflow_ml.runtime.leaderboard import collect
+
+        store = self.store()
+        leaderboard = collect(parse_as(SweepPlan, self.plan), store)
+        publish(store, leaderboard_ref(self.namespace, context, self.task_id), leaderboard)
+        self.log.info(
+            "%d of %d trials succeeded; best %s %.5g in group %s with %s", leaderboard.succeeded, leaderboard.trials,
+            leaderboard.metric, leaderboard.best.value, leaderboard.best.group, dict(leaderboard.best.params),
+        )  # fmt: skip
+        return leaderboard
+
+
+def leaderboard_ref(namespace: str, context: Context, task_id: str) -> str:
+    """Return the ref of a sweep's leaderboards: one for each sweep of a DAG, over all its runs."""
+    group = task_id.rpartition(".")[0] or "sweep"
+    return f"leaderboards/{namespace}/{provenance(context)['dag']}/{group}"

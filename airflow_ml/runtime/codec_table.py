@@ -1,0 +1,111 @@
+"""Codecs of tables and arrays: Parquet for pandas and Arrow, npy without pickle for numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.artifact import Artifact, Column
+from airflow_ml.errors import NoCodec
+from airflow_ml.runtime.codecs import Codec, Written, is_instance
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+#: Half the time of the default snappy at two thirds of its size on the tables seen here.
+_COMPRESSION = "zstd"
+
+
+def columns_of(schema: pa.Schema) -> tuple[Column, ...]:
+    """Return an Arrow schema as the columns of an artifact."""
+    return tuple(Column(name=field.name, dtype=str(field.type)) for field in schema)
+
+
+def _write_arrow(value: pa.Table, path: Path) -> Written:
+    import pyarrow.parquet as pq
+
+    pq.write_table(value, path, compression=_COMPRESSION)
+    return Written(rows=value.num_rows, columns=columns_of(value.schema))
+
+
+def _write_pandas(value: pd.DataFrame, path: Path) -> Written:
+    import pyarrow as pa
+
+    if not value.columns.is_unique or not all(isinstance(name, str) for name in value.columns):
+        raise NoCodec(
+            "A table needs text column names, each once",
+            [str(name) for name in value.columns][:20],
+            "Rename the columns.",
+        )
+    try:
+        table = pa.Table.from_pandas(value)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise NoCodec(
+            "A column holds values that are no table data", str(error)[:300], "Give each column one type."
+        ) from error
+    return _write_arrow(table, path)
+
+
+def _write_numpy(value: np.ndarray[Any, Any], path: Path) -> Written:
+    import numpy as np
+
+    if value.dtype.hasobject:
+        raise NoCodec(
+            "A numpy array of Python objects can be stored by pickle only",
+            f"dtype {value.dtype}, shape {value.shape}",
+            "Turn it into numbers, text of fixed width or a DataFrame.",
+        )
+    with path.open("wb") as file:
+        np.save(file, np.asarray(value), allow_pickle=False)
+    return Written(rows=value.shape[0] if value.ndim else None, metadata={"shape": str(list(value.shape))})
+
+
+def _read_pandas(path: Path, artifact: Artifact) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    return frame
+
+
+def _read_arrow(path: Path, artifact: Artifact) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path)
+
+
+def _read_numpy(path: Path, artifact: Artifact) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    try:
+        loaded: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise NoCodec(
+            "This npy file holds pickled objects, which are never loaded", artifact.digest, "Store plain arrays."
+        ) from error
+    return loaded
+
+
+PANDAS_CODEC = Codec(
+    name="pandas",
+    format="parquet",
+    handles=lambda value: is_instance(value, "pandas.DataFrame"),
+    write=_write_pandas,
+    read=_read_pandas,
+)
+ARROW_CODEC = Codec(
+    name="pyarrow",
+    format="parquet",
+    handles=lambda value: is_instance(value, "pyarrow.Table"),
+    write=_write_arrow,
+    read=_read_arrow,
+)
+NUMPY_CODEC = Codec(
+    name="numpy",
+    format="npy",
+    handles=lambda value: is_instance(value, "numpy.ndarray"),
+    write=_write_numpy,
+    read=_read_numpy,
+)
+CODECS = (PANDAS_CODEC, ARROW_CODEC, NUMPY_CODEC)
