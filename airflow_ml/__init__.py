@@ -49,7 +49,7 @@ _HOME = {
     "ModelVersion": "airflow_ml.core.registration",
     "MonitorOperator": "airflow_ml.operators.monitoring",
     "NotWorseThanChampion": "airflow_ml.core.model_checks",
-    "PredictOperator": "airflow_ml.operators.monitoring",
+    "PredictOperator": "airflow_ml.operators.prediction",
     "RegisterModelOperator": "airflow_ml.operators.registration",
     "RollbackOperator": "airflow_ml.operators.canary",
     "Rolling": "airflow_ml.core.feature_view",
@@ -66,14 +66,14 @@ _HOME = {
     "gate_dataset": "airflow_ml.operators.gate",
     "gate_model": "airflow_ml.operators.gate_model",
     "monitor": "airflow_ml.operators.monitoring",
-    "predict": "airflow_ml.operators.monitoring",
+    "predict": "airflow_ml.operators.prediction",
     "register_model": "airflow_ml.operators.registration",
     "rollback": "airflow_ml.operators.canary",
     "select_model": "airflow_ml.operators.selection",
     "snapshot": "airflow_ml.operators.snapshot",
 }
 
-__all__ = ["__version__", "load", *sorted(_HOME)]  # noqa: PLE0604 - names are checked by a test
+__all__ = ["__version__", "load", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from airflow_ml.core.record import Record

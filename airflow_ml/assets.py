@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from airflow_ml.errors import ConfigurationError
@@ -29,7 +29,7 @@ def normalize_uri(uri: SplitResult) -> SplitResult:
     return uri._replace(path="")
 
 
-def create_asset(*, model: str, alias: str, extra: dict[str, object] | None = None) -> Asset:
+def create_asset(*, model: str, alias: str, extra: dict[str, Any] | None = None) -> Asset:
     """Return the asset of a model's alias; the same one as ``Asset("mlflow://<model>@<alias>")`` in a schedule."""
     from airflow.sdk import Asset
 

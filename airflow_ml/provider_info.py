@@ -14,7 +14,6 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": "airflow_ml",
-                "external-doc-url": "https://github.com/airflow-ml/airflow-ml",
                 "tags": ["software"],
             }
         ],
@@ -47,11 +46,13 @@ def get_provider_info() -> dict[str, Any]:
 _OPERATOR_MODULES = [
     "airflow_ml.operators.snapshot",
     "airflow_ml.operators.gate",
+    "airflow_ml.operators.gate_model",
     "airflow_ml.operators.features",
     "airflow_ml.operators.sweep",
     "airflow_ml.operators.selection",
     "airflow_ml.operators.registration",
     "airflow_ml.operators.canary",
+    "airflow_ml.operators.prediction",
     "airflow_ml.operators.monitoring",
 ]
 

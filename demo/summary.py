@@ -17,7 +17,6 @@ from airflow_ml.core.registration import ModelVersion
 from airflow_ml.core.selection import Selection
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.core.sweep import Leaderboard
-
 from demo.stages import Progress, gate_report, last
 
 

@@ -10,14 +10,14 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.adapters.duckdb_checks import check_keys, check_known, check_lookups, check_schema, check_splits
 from airflow_ml.core.artifact import Column
 from airflow_ml.core.feature_sql import feature_sql, split_sql
-from airflow_ml.core.feature_view import SPLIT, FeatureView
+from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.sql import ident
@@ -84,8 +84,8 @@ class DuckDBFeatures:
     ) -> BuiltFeatures:
         """Write key, predict_at, label, split, carried columns and features of a spine to a Parquet file.
 
-        The same files, view, moment and split give the same bytes. Rows are sorted by ``predict_at``, then key; features
-        are int64, double, bool or string; times without a zone are read as UTC.
+        The same files, view, moment and split give the same bytes. Rows are sorted by ``predict_at``, then key;
+        features are int64, double, bool or string; times without a zone are read as UTC.
 
         Args:
             view: The features.
@@ -109,10 +109,10 @@ class DuckDBFeatures:
         into.parent.mkdir(parents=True, exist_ok=True)
         with self._connection(paths, into.parent, view) as connection:
             present = check_schema(connection, view, spine=_SPINE, sources=relations, serving=split is None)
-            check_keys(connection, view, spine=_SPINE)
+            rows = check_keys(connection, view, spine=_SPINE)
             check_lookups(connection, view, sources=relations)
             if split is None:
-                counts = {SERVE: _scalar(connection, f"SELECT COUNT(*) FROM {ident(_quoted(_SPINE))}")}
+                counts = {SERVE: rows}
             else:
                 check_known(connection, view, spine=_SPINE)
                 counts = dict(
@@ -168,10 +168,10 @@ class DuckDBFeatures:
                 "temp_directory": spill,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
-                "TimeZone": "UTC",
             }
             connection = duckdb.connect(":memory:", config=config)
             try:
+                connection.execute("SET TimeZone = 'UTC'")
                 for name, path in paths.items():
                     connection.read_parquet(str(path)).create_view(name)
                 yield connection
@@ -200,7 +200,7 @@ def _write(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str,
 
     typed = _typed(connection, view, query)
     order = f"{ident(_quoted(view.predict_at))}, {ident(_quoted(view.key))}"
-    reader = connection.execute(f"{typed}\nORDER BY {order}").to_arrow_reader(ROW_GROUP_ROWS)
+    reader = connection.sql(f"{typed}\nORDER BY {order}").to_arrow_reader(ROW_GROUP_ROWS)
     schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in reader.schema])
     partial = into.with_name(f".{into.name}.{os.getpid()}.partial")
     try:
@@ -234,16 +234,13 @@ def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Tab
 def _typed(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str) -> str:
     """Wrap the query so that every column comes out in one of the few types of a feature set."""
     described = connection.execute(f"DESCRIBE {query}").fetchall()
-    columns = [
-        f"{_cast(str(name), str(kind), feature=name in view.features, moment=name == view.predict_at)} AS {ident(_quoted(name))}"
-        for name, kind, *_ in described
-    ]
+    columns = [f"{_cast(view, str(name), str(kind))} AS {ident(_quoted(name))}" for name, kind, *_ in described]
     return f"SELECT {', '.join(columns)}\nFROM (\n{query}\n) AS {ident(_quoted('typed'))}"
 
 
-def _cast(name: str, kind: str, *, feature: bool, moment: bool) -> str:
+def _cast(view: FeatureView, name: str, kind: str) -> str:
     column = ident(_quoted(name))
-    if moment:
+    if name == view.predict_at:
         return f"CAST({column} AS TIMESTAMPTZ)"
     if kind in _INTEGERS:
         return f"CAST({column} AS BIGINT)"
@@ -254,9 +251,9 @@ def _cast(name: str, kind: str, *, feature: bool, moment: bool) -> str:
         return f"CAST({column} AS {'BIGINT' if whole else 'DOUBLE'})"
     if kind == "BOOLEAN":
         return column
-    if kind in ("VARCHAR", "UUID") or kind.startswith("ENUM"):
+    if kind == "VARCHAR" or kind.startswith("ENUM"):
         return f"CAST({column} AS VARCHAR)"
-    if not feature and name != SPLIT and (kind == "DATE" or kind.startswith("TIMESTAMP")):
+    if name in view.carry and (kind == "DATE" or kind.startswith("TIMESTAMP")):
         # A carried time keeps its type; only its unit becomes microseconds.
         return column if kind == "DATE" else f"CAST({column} AS {'TIMESTAMPTZ' if 'ZONE' in kind else 'TIMESTAMP'})"
     raise ConfigurationError(
@@ -280,11 +277,6 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
-def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
-
-
 def _source(table: str) -> str:
     return f"source.{table}"
 
@@ -295,8 +287,3 @@ def _quoted(name: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300]
-
-
-def utc(value: datetime) -> datetime:
-    """Attach UTC to a time that DuckDB returned without a zone."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -44,8 +44,8 @@ def check_schema(
     return tuple(present)
 
 
-def check_keys(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spine: str) -> None:
-    """Refuse an empty spine, null keys or moments, and rows that cannot be told apart.
+def check_keys(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spine: str) -> int:
+    """Return the spine's rows; refuse an empty spine, null keys or moments, and rows that cannot be told apart.
 
     Raises:
         EmptyDataset, ConfigurationError.
@@ -71,6 +71,7 @@ def check_keys(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spin
             f"{twice[1]} rows with {view.key} {twice[0]!r}",
             "Make the key unique in the snapshot's query.",
         )
+    return int(rows)
 
 
 def check_lookups(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, sources: Mapping[str, str]) -> None:
@@ -168,18 +169,8 @@ def _require_numbers(where: str, names: list[str], present: Mapping[str, str]) -
             )
 
 
-_NUMBERS = (
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-    "UHUGEINT",
-) + ("FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+_NUMBERS = (*_INTEGERS, "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
 
 
 def _q(name: str) -> str:

@@ -101,6 +101,7 @@ class _Client:
 
 _NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
 _REMEDY = "Check that the gateway runs and that the connection names its address."
+_TOKEN_REMEDY = "Put the gateway's token into the connection's password."  # noqa: S105 - a sentence
 
 
 class GatewayRouter:
@@ -163,7 +164,7 @@ class GatewayRouter:
             raise RouterFailed("The gateway's answer is no traffic", error, _REMEDY) from error
 
     def predict(self, model: str, rows: Sequence[Mapping[str, JSON]]) -> list[dict[str, Any]]:
-        """Score rows ``{"key", "unit", "at", "features": {view digest: {feature: value}}}``; return the answers in order.
+        """Score rows ``{"key", "unit", "at", "features": {view digest: {feature: value}}}``, in order.
 
         Each answer has ``key, score, variant, version, epoch``, and ``fallback`` or ``error`` with a reason.
 
@@ -194,6 +195,10 @@ class GatewayRouter:
         """
         answer = self._call("GET", "/healthz")
         models = answer.body.get("models")
+        if answer.status in (200, 503) and models is None and "status" in answer.body:
+            raise RouterFailed(
+                "The gateway is up, but takes no requests from here", "no or a wrong token", _TOKEN_REMEDY
+            )
         if answer.status not in (200, 503) or not isinstance(models, dict):
             raise RouterFailed(f"{self._client.address} is no gateway", answer.error, _REMEDY)
         return f"Gateway {answer.body.get('status')}, models: {', '.join(sorted(models)) or 'none yet'}"
@@ -208,9 +213,7 @@ class GatewayRouter:
 
     def _check(self, answer: _Answer, doing: str) -> None:
         if answer.status == 401:
-            raise RouterFailed(
-                f"The gateway refused to {doing}", answer.error, "Put its token into the connection's password."
-            )
+            raise RouterFailed(f"The gateway refused to {doing}", answer.error, _TOKEN_REMEDY)
         if answer.status != 200:
             raise RouterFailed(f"The gateway could not {doing}", answer.error)
 

@@ -9,10 +9,11 @@ projection.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.adapters.mlflow_limits import check_plain, fit_tags
+from airflow_ml.adapters.mlflow_limits import MAX_VERSION_TAG_CHARS, check_plain, fit_tags
 from airflow_ml.adapters.mlflow_runs import KEY_TAG, ensure_experiment, ensure_run, finish, log, upload
 from airflow_ml.adapters.mlflow_session import Operation, Session, already_exists
 from airflow_ml.core.ports import RegisteredModel
@@ -156,10 +157,10 @@ class MLflowRegistry:
         """Add tags to a version, or change them."""
         self.get(name, version)
         with self._session.operation() as operation:
-            for tag, value in fit_tags(tags).items():
+            for tag, value in fit_tags(tags, MAX_VERSION_TAG_CHARS).items():
                 operation.step(
                     f"set tag {tag}",
-                    lambda t=tag, v=value: operation.client.set_model_version_tag(name, str(version), t, v),
+                    partial(operation.client.set_model_version_tag, name, str(version), tag, value),
                 )
 
     def log_sweep(
@@ -250,7 +251,7 @@ class MLflowRegistry:
     def _ensure_version(
         self, operation: Operation, name: str, key: str, run: Run, tags: Mapping[str, str]
     ) -> MLflowVersion:
-        labels = fit_tags({**tags, KEY_TAG: key})
+        labels = fit_tags({**tags, KEY_TAG: key}, MAX_VERSION_TAG_CHARS)
         source = f"{run.info.artifact_uri}/{_MODEL_FOLDER}"
 
         def find_or_create() -> MLflowVersion:
@@ -264,7 +265,7 @@ class MLflowRegistry:
             for double in versions[1:]:
                 operation.step(
                     "delete a double",
-                    lambda d=double: operation.client.delete_model_version(name, d.version),
+                    partial(operation.client.delete_model_version, name, double.version),
                     absent_ok=True,
                 )
             return versions[0]

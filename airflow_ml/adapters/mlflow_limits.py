@@ -16,6 +16,8 @@ from airflow_ml.errors import ConfigurationError
 
 MAX_PARAM_CHARS = 6000
 MAX_TAG_CHARS = 8000
+#: MLflow allows 100,000 on a model version, but a MySQL TEXT column ends at 65,535 bytes.
+MAX_VERSION_TAG_CHARS = 60_000
 MAX_KEY_CHARS = 250
 MAX_PARAMS_OR_TAGS = 100
 MAX_METRICS = 1000
@@ -55,9 +57,9 @@ def fit_params(params: Mapping[str, JSON]) -> dict[str, str]:
     return {fit_key(name): fit_text(value, MAX_PARAM_CHARS) for name, value in params.items()}
 
 
-def fit_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return tags as MLflow takes them."""
-    return {fit_key(name): fit_text(value, MAX_TAG_CHARS) for name, value in tags.items()}
+def fit_tags(tags: Mapping[str, str], limit: int = MAX_TAG_CHARS) -> dict[str, str]:
+    """Return tags as MLflow takes them on a run, or with ``MAX_VERSION_TAG_CHARS`` on a model version."""
+    return {fit_key(name): fit_text(value, limit) for name, value in tags.items()}
 
 
 def fit_metrics(metrics: Mapping[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,13 +103,13 @@ def log(
     client = operation.client
     for some in batches(new_params, count=MAX_PARAMS_OR_TAGS):
         entries = [Param(k, v) for k, v in some.items()]
-        operation.step("log params", lambda e=entries: client.log_batch(run_id, params=e, synchronous=True))
+        operation.step("log params", partial(client.log_batch, run_id, params=entries, synchronous=True))
     for numbers in batches(new_metrics, count=MAX_METRICS):
         points = [Metric(k, v, now, 0) for k, v in numbers.items()]
-        operation.step("log metrics", lambda p=points: client.log_batch(run_id, metrics=p, synchronous=True))
+        operation.step("log metrics", partial(client.log_batch, run_id, metrics=points, synchronous=True))
     for some in batches(new_tags, count=MAX_PARAMS_OR_TAGS):
         labels = [RunTag(k, v) for k, v in some.items()]
-        operation.step("log tags", lambda t=labels: client.log_batch(run_id, tags=t, synchronous=True))
+        operation.step("log tags", partial(client.log_batch, run_id, tags=labels, synchronous=True))
 
 
 def upload(operation: Operation, run_id: str, files: Mapping[str, Path]) -> None:
@@ -118,7 +119,7 @@ def upload(operation: Operation, run_id: str, files: Mapping[str, Path]) -> None
         if path.is_dir():
             operation.step(
                 f"upload {name}",
-                lambda p=path, n=name: client.log_artifacts(run_id, str(p), artifact_path=n),
+                partial(client.log_artifacts, run_id, str(path), artifact_path=name),
                 limited=False,
             )
             continue
@@ -128,7 +129,7 @@ def upload(operation: Operation, run_id: str, files: Mapping[str, Path]) -> None
             named = path if path.name == base else Path(shutil.copyfile(path, Path(scratch) / base))
             operation.step(
                 f"upload {name}",
-                lambda p=named, f=folder: client.log_artifact(run_id, str(p), artifact_path=f or None),
+                partial(client.log_artifact, run_id, str(named), artifact_path=folder or None),
                 limited=False,
             )
 

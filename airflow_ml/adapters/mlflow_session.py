@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from airflow_ml.errors import ConfigurationError, MissingDependency, RegistryError, RegistryUnavailable
+from airflow_ml.errors import AirflowMLError, ConfigurationError, MissingDependency, RegistryError, RegistryUnavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 T = TypeVar("T")
 
-#: MLflow's own client repeats every request, POST too, 7 times at 120 s each: duplicates, and a quarter of an hour in one
-#: call. So it repeats none, and each step here is written to be repeated as a whole.
+#: MLflow's own client repeats every request, POST too, 7 times at 120 s each: duplicates, and a quarter of an hour in
+#: one call. So it repeats none, and each step here is written to be repeated as a whole.
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -129,6 +129,8 @@ class Operation:
                 raise self._unavailable(what, "no time left")
             try:
                 return act()
+            except AirflowMLError:  # an inner step gave up; some of our errors are OSErrors too
+                raise
             except MlflowException as error:
                 code = str(error.error_code)
                 if code == "RESOURCE_DOES_NOT_EXIST" and absent_ok:
@@ -183,7 +185,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _split(uri: str) -> tuple[str, str | None, str | None]:
-    """Return a URI without its user and password, and the two of them; database URIs keep theirs, as drivers need them."""
+    """Return a URI without its user and password, and the two; a database URI keeps them, as its driver needs them."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return uri.rstrip("/") if parts.scheme in ("http", "https") else uri, None, None

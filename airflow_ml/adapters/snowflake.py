@@ -37,8 +37,8 @@ class SnowflakeSource:
     Each call opens a connection of its own and closes it.
 
     Time Travel: every Snowflake session lists the parameter ``QUERY_TAG``, and every edition of Snowflake has Time
-    Travel; a stand-in that lists no parameters has neither. So one ``SHOW PARAMETERS`` decides, and on Snowflake an ``AT`` that
-    fails is an error and never a plain read.
+    Travel; a stand-in that lists no parameters has neither. So one ``SHOW PARAMETERS`` decides, and on Snowflake an
+    ``AT`` that fails is an error and never a plain read.
 
     Args:
         connect: Opens a connection; the caller's hook knows the credentials.
@@ -110,7 +110,7 @@ class SnowflakeSource:
         schema, rows = check_key(parquet, key)
         target = ident(table)
         with self._connection() as connection:
-            # A temporary table goes with its session. DuckDB's temporary tables are in no schema, so COPY cannot find them.
+            # A temporary table goes with its session; DuckDB keeps those in no schema, where COPY cannot find them.
             kind = "TEMPORARY" if self._is_snowflake(connection) else "TRANSIENT"
             with translated(f"Writing {table} in {self.source_name}"), connection.cursor() as cursor:
 

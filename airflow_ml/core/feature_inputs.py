@@ -5,76 +5,16 @@ Every piece says when its values are known. Column names are lower case, as the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from airflow_ml.core.duration import parse_duration
+from airflow_ml.core.feature_names import column_name, column_names, microseconds, table_name
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError, FeatureKnownTooLate, NotARecord
 
 #: As ``Input.known_at``: the promise that the value is known at the moment of prediction.
 PREDICT_AT = "predict_at"
-
-#: Lower case, so that one name means one column in Snowflake (folded), DuckDB (case-blind) and Parquet (exact);
-#: two leading underscores are the compiler's own names.
-_COLUMN = re.compile(r"(?!__)[a-z_][a-z0-9_]{0,119}\Z")
-_TABLE = re.compile(r"[a-z_][a-z0-9_$]{0,119}(\.[a-z_][a-z0-9_$]{0,119}){0,2}\Z")
-
-
-def column_name(value: object, what: str) -> str:
-    """Return a well-formed column name.
-
-    Raises:
-        ConfigurationError: for upper case, spaces, quotes, a leading double underscore, or more than 120 characters.
-    """
-    if not isinstance(value, str) or not _COLUMN.match(value):
-        raise ConfigurationError(
-            f"Not a name for {what}",
-            repr(value)[:160],
-            "Use lower-case letters, digits and single leading underscores; rename the column in the snapshot's SQL.",
-        )
-    return value
-
-
-def table_name(value: object) -> str:
-    """Return a well-formed ``[[database.]schema.]table``, in lower case.
-
-    Raises:
-        ConfigurationError: for anything else.
-    """
-    if not isinstance(value, str) or not _TABLE.match(value):
-        raise ConfigurationError(
-            "Not a table name", repr(value)[:160], "Write table or schema.table, in lower case, without quotes."
-        )
-    return value
-
-
-def column_names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...]:
-    """Return one or several names as a tuple without repetition.
-
-    Raises:
-        ConfigurationError: for none, a malformed name, or one that is given twice.
-    """
-    names = (value,) if isinstance(value, str) else tuple(value or ())
-    if not names:
-        raise ConfigurationError(f"No {what}", "", f"Name the {what}: features are an allow-list.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigurationError(f"A name is given twice in {what}", repeated[0], "Leave one out.")
-    return tuple(column_name(name, what) for name in names)
-
-
-def microseconds(duration: str) -> int:
-    """Return a duration as whole microseconds, the resolution at which times are compared."""
-    return round(parse_duration(duration) * 1_000_000)
-
-
-def _positive(duration: str, what: str) -> str:
-    if microseconds(duration) <= 0:
-        raise ConfigurationError(f"{what} must be longer than nothing", repr(duration), 'Write for example "3h".')
-    return duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +67,8 @@ class AsOf:
         by: Columns with the same name in spine and table that must be equal; null equals nothing. They are used at the
             moment of prediction, so they must be known then.
         time: Timestamp column of the table: when the row was observed.
-        delay: How long after ``time`` a row can be read at prediction time, for example ``"20min"``. No default, because
-            ``"0s"`` is the usual way to leak.
+        delay: How long after ``time`` a row can be read at prediction time, for example ``"20min"``. No default,
+            because ``"0s"`` is the usual way to leak.
         max_age: A row counts while ``predict_at - time <= max_age``. No default: a stale value is a choice.
         columns: The columns that become features.
         prefix: Put before each column's name to make the feature's name.
@@ -328,6 +268,12 @@ def join_from_dict(data: Mapping[str, Any]) -> Join:
         return kind(**arguments)
     except TypeError as error:
         raise NotARecord(f"The {kind.__name__} of a feature view is damaged", str(error), "") from error
+
+
+def _positive(duration: str, what: str) -> str:
+    if microseconds(duration) <= 0:
+        raise ConfigurationError(f"{what} must be longer than nothing", repr(duration), 'Write for example "3h".')
+    return duration
 
 
 def _named(columns: tuple[str, ...], prefix: str | None) -> tuple[tuple[str, str], ...]:

@@ -1,9 +1,10 @@
 """A feature view as SQL: one SELECT, for DuckDB or Snowflake.
 
 Point in time: each ``AsOf`` is an ASOF join on ``time + delay``. Each ``Rolling`` is the difference of two running
-totals, found by two ASOF joins at ``predict_at`` and ``predict_at - window`` (prefix sums: Blelloch 1990, "Prefix sums and
-their applications"), so its cost grows with n log n and not with the rows in a window, however skewed the keys are. The
-totals are exact decimals (12 places), so a difference loses nothing and no order of rows or threads changes a digit.
+totals, found by two ASOF joins at ``predict_at`` and ``predict_at - window`` (prefix sums: Blelloch 1990, "Prefix
+sums and their applications"), so its cost grows with n log n and not with the rows in a window, however skewed the
+keys are. The totals are exact decimals (12 places), so a difference loses nothing and no order of rows or threads
+changes a digit.
 
 Nothing here reads data: the text depends on the view, the moment and the names of the relations only.
 """
@@ -14,7 +15,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from airflow_ml.core.feature_dialect import Dialect, dialect_of
-from airflow_ml.core.feature_inputs import PREDICT_AT, AsOf, Input, Lookup, Rolling, microseconds
+from airflow_ml.core.feature_inputs import PREDICT_AT, AsOf, Input, Lookup, Rolling
+from airflow_ml.core.feature_names import microseconds
 from airflow_ml.core.feature_view import SPLIT, FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.time_split import AFTER_AS_OF, AFTER_THE_CUT, NO_LABEL, NO_LABEL_YET, SERVE, TimeSplit
@@ -34,7 +36,7 @@ def feature_sql(
     spine_columns: Collection[str] | None = None,
     time_travel: bool = False,
 ) -> str:
-    """Return the SELECT of key, predict_at, label, split, carried columns and features, in that order, without ORDER BY.
+    """Return the SELECT of key, predict_at, label, split, carried columns and features, in that order, unsorted.
 
     Args:
         view: The view.
@@ -62,8 +64,9 @@ def split_sql(view: FeatureView, *, spine: str, dialect: str, as_of: datetime, s
     writer = _Writer(view, dialect_of(dialect), _aware(as_of), split, None, False)
     q = writer.dialect.quote
     inner = f"SELECT {writer.split_case()} AS {q(SPLIT)}\nFROM {writer.relation(spine)}"
-    split_ = f"{q('s')}.{q(SPLIT)}"
-    return f"SELECT {split_}, COUNT(*) AS {q('rows')}\nFROM (\n{_indent(inner)}\n) AS {q('s')}\nGROUP BY {split_}\nORDER BY 1"
+    outcome = f"{q('s')}.{q(SPLIT)}"
+    counted = f"SELECT {outcome}, COUNT(*) AS {q('rows')}\nFROM (\n{_indent(inner)}\n) AS {q('s')}"
+    return f"{counted}\nGROUP BY {outcome}\nORDER BY 1"
 
 
 def late_sql(view: FeatureView, item: Input, *, spine: str, dialect: str) -> str:
@@ -283,7 +286,8 @@ class _Writer:
             return f"{q('m')}.{q(name)}"
 
         partition = ", ".join(moment(f"__by_{name}") for name in by)
-        over = f"OVER (PARTITION BY {partition} ORDER BY {moment(_KNOWN)} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+        frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+        over = f"OVER (PARTITION BY {partition} ORDER BY {moment(_KNOWN)} {frame})"
         figures = [_ROWS, *(f"__{kind}_{name}" for name in summed for kind in ("n", "sum"))]
         columns = [
             *(moment(f"__by_{name}") for name in by),

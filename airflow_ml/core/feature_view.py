@@ -15,11 +15,10 @@ from airflow_ml.core.feature_inputs import (
     Label,
     Lookup,
     Rolling,
-    column_name,
-    column_names,
     join_from_dict,
     join_to_dict,
 )
+from airflow_ml.core.feature_names import column_name, column_names
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError, FeatureKnownTooLate, NotARecord, RecordTooNew
@@ -46,7 +45,7 @@ class FeatureView:
         label: What is predicted, and when it is known.
         inputs: Columns of the spine that are features; a string means ``Input(name)``, known at ``predict_at``.
         joins: ``AsOf``, ``Lookup`` and ``Rolling`` over other tables.
-        carry: Columns of the spine to keep beside the features (the randomization unit, slices), never shown to a model.
+        carry: Columns of the spine to keep beside the features (the randomization unit, slices), hidden from models.
 
     Raises:
         FeatureKnownTooLate: an input is the label, or is known only when the label is.

@@ -1,22 +1,22 @@
 """What ``gate_model`` asks of a model on the sealed holdout, as plain values.
 
-A check is written ``MinMetric("auc", at_least=0.7)`` and travels as ``{"check": "MinMetric", "metric": "auc", ...}``, whose
-values may be templates until ``check_from_dict`` reads it in the task.
+A check is written ``MinMetric("auc", at_least=0.7)`` and travels as ``{"check": "MinMetric", "metric": "auc", ...}``,
+whose values may be templates until ``check_from_dict`` reads it in the task.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from airflow_ml.core.bootstrap import Harm, paired_harm
-from airflow_ml.core.expectation import CRITICAL, SEVERITIES
+from airflow_ml.core.check_options import read_options
+from airflow_ml.core.expectation import CRITICAL
 from airflow_ml.core.gate import CheckResult
-from airflow_ml.core.metrics import MAXIMIZE, metric
+from airflow_ml.core.metrics import metric
 from airflow_ml.errors import AirflowMLError, ColumnMissing, ConfigurationError, EmptyDataset, GateErrored
 
 
@@ -87,7 +87,7 @@ class ModelCheck:
 
 @dataclass(frozen=True, slots=True)
 class MinMetric(ModelCheck):
-    """The metric on all rows lies within bounds. ``at_most`` beside ``at_least`` also catches the too good to be true."""
+    """The metric on all rows lies within bounds; a second bound also catches what is too good to be true."""
 
     metric: str
     at_least: float | None = None
@@ -259,59 +259,8 @@ def check_from_dict(data: Mapping[str, Any]) -> ModelCheck:
         near = difflib.get_close_matches(str(name), ModelCheck.kinds, n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise ConfigurationError("Unknown check", repr(name)[:120], f"{hint}Known are {', '.join(ModelCheck.kinds)}.")
-    options = {name: value for name, value in data.items() if name != "check"}
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(fields))
-    absent = [name for name, item in fields.items() if item.default is dataclasses.MISSING and name not in options]
-    if unknown or absent:
-        problem = f"{kind.__name__} has no option" if unknown else f"{kind.__name__} needs"
-        raise ConfigurationError(problem, ", ".join(unknown or absent), f"Its options are {', '.join(fields)}.")
-    read = {name: _option(kind.__name__, name, str(fields[name].type), value) for name, value in options.items()}
-    _refuse_options(kind.__name__, read)
-    return kind(**read)
-
-
-def _option(check: str, name: str, kind: str, value: object) -> object:
-    if kind == "str":
-        return str(value)
-    if value is None and "None" in kind:
-        return None
-    try:
-        number = int(str(value)) if kind == "int" else float(str(value))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ConfigurationError(f"{name} of {check} is no number", repr(value)[:120], "Give a finite number.")
-    return number
-
-
-def _refuse_options(check: str, options: Mapping[str, Any]) -> None:
-    metric(options["metric"])
-    if check in ("MinMetric", "SliceMetric") and options.get("at_least") is None and options.get("at_most") is None:
-        raise ConfigurationError(
-            f"{check} of {options['metric']} has no bound", "", f"Give {_natural_bound(options['metric'])}."
-        )
-    if options.get("severity", CRITICAL) not in SEVERITIES:
-        raise ConfigurationError(
-            f"Unknown severity of {check}", options["severity"], f"Use one of {', '.join(SEVERITIES)}."
-        )
-    if options.get("baseline", "train_mean") != "train_mean":
-        raise ConfigurationError("Unknown baseline", options["baseline"], "The only one is train_mean.")
-    if not 0.5 < options.get("confidence", 0.95) < 1:
-        raise ConfigurationError(
-            f"confidence of {check} is out of range", options["confidence"], "Use a number between 0.5 and 1."
-        )
-    if options.get("margin", 0.0) < 0:
-        raise ConfigurationError(
-            f"margin of {check} is negative", options["margin"], "Use zero, or the harm you tolerate."
-        )
-    for name, least in (("resamples", 200), ("min_rows", 1)):
-        if options.get(name, least) < least:
-            raise ConfigurationError(f"{name} of {check} is too small", options[name], f"Use {least} or more.")
-
-
-def _natural_bound(name: str) -> str:
-    return "at_least" if metric(name).direction == MAXIMIZE else "at_most"
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return kind(**read_options(kind.__name__, fields, {name: data[name] for name in data if name != "check"}))
 
 
 def _within(value: float, at_least: float | None, at_most: float | None) -> bool:

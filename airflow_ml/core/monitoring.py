@@ -36,6 +36,8 @@ class ScoreTable(Record):
     end_at: datetime
     #: The same rows as an artifact: key, predict_at, score, variant, features.
     artifact: Artifact
+    #: The model's manifest, so that the reference can be scored, too.
+    models: Artifact
     #: The features of these rows, as a `FeatureSet` in JSON.
     features: Artifact
     #: The features that the model was trained with, as a `FeatureSet` in JSON: the reference of drift.

@@ -108,12 +108,12 @@ def _missing(plan: RolloutPlan, state: RolloutState, reading: Reading, verdict: 
     days = (reading.watermark_at - begun) / timedelta(days=1)
     if days < step.data_days:
         return f"Step {state.step + 1} has had {days:.1f} of {step.data_days:g} data days"
-    if not verdict.shown and step.weight_percent < 100:
-        last_split = state.step == len(plan.steps) - 1 or plan.steps[state.step + 1].weight_percent >= 100
-        if last_split:
-            return f"The challenger is not shown {_claim(plan)} yet"
+    if step.weight_percent < 100:
         if not _measured(reading, step.weight_percent):
             return f"No outcome of the challenger at {step.weight_percent:g} % yet"
+        last_split = state.step == len(plan.steps) - 1 or plan.steps[state.step + 1].weight_percent >= 100
+        if last_split and not verdict.shown:
+            return f"The challenger is not shown {_claim(plan)} yet"
     # At 100 % there is no champion to compare with: superiority was shown at the look that sent the traffic there.
     return ""
 
@@ -122,6 +122,8 @@ def _verdict(plan: RolloutPlan, effect: Effect | None) -> _Verdict:
     if effect is None or effect.variance <= 0:
         return _Verdict(False, False, ())
     interval = confidence_sequence(effect, alpha=plan.alpha, tau_requests=plan.tau_requests)
+    if not all(math.isfinite(bound) for bound in interval):
+        return _Verdict(False, False, ())
     if min(effect.champion_units, effect.challenger_units) < plan.min_units:
         return _Verdict(False, False, interval)
     sign = 1.0 if plan.direction == MINIMIZE else -1.0

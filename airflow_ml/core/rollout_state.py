@@ -7,9 +7,9 @@ changes there are:
        └───────────────────────────> rolled_back | inconclusive | conflict
     installed                        (no champion before: no comparison)
 
-An end is two entries: first the intent (``pending``), then, when the router was read back, the end itself. Whoever finds
-an intent finishes it. The router is fenced by epoch: a rollout lives with epoch ``e`` and closes the router with ``e + 1``, so
-that no late write of a living rollout can come after its end; the next rollout begins with ``e + 2``.
+An end is two entries: first the intent (``pending``), then, when the router was read back, the end itself. Whoever
+finds an intent finishes it. The router is fenced by epoch: a rollout lives with epoch ``e`` and closes the router with
+``e + 1``, so that no late write of a living rollout can come after its end; the next rollout begins with ``e + 2``.
 """
 
 from __future__ import annotations
@@ -239,12 +239,13 @@ def confirmed(state: RolloutState) -> RolloutState:
 def ending(state: RolloutState, outcome: str, *, reason: str, cause: str, look: Look | None = None) -> RolloutState:
     """Return the record with the intent to end; the weight is that of the end already.
 
-    An intent to roll back replaces one to promote (its owner was lost before it was done), never the other way round.
+    An intent to stop replaces one to serve (it failed, or its owner was lost before it was done), never the other way
+    round.
 
     Raises:
-        FencedOut: it has ended, or something else than a promotion is under way.
+        FencedOut: it has ended, or an intent to stop is there already.
     """
-    if not state.live or state.pending not in (None, PROMOTED) or (state.pending and outcome in SERVING_ENDS):
+    if not state.live or state.pending not in (None, *SERVING_ENDS) or (state.pending and outcome in SERVING_ENDS):
         raise FencedOut("The rollout is ending already", state.pending or state.state, "Read its newest record.")
     if outcome not in ENDS or (outcome == PROMOTED and state.step != len(state.plan.steps) - 1):
         raise ValueError(f"A rollout at step {state.step} cannot end as {outcome!r}")
@@ -255,7 +256,7 @@ def ending(state: RolloutState, outcome: str, *, reason: str, cause: str, look: 
         cause=cause,
         confirmed=False,
         weight_percent=100.0 if outcome in SERVING_ENDS else 0.0,
-        # A promotion that is overruled may have closed the router already: its fence must be passed.
+        # An intent that is overruled may have closed the router already: its fence must be passed.
         router_epoch=state.router_epoch + 1,
         looks=look.number if look else state.looks,
         last_look=look or state.last_look,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
-def log_e_sample_ratio(counts: Sequence[int], shares: Sequence[float], *, concentration: float = 200.0) -> float:
+def log_e_sample_ratio(counts: Sequence[int], shares: Sequence[float], *, concentration: float = 50.0) -> float:
     """Return the log of the evidence that units were not assigned with the given shares.
 
     The Bayes factor of a Dirichlet mixture around the shares against the shares themselves; at any look above 1/alpha
@@ -20,8 +20,8 @@ def log_e_sample_ratio(counts: Sequence[int], shares: Sequence[float], *, concen
     Args:
         counts: Units per variant.
         shares: Intended share of each, adding up to 1.
-        concentration: Weight of the mixture around the shares; 200 finds gross faults within a
-            few hundred units and costs little with more.
+        concentration: Weight of the mixture around the shares; 50 finds gross faults within a
+            hundred units and costs little with more.
     """
     if any(count > 0 and share <= 0 for count, share in zip(counts, shares, strict=True)):
         return math.inf

@@ -81,7 +81,10 @@ def mean_of(sample: Sample) -> Mean:
     mean = sample.sum_x / sample.requests
     parts = (sample.sum_xx, -2 * mean * sample.sum_xn, mean * mean * sample.sum_nn)
     residual = math.fsum(parts)
-    if residual <= _ROUNDING * max(abs(part) for part in parts):
+    rounding = _ROUNDING * max(abs(part) for part in parts)
+    if residual < -rounding:
+        raise ValueError(f"The sums of {sample.variant} in stratum {sample.stratum} contradict each other: {sums}")
+    if residual <= rounding:
         residual = 0.0
     return Mean(value=mean, variance=residual * sample.units / (sample.units - 1) / sample.requests**2)
 

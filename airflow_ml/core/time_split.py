@@ -34,9 +34,9 @@ class Cuts:
 class TimeSplit:
     """How long validate and test are, counted back from ``as_of`` by ``predict_at``.
 
-    With ``a = as_of``, test is ``[a - test, a)``, validate is ``[a - test - validate, a - test)`` and train is all before.
-    A row trains only if its label was known by the start of validate, and validates only if it was known by the start of
-    test: that is what a model fitted on that day could have seen.
+    With ``a = as_of``, test is ``[a - test, a)``, validate is ``[a - test - validate, a - test)``, train all before. A
+    row trains only if its label was known by the start of validate, and validates only if it was known by the start
+    of test: that is what a model fitted on that day could have seen.
 
     Args:
         validate: Length, for example ``"14d"``.

@@ -110,8 +110,8 @@ def sweep_task(
 ) -> Any:
     """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, and those of any Airflow task.
 
-    The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries, pools and time-outs given here go
-    to the tasks that run trials.
+    The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time-outs given here go to
+    the tasks that run trials.
 
     Raises:
         ConfigurationError: not exactly one of ``minimize`` and ``maximize``, or an unknown argument.

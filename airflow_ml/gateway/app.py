@@ -94,14 +94,18 @@ class _App:
 
     async def health(self, request: Request) -> Response:
         ready, state = self._gateway.health()
-        return _json({"status": "ok" if ready else "loading", **state}, 200 if ready else 503)
+        shown = state if self._is_authorized(request, reads=True) else {}
+        return _json({"status": "ok" if ready else "loading", **shown}, 200 if ready else 503)
 
-    def _authorize(self, request: Request, *, reads: bool = False) -> None:
+    def _is_authorized(self, request: Request, *, reads: bool) -> bool:
         if not self._token or (reads and self._open_reads):
-            return
+            return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         # Bytes, since compare_digest refuses text beyond ASCII.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), self._token.encode()):
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _authorize(self, request: Request, *, reads: bool = False) -> None:
+        if not self._is_authorized(request, reads=reads):
             raise HTTPException(401, "A control token is needed.", headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -15,6 +15,8 @@ from airflow_ml.gateway.wire import Row
 
 #: How long a request waits for the champion's process to be started again.
 PATIENCE_SECONDS = 20.0
+#: Calls for one batch in which the champion fails on some row, halving the batch around it.
+MAX_CALLS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,6 @@ async def _score(
             return await _score_once(process, view, name, rows, indices)
         except ProcessLost as error:
             reason = str(error)
-        except CallFailed as error:
-            return dict.fromkeys(indices, _Refusal(f"{name}: {error}"))
     return dict.fromkeys(indices, _Refusal(f"{name}: {reason}"))
 
 
@@ -127,10 +127,26 @@ async def _score_once(
             found[index] = refusal
     if not fitting:
         return found
-    features = [rows[index].features[view] for index in fitting]
-    scores = await process.predict({column: [values[column] for values in features] for column in process.columns})
-    for index, score in zip(fitting, scores, strict=True):
-        found[index] = _Refusal(f"{name}: the score is no finite number.") if score is None else score
+    # Behind the challenger is the champion; behind the champion nobody, so there one bad row must not fail the others.
+    calls = MAX_CALLS if name == CHAMPION else 1
+    parts = [fitting]
+    while parts:
+        part = parts.pop()
+        features = [rows[index].features[view] for index in part]
+        calls -= 1
+        try:
+            scores = await process.predict({key: [values[key] for values in features] for key in process.columns})
+        except ProcessLost:
+            raise
+        except CallFailed as error:
+            if len(part) > 1 and calls > len(parts):
+                half = len(part) // 2
+                parts += [part[:half], part[half:]]
+            else:
+                found |= dict.fromkeys(part, _Refusal(f"{name}: {error}"))
+            continue
+        for index, score in zip(part, scores, strict=True):
+            found[index] = _Refusal(f"{name}: the score is no finite number.") if score is None else score
     return found
 
 

@@ -11,14 +11,11 @@ import math
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import AirflowMLError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HEADER = struct.Struct("!I")
 
@@ -40,6 +37,8 @@ def encode_frame(message: object) -> bytes:
 
 def serve(connection: socket.socket, store_uri: str) -> None:
     """Load the model that the first frame names, say what it needs, then answer."""
+    import pandas as pd
+
     from airflow_ml.adapters.object_store import open_store
     from airflow_ml.runtime.grouped_model import GroupedModel
 
@@ -47,32 +46,19 @@ def serve(connection: socket.socket, store_uri: str) -> None:
     if first is None:
         return
     try:
-        artifact = parse_as(Artifact, first)
-        store = open_store(store_uri)
-        manifest = json.loads(store.get_bytes(artifact))
-        model = GroupedModel.load(store, artifact)
-        features, by = [str(name) for name in manifest["features"]], manifest.get("by")
+        model = GroupedModel.load(open_store(store_uri), parse_as(Artifact, first))
     except Exception as error:
         connection.sendall(encode_frame({"error": _describe(error)}))
         return
-    columns = [*features, *([by] if by is not None and by not in features else [])]
+    columns = list(dict.fromkeys([*model.features, *([model.by] if model.by else [])]))
     connection.sendall(encode_frame({"columns": columns}))
     while (request := read_frame(connection)) is not None:
         try:
-            scores = model.predict(_frame(request["columns"]))
+            scores = model.predict(pd.DataFrame(request["columns"]))
             answer: dict[str, object] = {"scores": [_number(score) for score in scores]}
         except Exception as error:
             answer = {"error": _describe(error)}
         connection.sendall(encode_frame(answer))
-
-
-def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame(columns)
-    # A column without any value has no type of its own; as numbers it is what models of absent values expect.
-    empty = [name for name in frame.columns if frame[name].isna().all()]
-    return frame.astype(dict.fromkeys(empty, "float64"))
 
 
 def _number(value: Any) -> float | None:

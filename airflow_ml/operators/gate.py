@@ -35,8 +35,8 @@ class GateDatasetOperator(MLOperator):
 
     Args:
         subject: The `DatasetSnapshot` to test (templated).
-        expectations: A list of expectations (dicts ``{"type", "kwargs", "severity"}`` or Great Expectations objects), or
-            the path of a JSON suite beside the DAG file (templated). Severity ``critical`` (default) blocks,
+        expectations: A list of expectations (dicts ``{"type", "kwargs", "severity"}`` or Great Expectations objects),
+            or the path of a JSON suite beside the DAG file (templated). Severity ``critical`` (default) blocks,
             ``warning`` warns, ``info`` only tells.
         on_bad_rows: What to do with rows that break a critical row-level rule: ``block`` (default: nothing is dropped
             silently), ``quarantine`` (take them out, keep them as an artifact), ``warn`` (let them through).

@@ -10,9 +10,9 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.gate import ERROR, GateReport
-from airflow_ml.core.model_checks import check_from_dict, decide_model, evaluate, scored_holdout
-from airflow_ml.core.record import encode, parse_as
+from airflow_ml.core.gate import ERROR, GateReport, decide_model
+from airflow_ml.core.model_checks import SliceMetric, check_from_dict, evaluate
+from airflow_ml.core.record import JSON, encode, parse_as
 from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.selection import Selection
 from airflow_ml.errors import AirflowMLError
@@ -87,7 +87,8 @@ class GateModelOperator(MLOperator):
 
     def run(self, context: Context) -> Selection:
         """Score, check, report, and pass the selection on or stop."""
-        from airflow_ml.runtime.evaluate import read_holdout, score_holdout
+        from airflow_ml.runtime.evaluate import score_holdout
+        from airflow_ml.runtime.holdout import read_holdout
 
         selection = parse_as(Selection, self.selection)
         features = parse_as(FeatureSet, self.data)
@@ -95,7 +96,7 @@ class GateModelOperator(MLOperator):
         try:
             checks = [check_from_dict(item) for item in self.checks]
             champion = self._champion()
-            slices = sorted({check.by for check in checks if getattr(check, "by", None)})
+            slices = sorted({check.by for check in checks if isinstance(check, SliceMetric)})
             scored = run_in_runner(
                 score_holdout,
                 {
@@ -103,7 +104,7 @@ class GateModelOperator(MLOperator):
                     "candidate": selection.models.to_dict(),
                     "champion": None if champion is None else dict(champion["models"]),
                     "champion_features": self._champion_features(context, store, features, champion),
-                    "slices": slices,
+                    "slices": list[JSON](slices),
                 },
                 store=store,
                 namespace=self.namespace,
@@ -111,8 +112,7 @@ class GateModelOperator(MLOperator):
                 timeout_seconds=float(self.timeout_seconds),
             )
             holdout_artifact = Artifact.from_dict(scored)
-            holdout = read_holdout(store.path(holdout_artifact), slices=slices)
-            results = evaluate(checks, scored_holdout(**holdout))
+            results = evaluate(checks, read_holdout(store.path(holdout_artifact), slices=slices))
             verdict, reason = decide_model(results)
         except AirflowMLError as error:
             self._push(context, _error_report(selection, features, error))
@@ -130,7 +130,9 @@ class GateModelOperator(MLOperator):
         )
         self._push(context, report)
         for check in results:
-            self.log.info("%s %s: %s, expected %s", "ok  " if check.passed else "FAIL", check.name, check.observed, check.expected)
+            self.log.info(
+                "%s %s: %s, expected %s", "ok  " if check.passed else "FAIL", check.name, check.observed, check.expected
+            )
         self.log.info("Verdict %s: %s", verdict, reason)
         stop_unless_passed(report, "the model")
         return selection
@@ -162,7 +164,9 @@ class GateModelOperator(MLOperator):
                 view,
                 store,
                 spine=features.spine,
-                sources={table: artifact for table, artifact in {**features.sources, **more}.items() if table in view.sources},
+                sources={
+                    table: artifact for table, artifact in {**features.sources, **more}.items() if table in view.sources
+                },
                 as_of=features.as_of,
                 split=None,
                 folder=folder,

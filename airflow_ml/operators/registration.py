@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.assets import create_asset
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.registration import CHALLENGER, ModelVersion
 from airflow_ml.core.selection import Selection
-from airflow_ml.assets import create_asset
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_tags
 from airflow_ml.operators.arguments import plain
@@ -100,9 +100,7 @@ class RegisterModelOperator(MLOperator):
                 experiment=hook.experiment() or names["dag"],
             )
         current = registry.by_alias(self.name, self.alias)
-        registry.set_alias(
-            self.name, self.alias, registered.version, expected=current.version if current else None
-        )
+        registry.set_alias(self.name, self.alias, registered.version, expected=current.version if current else None)
         version = _with_version(draft, registered.version, registered.run_id)
         publish(store, f"models/{self.namespace}/{self.name}", version)
         context["outlet_events"][create_asset(model=self.name, alias=self.alias)].extra = {

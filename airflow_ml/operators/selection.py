@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.selection import Selection, choose
+from airflow_ml.core.selection import GroupChoice, Selection, choose, selection_reason, weighted_value, winners
 from airflow_ml.core.sweep import Leaderboard
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import plain
@@ -32,7 +32,7 @@ class SelectModelOperator(MLOperator):
     Args:
         leaderboard: The `Leaderboard` of a sweep (templated).
         refit: ``train+validate`` (default: the newest rows are the most like tomorrow's), ``train``.
-        constraints: Bounds on other metrics or on seconds, e.g. ``{"seconds": {"at_most": 5}}`` (templated).
+        constraints: Bounds on other metrics, ``value`` or ``seconds``, e.g. ``{"seconds": {"max": 5}}`` (templated).
         timeout_seconds: Of the whole refit. Default one hour.
 
     Raises:
@@ -69,17 +69,18 @@ class SelectModelOperator(MLOperator):
         board = parse_as(Leaderboard, self.leaderboard)
         features = parse_as(FeatureSet, board.data)
         store = self.store()
-        choices = choose(
+        everyone = choose(
             read_rows(store.path(board.artifact)), direction=board.direction, constraints=self.constraints
         )
-        for choice in choices:
+        for choice in everyone:
             self.log.info("%s: %s", choice.group, choice.reason)
+        choices = winners(everyone)
         manifest = run_in_runner(
             refit,
             {
                 "function": board.function.to_dict(),
                 "features": features.to_dict(),
-                "members": [choice.to_dict() for choice in choices],
+                "members": [_member(choice) for choice in choices],
                 "by": board.by,
                 "mode": self.refit,
                 "constants": dict(board.constants),
@@ -90,13 +91,13 @@ class SelectModelOperator(MLOperator):
             seed=board.seed,
             timeout_seconds=float(self.timeout_seconds),
         )
-        value = sum(choice.value for choice in choices) / len(choices)
+        value = weighted_value(choices, {choice.group: choice.rows or 1 for choice in choices})
         return Selection(
             sweep=board.sweep,
             metric=board.metric,
             direction=board.direction,
             value=value,
-            reason=choices[0].reason if len(choices) == 1 else f"best {board.metric} in each of {len(choices)} groups",
+            reason=selection_reason(everyone, metric=board.metric, direction=board.direction, value=value),
             models=Artifact.from_dict(manifest),
             leaderboard=board.artifact,
             refit=self.refit,
@@ -110,3 +111,13 @@ class SelectModelOperator(MLOperator):
 def select_model(leaderboard: Any, **kwargs: Any) -> Any:
     """Build a `SelectModelOperator` and return its output, a `Selection`; arguments as there."""
     return SelectModelOperator(leaderboard=leaderboard, **kwargs).output
+
+
+def _member(choice: GroupChoice) -> dict[str, Any]:
+    return {
+        "group": choice.group,
+        "trial": choice.trial,
+        "params": dict(choice.params),
+        "value": choice.value,
+        "seed": choice.seed,
+    }

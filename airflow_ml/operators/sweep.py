@@ -50,8 +50,16 @@ class PlanSweepOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = (
-        "data", "space", "by", "trials_per_group", "seed", "max_train_rows", "constants", "timeout_seconds", "max_shards",
-    )  # fmt: skip
+        "data",
+        "space",
+        "by",
+        "trials_per_group",
+        "seed",
+        "max_train_rows",
+        "constants",
+        "timeout_seconds",
+        "max_shards",
+    )
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
     ui_color = "#ede9fe"
 

@@ -79,10 +79,14 @@ def _read_numpy(path: Path, artifact: Artifact) -> np.ndarray[Any, Any]:
     import numpy as np
 
     try:
-        loaded: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+        # Not np.load, which takes a zip or a pickle for an array, too.
+        with path.open("rb") as file:
+            loaded: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
     except ValueError as error:
         raise NoCodec(
-            "This npy file holds pickled objects, which are never loaded", artifact.digest, "Store plain arrays."
+            "Not an npy file, or one of pickled objects, which are never loaded",
+            f"{artifact.digest}: {error}",
+            "Store plain arrays.",
         ) from error
     return loaded
 

@@ -53,7 +53,8 @@ class Definitions:
         self._alive.append(value)
         snippet = self._source.snippet(value, decorated=decorated)
         self.lines[key] = snippet.line
-        names = names_of(snippet)
+        defaults = _defaults(value)
+        names = names_of(snippet, defaults=not defaults)
         local = _cells(value)
         cells: dict[str, JSON] = {}
         for name in names.every:
@@ -76,7 +77,7 @@ class Definitions:
             "indented": snippet.indented,
             "eager": [name for name in names.eager if name in cells or name in self.globals],
             "cells": cells,
-            **_defaults(value),
+            **defaults,
         }
         return key
 

@@ -20,7 +20,7 @@ from airflow_ml.core.call import FunctionRef
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.errors import NotPortable
 from airflow_ml.runtime.constants import decode_constant
-from airflow_ml.runtime.source_file import FLAGS, Snippet, parse_snippet
+from airflow_ml.runtime.source_file import FLAGS, Snippet, drop_defaults, parse_snippet
 
 _FACTORY, _CELLS = "__airflow_ml_factory__", "__airflow_ml_cells__"
 
@@ -40,7 +40,8 @@ def load_function(ref: FunctionRef, store: ArtifactStore) -> Callable[..., Any]:
         found = getattr(importlib.import_module(ref.module), ref.qualname, None)
         if not callable(found):
             raise NotPortable(f"Module {ref.module} has no function", ref.qualname, "Install the same version here.")
-        return inspect.unwrap(found)
+        function: Callable[..., Any] = inspect.unwrap(found)
+        return function
     return _Builder(ref, package).function()
 
 
@@ -52,7 +53,8 @@ def imported_names(ref: FunctionRef, store: ArtifactStore) -> Iterator[str]:
     own = {PurePath(path).parts[0].removesuffix(".py") for path in package["files"]}
     trees: list[ast.AST] = [ast.parse(text) for text in package["files"].values()]
     trees += [parse_snippet(_snippet(item, 2)) for item in package.get("definitions", {}).values()]
-    bound = [item["module"] for item in package.get("globals", {}).values() if "module" in item]
+    found = [item for item in package.get("globals", {}).values() if "module" in item]
+    bound = [name for item in found for name in (item["module"], *item.get("below", ()))]
     if ref.kind == "import" and not package["files"]:
         bound.append(ref.module)
     for name in dict.fromkeys([*bound, *(name for tree in trees for name in imported_modules(ast.walk(tree)))]):
@@ -163,6 +165,7 @@ class _Builder:
 
     def _execute(self, item: Mapping[str, Any], line: int) -> Any:
         node = parse_snippet(_snippet(item, line))
+        node = drop_defaults(node) if "defaults" in item else node
         name, cells = item["name"], item["cells"]
         namespace = vars(self.module)
         if not cells:
@@ -189,14 +192,18 @@ class _Builder:
 
     def _compile(self, body: list[ast.stmt]) -> types.CodeType:
         module = ast.fix_missing_locations(ast.Module(body=body, type_ignores=[]))
-        return compile(module, self._file, "exec", flags=FLAGS, dont_inherit=True)
+        code: types.CodeType = compile(module, self._file, "exec", flags=FLAGS, dont_inherit=True)
+        return code
 
     def _register_lines(self) -> None:
-        lines: list[str] = []
+        lines = list(linecache.getlines(self._file))  # the file itself, or what was loaded from it before
+        before = list(lines)
         for key, item in self._package["definitions"].items():
             first, text = self._package["lines"][key] - 1, item["source"].splitlines(keepends=True)
             lines += ["\n"] * (first + len(text) - len(lines))
             lines[first : first + len(text)] = text
+        if lines == before:
+            return
         # Without a modification time linecache keeps the entry, even if a file of that name is here and differs.
         linecache.cache[self._file] = (sum(map(len, lines)), None, lines, self._file)
 

@@ -7,9 +7,11 @@ import ast
 import dis
 import inspect
 import linecache
+import tokenize
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow_ml.errors import NotPortable
@@ -48,9 +50,12 @@ class SourceFile:
     """The file in which a function was defined."""
 
     def __init__(self, path: str, module_globals: dict[str, Any]) -> None:
-        linecache.checkcache(path)
         self.path = path
-        self.lines = linecache.getlines(path, module_globals)
+        if Path(path).is_file():
+            with tokenize.open(path) as file:  # not linecache: loaded functions register their lines there
+                self.lines = file.readlines()
+        else:  # a notebook's cell, or a zipped bundle
+            self.lines = linecache.getlines(path, module_globals)
         if not self.lines:
             raise NotPortable("The source of the function cannot be read", path, "Define it in a file.")
         self.tree = ast.parse("".join(self.lines), path)
@@ -140,9 +145,23 @@ def parse_snippet(snippet: Snippet) -> ast.stmt:
     return node
 
 
-def names_of(snippet: Snippet) -> Names:
-    """Return the names that a snippet reads from outside, found in its compiled code, so with Python's own scoping."""
-    module = ast.Module(body=[parse_snippet(snippet)], type_ignores=[])
+def drop_defaults(node: ast.stmt) -> ast.stmt:
+    """Put None for a function's default values, in place; their number stays."""
+    if isinstance(node, ast.FunctionDef):
+        node.args.defaults = [ast.copy_location(ast.Constant(None), item) for item in node.args.defaults]
+        node.args.kw_defaults = [item and ast.copy_location(ast.Constant(None), item) for item in node.args.kw_defaults]
+    return node
+
+
+def names_of(snippet: Snippet, *, defaults: bool) -> Names:
+    """Return the names that a snippet reads from outside, found in its compiled code, so with Python's own scoping.
+
+    Args:
+        snippet: One definition.
+        defaults: Whether the expressions of its default values count.
+    """
+    node = parse_snippet(snippet)
+    module = ast.Module(body=[node if defaults else drop_defaults(node)], type_ignores=[])
     code = compile(module, "<snippet>", "exec", flags=FLAGS, dont_inherit=True)
     eager, every, written = set[str](), set[str](), set[str]()
     _scan(code, eager, every, written, executed=True)

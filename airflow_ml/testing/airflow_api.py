@@ -210,8 +210,10 @@ class AirflowAPI:
         )
 
     def log(self, dag_id: str, run_id: str, task: TaskState) -> list[str]:
-        """Return the lines of a task's newest try: the event, and the traceback of an error, in plain text."""
-        path = f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task.task_id}/logs/{max(1, task.try_number)}"
+        """Return the lines of a task's newest try: events, and the errors of a traceback; none before it started."""
+        if task.try_number < 1:
+            return []
+        path = f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task.task_id}/logs/{task.try_number}"
         query = {"map_index": task.map_index, "full_content": "true"}
         lines: list[str] = []
         for entry in self.request("GET", path, query=query)["content"]:

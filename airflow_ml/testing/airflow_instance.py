@@ -34,7 +34,9 @@ class AirflowInstance:
         env: Further environment variables, such as ``AIRFLOW__ML__ARTIFACT_STORE``; they win over everything here.
         dag_files: Glob patterns of the names of the files that are loaded, such as ``flight_*.py``; empty for all.
         parallelism: Task instances at the same time; each costs about 200 MB.
-        marker: Value of ``AIRFLOW_ML_INSTANCE`` in every process; None makes one up.
+        marker: Value of ``ML_INSTANCE`` in every process; None makes one up. A given one may be shared with other parts,
+            so ``stop`` does not go by it; who gave it ends what it finds by it.
+        log_directory: Of the four processes' own logs; ``logs/components`` in ``directory`` if None.
     """
 
     username = "admin"
@@ -49,13 +51,15 @@ class AirflowInstance:
         dag_files: Sequence[str] = (),
         parallelism: int = 4,
         marker: str | None = None,
+        log_directory: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.dags_folder = dags_folder.resolve()
-        self.log_directory = self.directory / "logs" / "components"
+        self.log_directory = (log_directory or self.directory / "logs" / "components").resolve()
         self.marker = marker or secrets.token_hex(8)
+        self._owns_marker = marker is None
         self.password = secrets.token_urlsafe(12)
-        self.port = free_ports(1)[0]
+        self.port, *self._log_ports = free_ports(3)
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.api = AirflowAPI(self.base_url, self.username, self.password)
         self._connections = dict(connections or {})
@@ -135,7 +139,8 @@ class AirflowInstance:
 
     def stop(self, grace_seconds: float = 30.0) -> list[str]:
         """End all processes and whatever they started; return what had to be killed. Safe to call twice."""
-        killed = stop(self.processes, marker=self.marker, grace_seconds=grace_seconds)
+        marker = self.marker if self._owns_marker else None
+        killed = stop(self.processes, marker=marker, grace_seconds=grace_seconds)
         self._processes.clear()
         return killed
 
@@ -202,7 +207,13 @@ class AirflowInstance:
                 "parsing_processes": 1,
             },
             "scheduler": {"scheduler_idle_sleep_time": 0.5, "job_heartbeat_sec": 5},
-            "logging": {"base_log_folder": self.directory / "logs", "colored_console_log": False},
+            "logging": {
+                "base_log_folder": self.directory / "logs",
+                "colored_console_log": False,
+                # Nothing listens there; the default ports may be another Airflow's.
+                "worker_log_server_port": self._log_ports[0],
+                "trigger_log_server_port": self._log_ports[1],
+            },
             "usage_data_collection": {"enabled": False},
         }
         if self._dag_files:

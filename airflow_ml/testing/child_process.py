@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 #: Environment variable that every process of one instance inherits: the way to find what broke away from its parents.
-MARKER = "AIRFLOW_ML_INSTANCE"
+#: It does not begin with AIRFLOW, so that it survives where a process is started without Airflow's settings.
+MARKER = "ML_INSTANCE"
 
 
 class ChildFailed(RuntimeError):
@@ -136,7 +137,7 @@ def stop(leaders: Iterable[ProcessId], *, marker: str | None = None, grace_secon
 
     Args:
         leaders: In the order in which they get TERM.
-        marker: The value of ``AIRFLOW_ML_INSTANCE`` in the instance's processes.
+        marker: The value of ``ML_INSTANCE`` in the instance's processes.
         grace_seconds: How long the leaders may take to end by themselves.
 
     Returns:

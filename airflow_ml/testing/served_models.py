@@ -27,7 +27,7 @@ def store_models(
     Args:
         store: Where to.
         pooled: Answers for every group without a member.
-        features: Columns of the estimators, in order.
+        features: Columns of the estimators, in order; numbers or booleans.
         by: Column that names the group.
         members: Group to estimator.
     """
@@ -40,6 +40,7 @@ def store_models(
     manifest: dict[str, JSON] = {
         "by": by,
         "features": list(features),
+        "categories": {},
         "members": {group: member(model) for group, model in (members or {}).items()},
         "pooled": member(pooled),
     }

@@ -90,6 +90,7 @@ class LocalWarehouse:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def wait_ready(self, timeout_seconds: float = 60.0) -> None:

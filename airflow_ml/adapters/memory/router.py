@@ -70,6 +70,7 @@ class Request:
     """A request that was answered, and its outcome where there is one."""
 
     epoch: int
+    key: str
     variant: str
     #: The rollout step's name in strata.
     step: str

@@ -1,0 +1,38 @@
+"""The same verbs under ``airflow ml``; Airflow's own CLI asks for them through the provider info."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
+
+
+def get_commands() -> list[CLICommand]:
+    """Return ``airflow ml``, which hands everything behind it to ``airflow-ml``."""
+    return [
+        ActionCommand(
+            name="ml",
+            help="Machine learning: what the artifact store holds (see airflow-ml --help)",
+            func=_run,
+            args=(
+                Arg(  # type: ignore[no-untyped-call]
+                    ("verb",), help="refs, show or rollouts", nargs="?", default="--help"
+                ),
+                Arg(  # type: ignore[no-untyped-call]
+                    ("rest",), help="arguments of the verb", nargs=argparse.REMAINDER
+                ),
+            ),
+        )
+    ]
+
+
+def _run(options: argparse.Namespace) -> None:
+    import os
+
+    from airflow.configuration import conf
+
+    from airflow_ml.cli.main import main
+
+    os.environ.setdefault("AIRFLOW__ML__ARTIFACT_STORE", conf.get("ml", "artifact_store", fallback=""))
+    sys.exit(main([options.verb, *options.rest]))

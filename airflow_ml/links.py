@@ -1,0 +1,41 @@
+"""Operator links. A link is computed in the worker and stored as text; the UI reads nothing but that text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+
+def safe_url(url: str) -> str:
+    """Return an absolute http or https URL as it is, and "" for everything else.
+
+    Schemes such as ``javascript:``, addresses with user and password, and control characters never reach a page.
+    """
+    if any(ord(character) < 33 or character == "\\" for character in url):
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        return ""
+    return url
+
+
+class ModelVersionLink(BaseOperatorLink):
+    """From a task that made or moved a model version to its page in MLflow."""
+
+    name = "MLflow"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the page of the registered model; "" where the connection cannot be read."""
+        from airflow_ml.hooks.connection import base_url, get_connection
+
+        conn_id, model = getattr(operator, "mlflow_conn_id", None), getattr(operator, "name", None)
+        if not conn_id or not model:
+            return ""
+        connection = get_connection(conn_id, conn_type="mlflow")
+        return safe_url(f"{base_url(connection, default_port=5000)}/#/models/{quote(str(model), safe='')}")

@@ -1,0 +1,254 @@
+"""One model made of many: a model for each group, and a pooled one for groups that training never saw.
+
+The manifest is a JSON artifact::
+
+    {"by": "origin",                      # the column that chooses the member, or null for a single model
+     "features": ["carrier", ...],        # the columns a member sees, in this order
+     "categories": {"carrier": [...]},    # the fixed values of each text feature; may be absent where there is none
+     "members": {"EWR": {"params": {...}, "trial": "...", "value": 0.14, "rows": 39000, "model": {Artifact}}},
+     "pooled": {...} or null}
+
+The same class serves batch scoring, the gateway and MLflow: a model directory written by ``write_model_dir`` names this
+module as its loader, so ``mlflow.pyfunc.load_model(...).predict(frame)`` is ``GroupedModel.predict(frame)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.fingerprint import ALGORITHM, canonical_json
+from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.errors import ArtifactCorrupt, ColumnMissing, EmptyDataset, ModelNotServable, NotARecord
+from airflow_ml.runtime.codecs import read_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from airflow_ml.core.features import FeatureSet
+
+MANIFEST_NAME = "manifest.json"
+_SERVABLE = "Return a fitted estimator with predict or predict_proba from your training function."
+
+
+class GroupedModel:
+    """Members by group, and the pooled member.
+
+    Args:
+        manifest: The parsed manifest.
+        read: Returns the model of an artifact, verified.
+
+    Raises:
+        NotARecord: the manifest lacks a part.
+        ModelNotServable: a member has no predict.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], read: Callable[[Artifact], Any]) -> None:
+        missing = {"by", "features", "members", "pooled"} - set(manifest)
+        if missing:
+            raise NotARecord("Not a manifest of models; it lacks", sorted(missing), "Pass the output of select_model.")
+        self.by: str | None = manifest["by"]
+        self.features: tuple[str, ...] = tuple(manifest["features"])
+        self.categories: Mapping[str, Sequence[str]] = dict(manifest.get("categories") or {})
+        self.manifest = manifest
+        loaded: dict[str, Any] = {}
+
+        def member(entry: Mapping[str, Any]) -> Any:
+            artifact = Artifact.from_dict(entry["model"])
+            if artifact.digest not in loaded:
+                loaded[artifact.digest] = check_servable(read(artifact))
+            return loaded[artifact.digest]
+
+        self._members = {str(group): member(entry) for group, entry in manifest["members"].items()}
+        self._pooled = member(manifest["pooled"]) if manifest["pooled"] else None
+        if not self._members and self._pooled is None:
+            raise ModelNotServable("The manifest holds no model", "", "Pass the output of select_model.")
+
+    @classmethod
+    def load(cls, store: ArtifactStore, manifest: Artifact) -> GroupedModel:
+        """Read a manifest and its models from the store.
+
+        Raises:
+            ArtifactNotFound, ArtifactCorrupt, NoCodec: as reading does.
+        """
+        return cls(json.loads(store.get_bytes(manifest)), lambda artifact: read_file(artifact, store.path(artifact)))
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return one number per row, in the order of the rows.
+
+        The probability of the positive class where the row's member has ``predict_proba``, else what it predicts. A
+        group that is null or was never trained on goes to the pooled model.
+
+        Args:
+            frame: With the features, and the column ``by``; others are ignored.
+
+        Returns:
+            float64, shape ``(len(frame),)``.
+
+        Raises:
+            ColumnMissing: a feature or ``by`` is absent.
+            ModelNotServable: a group has no member and there is no pooled model, or a member answers in another shape.
+        """
+        import numpy as np
+
+        self._check_columns(frame)
+        scores = np.full(len(frame), np.nan, dtype=np.float64)
+        if len(frame) == 0:
+            return scores
+        # The values a member was trained on are fixed before rows are divided: a division must not change them.
+        matrix = self._matrix(frame)
+        for model, rows in self._assign(frame):
+            scores[rows] = _score(model, matrix.iloc[rows])
+        return scores
+
+    def _matrix(self, frame: pd.DataFrame) -> pd.DataFrame:
+        from airflow_ml.runtime.data import frame_for_model
+
+        return frame_for_model(frame, list(self.features), self.categories)
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        wanted = [*self.features, *([self.by] if self.by else [])]
+        missing = [name for name in dict.fromkeys(wanted) if name not in frame.columns]
+        if missing:
+            raise ColumnMissing(
+                "The rows to score lack columns of the model", missing, "Build them with the model's own feature view."
+            )
+
+    def _assign(self, frame: pd.DataFrame) -> list[tuple[Any, np.ndarray[Any, Any]]]:
+        """Return each model that answers with the positions of its rows."""
+        import numpy as np
+        import pandas as pd
+
+        if self.by is None:
+            model = self._pooled if self._pooled is not None else next(iter(self._members.values()))
+            return [(model, np.arange(len(frame)))]
+        codes, values = pd.factorize(frame[self.by])
+        # Null has the code -1 and takes the last place; the pooled model's number is -1 as well.
+        numbers = {group: number for number, group in enumerate(self._members)}
+        place = np.array([*(numbers.get(group_name(value), -1) for value in values), -1], dtype=np.int64)
+        chosen = place[codes]
+        if self._pooled is None and bool((chosen < 0).any()):
+            unknown = sorted({repr(value) for value in frame[self.by][chosen < 0].unique().tolist()})
+            raise ModelNotServable(
+                f"No model for these values of {self.by}, and no pooled model",
+                ", ".join(unknown[:10]),
+                f"Groups of this model are {', '.join(sorted(self._members)[:20])}; select with a pooled model.",
+            )
+        models = [*self._members.values(), self._pooled]
+        return [(models[number], np.flatnonzero(chosen == number)) for number in np.unique(chosen).tolist()]
+
+
+def group_name(value: object) -> str:
+    """Return a group's name as the sweep wrote it: the value cast to text, whatever pandas made of its type.
+
+    A column of integers with a null is one of floats in pandas, so ``3.0`` is the group ``"3"``; booleans are in lower
+    case as Arrow casts them.
+    """
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def check_servable(model: Any) -> Any:
+    """Return a model that can answer.
+
+    Raises:
+        ModelNotServable: it has neither ``predict_proba`` nor ``predict``.
+    """
+    if not callable(getattr(model, "predict_proba", None)) and not callable(getattr(model, "predict", None)):
+        raise ModelNotServable(
+            "A model without predict", f"{type(model).__module__}.{type(model).__qualname__}", _SERVABLE
+        )
+    return model
+
+
+def write_model_dir(
+    store: ArtifactStore, manifest: Artifact, features: FeatureSet, into: Path, example: pd.DataFrame
+) -> Path:
+    """Write a self-contained MLflow model directory and return it.
+
+    Args:
+        store: Holds the manifest and the models.
+        manifest: ``Selection.models``.
+        features: The feature set that the models were trained on; its column types make the signature.
+        into: The directory; must not exist.
+        example: A few rows (at most 20 are kept) with the features; stored as the input example. Where it lacks the
+            column ``by``, the first group's name stands in.
+
+    Raises:
+        ColumnMissing: the example lacks a feature.
+        EmptyDataset: the example has no rows.
+        MissingDependency: mlflow is not installed.
+    """
+    from airflow_ml.runtime.model_signature import save_pyfunc
+
+    model = GroupedModel.load(store, manifest)
+    if len(example) == 0:
+        raise EmptyDataset("The input example has no rows", 0, "Give a few rows of the training data.")
+    if model.by and model.by not in example.columns:
+        example = example.assign(**{model.by: next(iter(model.manifest["members"]), "")})
+    model._check_columns(example)
+    columns = list(dict.fromkeys([*model.features, *([model.by] if model.by else [])]))
+    with tempfile.TemporaryDirectory(prefix="airflow-ml-") as scratch:
+        data = Path(scratch) / "data"
+        data.mkdir()
+        (data / MANIFEST_NAME).write_bytes(canonical_json(dict(model.manifest)))
+        for entry in _entries(model.manifest):
+            artifact = Artifact.from_dict(entry["model"])
+            shutil.copyfile(store.path(artifact), data / _file_name(artifact))
+        save_pyfunc(into, data=data, loader=__name__, example=example[columns].head(20), features=features)
+    return into
+
+
+def _load_pyfunc(data_path: str) -> GroupedModel:
+    """MLflow's entry point: read the directory that ``write_model_dir`` wrote, checking each file's digest."""
+    folder = Path(data_path)
+
+    def read(artifact: Artifact) -> Any:
+        path = folder / _file_name(artifact)
+        found = f"{ALGORITHM}:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        if found != artifact.digest:
+            raise ArtifactCorrupt(
+                f"The model file {path.name} is not what the manifest says", found, "Download the version again."
+            )
+        return read_file(artifact, path)
+
+    return GroupedModel(json.loads((folder / MANIFEST_NAME).read_bytes()), read)
+
+
+def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*manifest["members"].values(), *([manifest["pooled"]] if manifest["pooled"] else [])]
+
+
+def _file_name(artifact: Artifact) -> str:
+    return f"{artifact.digest.partition(':')[2]}.{artifact.format}"
+
+
+def _score(model: Any, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if callable(getattr(model, "predict_proba", None)):
+        answer = np.asarray(model.predict_proba(rows), dtype=np.float64)
+        if answer.ndim == 2 and answer.shape[1] == 2:
+            answer = answer[:, 1]  # classes_ are sorted: the second is the positive one
+        elif answer.ndim == 2 and answer.shape[1] == 1:
+            # A group whose rows all have one label: the model is sure of the only class it knows.
+            answer = np.full(len(rows), float(bool(model.classes_[0])))
+    else:
+        answer = np.asarray(model.predict(rows), dtype=np.float64)
+    if answer.shape != (len(rows),):
+        raise ModelNotServable(
+            "A model must answer with one number per row",
+            f"{type(model).__qualname__} answered {len(rows)} rows with shape {answer.shape}",
+            "Use a binary classifier or a regressor with one output.",
+        )
+    return answer

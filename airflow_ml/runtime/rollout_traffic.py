@@ -1,0 +1,62 @@
+"""From a rollout's record to the router: written, fenced by epoch, read back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow_ml.core.ports import Router, Traffic
+from airflow_ml.core.rollout_state import SERVING_ENDS, RolloutState
+from airflow_ml.errors import FencedOut, RouterFailed
+
+
+def traffic_of(state: RolloutState, *, expires_at: datetime) -> Traffic | None:
+    """Return what the router has to do by a record; None where nothing is to be served at all.
+
+    Args:
+        state: A record, live or not. One with an end under way counts as ended.
+        expires_at: Until when a living split holds without another write.
+    """
+    closing = state.pending is not None or not state.live
+    promoted = closing and (state.pending or state.state) in SERVING_ENDS
+    champion = state.challenger if promoted else state.champion
+    if champion is None:
+        return None  # an installation that is taken back
+    return Traffic(
+        model=state.model,
+        epoch=state.router_epoch,
+        champion=champion,
+        challenger=None if closing else state.challenger,
+        weight_percent=0.0 if closing else state.weight_percent,
+        expires_at=None if closing else expires_at,
+        salt=state.salt,
+    )
+
+
+def apply(router: Router, state: RolloutState, *, expires_at: datetime) -> None:
+    """Set the router to a record and read it back.
+
+    Raises:
+        RouterFailed: it did not take it.
+        FencedOut: it holds a higher epoch.
+    """
+    traffic = traffic_of(state, expires_at=expires_at)
+    if traffic is None:
+        return
+    router.write(traffic)
+    seen = router.read(traffic.model)
+    if seen is not None and seen.epoch > traffic.epoch:
+        raise FencedOut(
+            f"The router of {traffic.model!r} holds a higher epoch", f"{seen.epoch} > {traffic.epoch}", "Stop."
+        )
+    if seen is None or _essence(seen) != _essence(traffic):
+        raise RouterFailed(
+            f"The router of {traffic.model!r} was read back differently",
+            f"{_essence(seen) if seen else None} instead of {_essence(traffic)}",
+            "Look at the router's log; the next look sets it again.",
+        )
+
+
+def _essence(traffic: Traffic) -> tuple[object, ...]:
+    """Return what must be equal when a router is read back."""
+    challenger = traffic.challenger.get("version") if traffic.challenger else None
+    return traffic.epoch, traffic.champion.get("version"), challenger, float(traffic.weight_percent)

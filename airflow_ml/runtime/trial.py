@@ -1,0 +1,145 @@
+"""One trial inside of a worker: call the user's function and judge what it returned."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.sweep import SweepPlan
+from airflow_ml.core.trials import PlannedTrial
+from airflow_ml.runtime.worker import describe, last_frames, seed_everything
+
+#: Reported values that are kept of one trial.
+MAX_REPORTS = 1000
+
+
+class Trial:
+    """What a training function may know of its trial, as its argument ``trial``.
+
+    Attributes:
+        id: The trial's name within its sweep, such as ``t00042``.
+        group: The value of the sweep's ``by`` column, ``all`` without one.
+        seed: For ``random_state`` and the like; Python's and numpy's own generators are seeded with it already.
+    """
+
+    def __init__(self, id: str, group: str, seed: int) -> None:
+        self.id = id
+        self.group = group
+        self.seed = seed
+        self._reports: list[tuple[float, float]] = []
+
+    def report(self, step: float, value: float) -> None:
+        """Record an intermediate value of the metric; the first 1,000 finite ones are kept."""
+        number = _number(value)
+        if number is not None and math.isfinite(number) and len(self._reports) < MAX_REPORTS:
+            self._reports.append((float(step), number))
+
+    def log(self, text: object) -> None:
+        """Write a line to the task's log."""
+        print(text, flush=True)  # noqa: T201 - a worker's standard output is the log
+
+    @property
+    def reports(self) -> list[tuple[float, float]]:
+        """What was reported, in order."""
+        return list(self._reports)
+
+
+class TrialRunner:
+    """Runs trials of one plan in a worker; loads the function once, and each group's data once.
+
+    Args:
+        plan: The sweep.
+        load: Returns the user's function; called in the worker.
+        path: The feature set's Parquet file.
+    """
+
+    def __init__(self, plan: SweepPlan, load: Callable[[], Callable[..., Any]], path: Path) -> None:
+        self._plan = plan
+        self._load = load
+        self._path = path
+        self._function: Callable[..., Any] | None = None
+        self._data: tuple[str, Any] | None = None
+
+    def __call__(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one trial and return its metrics, or why it failed."""
+        planned = PlannedTrial.from_dict(payload)
+        trial = Trial(planned.trial, planned.group, planned.seed)
+        try:
+            if self._function is None:
+                self._function = self._load()
+            data = self._group(planned.group)
+            seed_everything(planned.seed)
+            given: dict[str, Any] = {**self._plan.constants, "data": data, "params": dict(planned.params)}
+            if accepts(self._function, "trial"):
+                given["trial"] = trial
+            metrics = read_metrics(self._function(**given), self._plan.metric)
+        except BaseException as error:
+            failed = {"status": "failed", "reason": describe(error), "traceback": last_frames(error)}
+            return {**failed, "reports": trial.reports}
+        problem = check_metric(metrics, self._plan.metric)
+        numbers_only = {name: value for name, value in metrics.items() if _finite(value)}
+        status = {"status": "failed", "reason": problem} if problem else {}
+        return {**status, "metrics": numbers_only, "reports": trial.reports}
+
+    def _group(self, group: str) -> Any:
+        from airflow_ml.runtime.data import Data
+
+        if self._data is None or self._data[0] != group:
+            features = FeatureSet.from_dict(self._plan.data)
+            by = None if self._plan.by is None else (self._plan.by, group)
+            limit, seed = self._plan.max_train_rows, self._plan.seed
+            # Every trial of a group fits on the same sample, so that they differ by their parameters only.
+            data = Data(self._path, features, group=by, max_train_rows=limit, seed=seed)
+            self._data = (group, data)
+        return self._data[1]
+
+
+def accepts(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function takes an argument of that name."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+
+
+def read_metrics(returned: object, metric: str) -> dict[str, Any]:
+    """Return the metrics in what a training function returned: a number, a dict, or either with a model.
+
+    The values are not judged here. A number is the sweep's metric.
+    """
+    found = returned[0] if isinstance(returned, tuple) and len(returned) == 2 else returned
+    if isinstance(found, Mapping):
+        return {str(name): _number(value, value) for name, value in found.items()}
+    return {metric: _number(found, found)}
+
+
+def check_metric(metrics: Mapping[str, Any], metric: str) -> str:
+    """Return what is wrong with the metric that decides, or nothing."""
+    if metric not in metrics:
+        return f"metric {metric!r} was not returned; returned: {', '.join(sorted(metrics)) or 'nothing'}"
+    if not _finite(metrics[metric]):
+        shown = metrics[metric]
+        text = str(shown) if isinstance(shown, float) else repr(shown)
+        return f"metric is not a finite number: {text[:100]}"
+    return ""
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _number(value: Any, otherwise: Any = None) -> Any:
+    """Return a real number, or an array of exactly one, as float."""
+    if isinstance(value, bool):
+        return otherwise
+    if isinstance(value, numbers.Real):
+        try:
+            return float(value)
+        except OverflowError:
+            return otherwise
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a number in an array without dimensions
+        return _number(value.item(), otherwise)
+    return otherwise

@@ -1,0 +1,192 @@
+"""Every model registry keeps the contract: the twin in memory, and a real MLflow server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from airflow_ml.adapters.memory.registry import MemoryRegistry
+from airflow_ml.adapters.mlflow import MLflowRegistry
+from airflow_ml.core.ports import ModelRegistry
+from airflow_ml.errors import RegistryError, RegistryUnavailable
+from airflow_ml.testing.contracts.model_registry import ModelRegistryContract
+from airflow_ml.testing.mlflow_server import MLflowServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
+    with MLflowServer(tmp_path_factory.mktemp("mlflow")) as running:
+        yield running
+
+
+class TestMemory(ModelRegistryContract):
+    @pytest.fixture
+    def registry(self) -> ModelRegistry:
+        return MemoryRegistry()
+
+
+@pytest.mark.integration
+class TestMLflow(ModelRegistryContract):
+    @pytest.fixture
+    def registry(self, server: MLflowServer) -> ModelRegistry:
+        return MLflowRegistry(server.uri)
+
+    def test_the_run_holds_files_params_and_metrics(self, server: MLflowServer, tmp_path: Path, name: str) -> None:
+        from mlflow import MlflowClient
+
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "MLmodel").write_text("flavors: {}\n")
+        board = tmp_path / "deadbeef"
+        board.write_bytes(b"rows")
+        made = MLflowRegistry(server.uri).register(
+            name,
+            key="k",
+            model_dir=tmp_path / "m",
+            params={"a": 1},
+            metrics={"brier": 0.25, "broken": float("nan")},
+            tags={"t": "u"},
+            files={"reports/leaderboard.parquet": board},
+            experiment=name,
+        )
+        client = MlflowClient(server.uri)
+        run = client.get_run(made.run_id)
+        assert run.info.status == "FINISHED"
+        assert run.data.params == {"a": "1"}
+        assert run.data.metrics == {"brier": 0.25}
+        assert run.data.tags["airflow_ml.metrics_not_finite"] == "broken"
+        assert [f.path for f in client.list_artifacts(made.run_id, "reports")] == ["reports/leaderboard.parquet"]
+        assert [f.path for f in client.list_artifacts(made.run_id, "model")] == ["model/MLmodel"]
+
+    @pytest.mark.fault("M3")
+    def test_a_run_whose_answer_was_lost_is_adopted(self, server: MLflowServer, tmp_path: Path, name: str) -> None:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(server.uri)
+        experiment = client.create_experiment(name)
+        early = client.create_run(experiment, start_time=1_000, tags={"airflow_ml.key": "k"})
+        client.create_run(experiment, start_time=2_000, tags={"airflow_ml.key": "k"})
+        (tmp_path / "MLmodel").write_text("flavors: {}\n")
+        made = MLflowRegistry(server.uri).register(
+            name, key="k", model_dir=tmp_path, params={}, metrics={}, tags={}, files={}, experiment=name
+        )
+        assert made.run_id == early.info.run_id
+        assert len(client.search_runs([experiment])) == 1
+
+    def test_a_sweep_is_one_run_with_its_best_trials(self, server: MLflowServer, tmp_path: Path, name: str) -> None:
+        from mlflow import MlflowClient
+
+        board = tmp_path / "abc"
+        board.write_bytes(b"rows")
+        top = [
+            {"trial": f"t{i}", "group": "EWR", "params": {"lr": 0.1 * i}, "value": 0.1 + i, "metrics": {"auc": 0.7}}
+            for i in range(3)
+        ]
+        registry = MLflowRegistry(server.uri)
+        ids = {
+            registry.log_sweep(board, top=top, tags={"metric": "brier"}, experiment=name, key="sweep-1")
+            for _ in range(2)
+        }
+        assert len(ids) == 1
+        client = MlflowClient(server.uri)
+        runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        parent = next(run for run in runs if run.info.run_id in ids)
+        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        assert len(runs) == 4
+        assert len(children) == 3
+        assert {run.data.metrics["value"] for run in children} == {0.1, 1.1, 2.1}
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        assert [f.path for f in client.list_artifacts(parent.info.run_id)] == ["leaderboard.parquet"]
+
+
+def test_a_server_that_is_down_is_named_without_credentials() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    registry = MLflowRegistry(f"http://alice:s3cret@127.0.0.1:{port}", deadline_seconds=2.0)
+    with pytest.raises(RegistryUnavailable) as caught:
+        registry.by_alias("flights", "champion")
+    assert f"http://127.0.0.1:{port}" in str(caught.value)
+    chain: BaseException | None = caught.value
+    while chain is not None:
+        assert "s3cret" not in str(chain)
+        chain = chain.__cause__ or chain.__context__
+
+
+@pytest.mark.fault("M2")
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_only_fails_is_given_up_in_time(status: int) -> None:
+    with _Failing(status) as failing:
+        started = time.monotonic()
+        with pytest.raises(RegistryUnavailable, match="does not answer"):
+            MLflowRegistry(failing.uri, deadline_seconds=1.5).by_alias("flights", "champion")
+        assert time.monotonic() - started < 20
+        assert failing.requests >= 2
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "login"), (403, "permission"), (404, "MLflow server")])
+def test_a_refusal_is_not_retried_and_says_what_to_do(status: int, remedy: str) -> None:
+    with _Failing(status) as failing:
+        with pytest.raises(RegistryError, match=remedy) as caught:
+            MLflowRegistry(failing.uri).by_alias("flights", "champion")
+        assert not isinstance(caught.value, RegistryUnavailable)
+        assert failing.requests == 1
+
+
+def test_credentials_are_sent_and_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of the environment")
+    with _Failing(401) as failing:
+        registry = MLflowRegistry(failing.uri, username="alice", password="s3cret")
+        with pytest.raises(RegistryError) as caught:
+            registry.by_alias("flights", "champion")
+        assert failing.authorization == "Basic YWxpY2U6czNjcmV0"
+        assert "s3cret" not in str(caught.value)
+        with pytest.raises(RegistryError):
+            MLflowRegistry(failing.uri, password="a-token").by_alias("flights", "champion")
+        assert failing.authorization == "Bearer a-token"
+    assert "MLFLOW_TRACKING_USERNAME" not in os.environ
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "of the environment"
+
+
+class _Failing:
+    """An HTTP server that answers every request with one status and asks to come back in an hour."""
+
+    def __init__(self, status: int) -> None:
+        owner = self
+        self.requests = 0
+        self.authorization = ""
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.requests += 1
+                owner.authorization = self.headers.get("Authorization", "")
+                self.send_response(status)
+                self.send_header("Retry-After", "3600")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.uri = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> _Failing:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)

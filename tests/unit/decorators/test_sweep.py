@@ -1,0 +1,80 @@
+"""``@task.sweep`` builds plan -> shards -> collect, and is a plain function elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator, task
+
+from airflow_ml import LogUniform
+from airflow_ml.errors import ConfigurationError
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Source(BaseOperator):
+    def execute(self, context: Any) -> None: ...
+
+
+def train(data: Any, params: Any, trial: Any = None, quick: bool = False) -> float:
+    return float(data * params)
+
+
+def sweep(**settings: Any) -> Any:
+    return task.sweep(space={"a": LogUniform(0.1, 1.0)}, **{"minimize": "loss", **settings})(train)
+
+
+def test_outside_a_dag_it_is_the_plain_function() -> None:
+    assert sweep()(2, 3) == 6.0
+
+
+def test_group_of_three_tasks() -> None:
+    with DAG("d", start_date=START) as dag:
+        source, start, end = Source(task_id="source"), Source(task_id="start"), Source(task_id="end")
+        board = sweep()(source.output, quick=True)
+        start >> board >> end
+    assert set(dag.task_ids) == {"source", "start", "end", "train.plan", "train.shards", "train.collect"}
+    assert dag.get_task("train.plan").upstream_task_ids == {"source", "start"}
+    assert dag.get_task("train.shards").upstream_task_ids == {"train.plan"}
+    assert dag.get_task("train.collect").upstream_task_ids == {"train.plan", "train.shards"}
+    assert dag.get_task("end").upstream_task_ids == {"train.collect"}
+
+
+def test_board_set_upstream_orders_the_plan() -> None:
+    with DAG("d", start_date=START) as dag:
+        source, start = Source(task_id="source"), Source(task_id="start")
+        board = sweep()(source.output)
+        board << start
+    assert dag.get_task("train.plan").upstream_task_ids == {"source", "start"}
+
+
+def test_retries_go_to_the_shards() -> None:
+    with DAG("d", start_date=START) as dag:
+        sweep(retries=3, pool="gpus")(Source(task_id="source").output)
+    assert dag.get_task("train.shards").partial_kwargs["retries"] == 3
+    assert {dag.get_task(f"train.{name}").pool for name in ("plan", "collect")} == {"gpus"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"minimize": None}, id="no metric"),
+        pytest.param({"maximize": "auc"}, id="two metrics"),
+        pytest.param({"trails_per_group": 3}, id="misspelt"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        sweep(**settings)
+
+
+def test_wrong_signature() -> None:
+    with pytest.raises(ConfigurationError, match="data, params"):
+        task.sweep(space={"a": LogUniform(0.1, 1.0)}, minimize="loss")(lambda frame, config: 0.0)
+
+
+def test_called_without_data() -> None:
+    with DAG("d", start_date=START), pytest.raises(ConfigurationError, match="called with its data"):
+        sweep()()

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_ml.adapters.memory.router import MemoryMetrics, Request
+from airflow_ml.core.ports import Reading
+from airflow_ml.errors import MetricUnreadable
+from airflow_ml.gateway.traffic_log import Prediction, TrafficLog, log_loss
+from airflow_ml.gateway.wire import Outcome
+
+START = datetime(2013, 5, 1, tzinfo=UTC)
+ROW = Prediction(
+    model="m",
+    epoch=1,
+    key="k",
+    unit="N1",
+    at=START + timedelta(hours=5),
+    step="5",
+    assigned="champion",
+    variant="champion",
+    version="1",
+    score=0.25,
+)
+
+requests = st.builds(
+    lambda variant, step, unit, minute, score, fate: Request(
+        epoch=1,
+        key="",
+        variant=variant,
+        step=step,
+        unit=unit,
+        at=START + timedelta(minutes=minute),
+        score=score,
+        resolved=fate != "waiting",
+        label={"late": 1.0, "on time": 0.0}.get(fate),
+    ),
+    st.sampled_from(["champion", "challenger"]),
+    st.sampled_from(["5", "25"]),
+    st.sampled_from("ABCDE"),
+    st.integers(0, 4 * 24 * 60),
+    st.floats(0, 1),
+    st.sampled_from(["late", "on time", "cancelled", "waiting"]),
+)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[TrafficLog]:
+    log = TrafficLog(tmp_path / "traffic.sqlite")
+    yield log
+    log.close()
+
+
+def outcome(key: str = "k", label: float | None = 1.0, hours: int = 9) -> Outcome:
+    return Outcome(key, label, START + timedelta(hours=hours))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(requests, max_size=40), st.integers(0, 5 * 24), st.sampled_from(["brier", "mae", "squared_error"]))
+def test_sql_sums_are_the_plain_sums(made: list[Request], hours: int, metric: str) -> None:
+    watermark_at = START + timedelta(hours=hours)
+    twin = MemoryMetrics()
+    twin.add("m", made, watermark_at=watermark_at)
+    with tempfile.TemporaryDirectory() as folder:
+        log = TrafficLog(Path(folder) / "traffic.sqlite")
+        predictions = [
+            Prediction("m", 1, f"k{n}", r.unit, r.at, r.step, r.variant, r.variant, "1", r.score)
+            for n, r in enumerate(made)
+        ]
+        log.append(predictions)
+        log.append(predictions)
+        labels = [Outcome(f"k{n}", r.label, r.at) for n, r in enumerate(made) if r.resolved]
+        log.add_outcomes("m", labels, watermark_at)
+        _assert_equal(log.read("m", metric=metric, epoch=1).reading, twin.read("m", metric=metric, epoch=1))
+        log.close()
+
+
+def _assert_equal(actual: Reading, expected: Reading) -> None:
+    assert actual.watermark_at == expected.watermark_at
+    assert actual.assigned == expected.assigned
+    assert [(s.variant, s.stratum) for s in actual.samples] == [(s.variant, s.stratum) for s in expected.samples]
+    for mine, theirs in zip(actual.samples, expected.samples, strict=True):
+        for name in ("units", "requests", "sum_x", "sum_xx", "sum_nn", "sum_xn", "waiting"):
+            assert getattr(mine, name) == pytest.approx(getattr(theirs, name), abs=1e-9), name
+
+
+def test_a_key_is_logged_once_per_epoch(log: TrafficLog) -> None:
+    assert log.append([ROW, replace(ROW, score=0.5)]) == 1
+    assert log.append([ROW]) == 0
+    assert log.append([replace(ROW, epoch=2), replace(ROW, model="other")]) == 2
+
+
+def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(log: TrafficLog) -> None:
+    log.append([replace(ROW, assigned="challenger")])
+    log.add_outcomes("m", [outcome()], START + timedelta(days=2))
+    report = log.read("m", metric="brier", epoch=1)
+    assert [sample.variant for sample in report.reading.samples] == ["challenger"]
+    assert report.fallbacks == {"challenger": 1}
+
+
+def test_a_null_label_is_counted_and_never_measured(log: TrafficLog) -> None:
+    log.append([ROW, replace(ROW, key="cancelled")])
+    log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2))
+    report = log.read("m", metric="brier", epoch=1)
+    (sample,) = report.reading.samples
+    assert (sample.requests, sample.waiting, sample.sum_x) == (1, 0, 0.75**2)
+    assert report.without_outcome == {"champion": 1}
+
+
+def test_a_correction_counts_and_an_older_word_does_not(log: TrafficLog) -> None:
+    log.append([ROW])
+    log.add_outcomes("m", [outcome(label=1.0, hours=9)], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome(label=0.0, hours=10)], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome(label=1.0, hours=8)], START + timedelta(days=2))
+    (sample,) = log.read("m", metric="brier", epoch=1).reading.samples
+    assert sample.sum_x == 0.25**2
+
+
+def test_the_watermark_never_moves_back(log: TrafficLog) -> None:
+    log.append([ROW])
+    log.add_outcomes("m", [], START + timedelta(days=2))
+    log.add_outcomes("m", [], START)
+    assert log.read("m", metric="brier", epoch=1).reading.watermark_at == START + timedelta(days=2)
+
+
+def test_scores_that_are_no_probabilities_make_brier_unreadable(log: TrafficLog) -> None:
+    log.append([replace(ROW, score=1.5)])
+    log.add_outcomes("m", [outcome()], START + timedelta(days=2))
+    for metric in ("brier", "log_loss"):
+        with pytest.raises(MetricUnreadable, match=r"1\.5"):
+            log.read("m", metric=metric, epoch=1)
+    assert log.read("m", metric="mae", epoch=1).reading.samples[0].sum_x == 0.5
+
+
+def test_log_loss(log: TrafficLog) -> None:
+    log.append([ROW])
+    log.add_outcomes("m", [outcome()], START + timedelta(days=2))
+    (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
+    assert sample.sum_x == pytest.approx(-math.log(0.25))
+    assert math.isfinite(log_loss(0.0, 1.0))
+    assert math.isfinite(log_loss(1.0, 0.0))
+
+
+def test_the_log_survives_its_process(tmp_path: Path) -> None:
+    first = TrafficLog(tmp_path / "traffic.sqlite")
+    first.append([ROW])
+    second = TrafficLog(tmp_path / "traffic.sqlite")  # while the first never closed, as after a crash
+    assert second.append([ROW]) == 0
+    first.close()
+    second.close()

@@ -1,0 +1,41 @@
+"""Addresses out of connections."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_ml.errors import ConfigurationError, ConnectionMissing
+from airflow_ml.hooks.connection import base_url, get_connection
+from airflow_ml.hooks.warehouse import snapshot_source
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "schema", "expected"),
+    [
+        pytest.param("https://ml.example.com", None, None, "https://ml.example.com", id="url"),
+        pytest.param("https://ml.example.com/", 8443, None, "https://ml.example.com:8443", id="url and port"),
+        pytest.param(
+            "https://ml.example.com/mlflow", 8443, None, "https://ml.example.com:8443/mlflow", id="with a path"
+        ),
+        pytest.param("http://ml:5001", 7, None, "http://ml:5001", id="a port in the url wins"),
+        pytest.param("ml", 5001, None, "http://ml:5001", id="host and port"),
+        pytest.param("ml", None, None, "http://ml:5000", id="host"),
+        pytest.param("ml", None, "https", "https://ml", id="scheme in the schema field"),
+        pytest.param(None, None, None, "http://127.0.0.1:5000", id="nothing"),
+    ],
+)
+def test_base_url(host: str | None, port: int | None, schema: str | None, expected: str) -> None:
+    connection = Connection(conn_id="c", conn_type="mlflow", host=host, port=port, schema=schema)
+    assert base_url(connection, default_port=5000) == expected
+
+
+def test_missing_connection_says_what_to_do() -> None:
+    with pytest.raises(ConnectionMissing, match=r"'no_such'.*AIRFLOW_CONN_NO_SUCH"):
+        get_connection("no_such", conn_type="mlflow")
+
+
+def test_a_connection_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "postgres", "host": "h"}')
+    with pytest.raises(ConfigurationError, match="'postgres'"):
+        snapshot_source("warehouse")
