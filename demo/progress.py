@@ -36,6 +36,8 @@ class Line:
         self.name = name
         self.runs: dict[RunKey, str] = {(dag_id, run_id): "queued"}
         self.tasks: dict[RunKey, list[TaskState]] = {}
+        #: What to say of a stage by name while it has no record yet.
+        self.notes: dict[str, Callable[[], str]] = {}
         self._records: dict[tuple[RunKey, str, str], Record] = {}
         self._seen: set[tuple[RunKey, str, str]] = set()
 
@@ -85,6 +87,12 @@ class Line:
             for (_, task_id, _), record in self._records.items()
             if stage.has(task_id)
         ]
+
+    def figures(self, one: Progress) -> str:
+        """Return what a stage's records say, or while it runs its note."""
+        said = one.stage.figures(self.records(one.stage.name))
+        note = self.notes.get(one.stage.name)
+        return said or (note() if note is not None and one.state == "running" else "")
 
     def failures(self, lines: int = 15) -> list[str]:
         """Return, for each failed task, its name and the end of its log."""
@@ -141,7 +149,7 @@ class Show:
 
     def _tell_changes(self, line: Line, shown: dict[str, str]) -> None:
         for one in line.stages:
-            figures = one.stage.figures(line.records(one.stage.name))
+            figures = line.figures(one)
             text = f"{one.state}{f' ({figures})' if figures else ''}"
             if one.state == "waiting" or shown.get(one.stage.name) == text:
                 continue
@@ -164,7 +172,7 @@ def stage_table(line: Line) -> Table:
         table.add_row(
             one.stage.name,
             f"[{colour}]{one.state}{count}[/]" if colour else f"{one.state}{count}",
-            one.stage.figures(line.records(one.stage.name)),
+            line.figures(one),
             f"{seconds:.0f}" if seconds is not None else "",
         )
     return table

@@ -13,10 +13,13 @@ from demo.airflow_stack import Stack
 from demo.progress import Line, Show
 from demo.stages import last, now
 from demo.summary import run_summary
+from demo.traffic import Traffic
 
 TRAIN, RELEASE, WATCH = "flight_delays_train", "flight_delays_release", "flight_delays_watch"
 #: Deadlines of one DAG run; far above what each takes, so that only a hanging one meets them.
 TRAIN_SECONDS, RELEASE_SECONDS, WATCH_SECONDS = 420.0, 300.0, 180.0
+#: Wall-clock seconds in which a day of flights passes during a canary.
+SECONDS_PER_DAY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Play:
 
         Raises:
             ApiError: Airflow stopped answering or a DAG run hangs.
+            ChildFailed: the traffic failed.
         """
         self._show.tell(f"\nRun {run.name}. {run.about}")
         self.load(run.until)
@@ -119,7 +123,7 @@ class Play:
         line = Line(self._api, f"Run {run.name}", TRAIN, self._trigger(TRAIN, run_id, run.until, run.conf))
         self._show.follow(line, until=lambda: self._trained(line), timeout_seconds=TRAIN_SECONDS)
         if line.run_of(RELEASE) is not None:
-            self._show.follow(line, until=lambda: line.ended, timeout_seconds=RELEASE_SECONDS)
+            self._release(run, line)
             if run.watched_at is not None and not line.failed:
                 line.add(WATCH, self._trigger(WATCH, run_id, run.watched_at, {}))
                 self._show.follow(line, until=lambda: line.ended, timeout_seconds=WATCH_SECONDS)
@@ -128,6 +132,20 @@ class Play:
             for failure in line.failures():
                 self._show.tell(failure)
         return run_summary(run.name, outcome, line.records(), line.stages, now())
+
+    def _release(self, run: Run, line: Line) -> None:
+        """Follow the canary, with traffic if the run has some."""
+        if run.traffic_from is None:
+            self._show.follow(line, until=lambda: line.ended, timeout_seconds=RELEASE_SECONDS)
+            return
+        name = run.name.split()[0]
+        with Traffic(self._stack, name, run.traffic_from, run.traffic_days, SECONDS_PER_DAY) as traffic:
+            line.notes["canary"] = traffic.figures
+            self._show.follow(
+                line, until=lambda: line.ended or traffic.failure() is not None, timeout_seconds=RELEASE_SECONDS
+            )
+            if not line.ended and (failure := traffic.failure()) is not None:
+                raise ChildFailed(failure)
 
     def _trigger(self, dag_id: str, run_id: str, run_after: datetime, conf: Mapping[str, Any]) -> str:
         return self._api.trigger(dag_id, run_id=run_id, run_after=run_after, conf=conf)

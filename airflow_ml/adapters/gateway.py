@@ -120,6 +120,11 @@ class GatewayRouter:
         self._client = _Client(base_url, token, timeout_seconds)
         self._write_timeout_seconds = max(timeout_seconds, WRITE_TIMEOUT_SECONDS)
 
+    @property
+    def address(self) -> str:
+        """The gateway's address, without a path."""
+        return self._client.address
+
     def write(self, traffic: Traffic) -> None:
         """Set the division; it is in effect, and stored by the gateway, on return.
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Examples of unexpected values in the details of one check. They are data: shown as text, never as markup.
-_EXAMPLES = 20
-_EXAMPLE_CHARACTERS = 200
+_EXAMPLES, _EXAMPLE_CHARACTERS = 20, 200
 
 
 class GreatExpectationsValidator:
@@ -58,9 +57,9 @@ class GreatExpectationsValidator:
             return Validation(checks=checks, rows=len(frame), bad_rows=(), details={**details, "results": []})
         try:
             results = _run(library, frame, built)
-        except AirflowMLError:
-            raise
         except Exception as error:
+            if isinstance(error, AirflowMLError):
+                raise
             raise GateErrored("Great Expectations failed", f"{type(error).__name__}: {error}"[:500], _REMEDY) from error
         return _collect(wanted, results, frame, details)
 
@@ -101,9 +100,7 @@ def _read_json(path: Path) -> object:
             "Cannot read the expectation suite", f"{path} ({error.strerror})", "Check the path."
         ) from None
     except ValueError as error:
-        raise ConfigurationError(
-            f"The expectation suite {path} is no JSON", str(error)[:200], "Save the suite as JSON."
-        ) from None
+        raise ConfigurationError(f"The suite {path} is no JSON", str(error)[:200], "Save it as JSON.") from None
 
 
 def _as_dict(item: object, name: str) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def _read_frame(parquet: Path) -> pd.DataFrame:
     try:
         table = pq.read_table(parquet)
         frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
-    except (OSError, ValueError) as error:
+    except (OSError, pa.ArrowException) as error:
         raise GateErrored(
             "Cannot read the data to be tested", f"{parquet.name}: {error}"[:300], "Run the snapshot again."
         ) from error
@@ -169,11 +166,15 @@ def _build(library: Any, rule: Expectation, position: int) -> Any:
 
 def _run(library: Any, frame: pd.DataFrame, built: Sequence[Any]) -> list[Any]:
     """Return one result per expectation, in the order of ``built``: the library hands them back in another."""
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types import base
 
     with _quiet():
-        context = library.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        settings = base.DataContextConfig(
+            store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            analytics_enabled=False,
+            progress_bars=base.ProgressBarsConfig(globally=False),
+        )
+        context = library.get_context(mode="ephemeral", project_config=settings)
         asset = context.data_sources.add_pandas("gate").add_dataframe_asset("data")
         batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
         suite = library.ExpectationSuite("gate")
@@ -237,22 +238,24 @@ def _refuse_exception(rule: Expectation, result: Any, frame: pd.DataFrame) -> No
 
 def _read(rule: Expectation, result: Any, all_null: frozenset[str]) -> tuple[CheckResult, Sequence[int]]:
     found = result.result or {}
-    count = found.get("unexpected_count")
-    if result.success is True:
-        why = rule.unjudgeable(all_null)
-        if count is not None and int(found.get("element_count", 0)) - int(found.get("missing_count") or 0) <= 0:
-            why = why or "nothing to judge: the rule met no value"
-        if why:
-            return _nothing_to_judge(rule, why), ()
+    # Some rules about a whole column count unexpected values too; only rules about rows say how many they judged.
+    count = found.get("unexpected_count") if "element_count" in found else None
+    judged = int(found.get("element_count") or 0) - int(found.get("missing_count") or 0)
+    passed = _plain(result.success) is True  # some rules answer with numpy's own True
+    why = rule.unjudgeable(all_null)
+    if count is not None and judged <= 0:
+        why = why or "nothing to judge: the rule met no value"
+    if passed and why:
+        return _nothing_to_judge(rule, why), ()
     positions = [int(position) for position in found.get("unexpected_index_list") or ()]
-    observed = _plain(found.get("observed_value", found.get("details")))
+    shown = (found.get(key) for key in ("observed_value", "details", "partial_unexpected_list"))
+    observed = next((_plain(value) for value in shown if value is not None), None)
     if count is not None:
-        judged = int(found.get("element_count", 0)) - int(found.get("missing_count") or 0)
         observed = f"{int(count):,} of {judged:,} values break it"
     check = CheckResult(
         name=rule.label,
         severity=rule.severity,
-        passed=result.success is True,
+        passed=passed,
         observed=observed
         if observed is None or isinstance(observed, bool | int | float | str)
         else str(observed)[:300],

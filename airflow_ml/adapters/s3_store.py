@@ -176,6 +176,7 @@ class S3Store:
                     Key=key,
                     Body=body,
                     IfNoneMatch="*",
+                    ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=_base64(digest),
                     Metadata={_OWNER: owner},
                 )

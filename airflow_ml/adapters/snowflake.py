@@ -6,7 +6,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from airflow_ml.adapters.upsert import check_key
 from airflow_ml.core.ports import TableFile
 from airflow_ml.core.record import JSON
 from airflow_ml.core.snapshot import PLAIN_READ, TIME_TRAVEL
-from airflow_ml.core.sql import comment, ident, is_select, pyformat, sibling
-from airflow_ml.errors import ConfigurationError, StatementFailed
+from airflow_ml.core.sql import bindable, comment, ident, pyformat, require_select, sibling
+from airflow_ml.errors import StatementFailed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,9 +75,8 @@ class SnowflakeSource:
             TableMissing, ColumnMissing, StatementFailed: as the warehouse says.
             ConfigurationError: it is no SELECT, a name in it has no value, or a value cannot be bound.
         """
-        if not is_select(statement):
-            raise ConfigurationError("A snapshot reads with a SELECT", statement.strip()[:80], "Give a SELECT or WITH.")
-        bound = {name: _bindable(name, value) for name, value in {**values, "as_of": as_of}.items()}
+        require_select(statement)
+        bound = {name: bindable(name, value) for name, value in {**values, "as_of": as_of}.items()}
         with self._connection() as connection:
             travels = AT_PLACEHOLDER in statement and self._is_snowflake(connection)
             text = pyformat(statement.replace(AT_PLACEHOLDER, _AT if travels else ""), bound.keys())
@@ -213,17 +212,3 @@ def _replace(
 
 def _column_types(schema: pa.Schema) -> str:
     return ", ".join(f"{ident(field.name)} {snowflake_type(field)}" for field in schema)
-
-
-def _bindable(name: str, value: object) -> Any:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ConfigurationError(f"The value of {name} is a time without a zone", str(value), "Give it one.")
-        return value.astimezone(UTC)
-    if isinstance(value, list | tuple) and value:
-        return [_bindable(name, item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ConfigurationError(
-        f"The value of {name} cannot be bound", repr(value)[:120], "Give a number, text, time, or a list of these."
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from airflow_ml.errors import ColumnMissing, SourceError, StatementFailed, TableMissing
 
@@ -41,32 +40,41 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except snowflake.connector.errors.Error as error:
-        raise _translate(doing, error) from error
+        message = str(error.raw_msg or error.msg or error)
+        raise source_error(doing, message, number=error.errno, statement_id=error.sfqid or "") from error
 
 
-def _translate(doing: str, error: Any) -> SourceError:
-    message = re.sub(r"\s+", " ", str(error.raw_msg or error.msg or error)).strip()[:1000]
-    statement = f"{message} (statement {error.sfqid})" if getattr(error, "sfqid", None) else message
-    column = _COLUMN.search(message)
-    if error.errno == _NO_COLUMN or column:
+def source_error(doing: str, message: str, *, number: int | None = None, statement_id: str = "") -> SourceError:
+    """Return the error of this package for what a server said; Snowflake's words and DuckDB's are understood.
+
+    Args:
+        doing: What was tried.
+        message: The server's words.
+        number: Snowflake's error number.
+        statement_id: To find the statement in the server's history.
+    """
+    words = re.sub(r"\s+", " ", message).strip()[:1000]
+    actual = f"{words} (statement {statement_id})" if statement_id else words
+    column = _COLUMN.search(words)
+    if number == _NO_COLUMN or column:
         name = next((group for group in column.groups() if group), "") if column else ""
         return ColumnMissing(
             f"{doing}: a column does not exist" + (f", {name.lower()}" if name else ""),
-            statement,
+            actual,
             "Correct the name, or add the column to the table.",
         )
-    table = _OBJECT.search(message)
-    if error.errno == _NO_OBJECT and table:
+    table = _OBJECT.search(words)
+    if number in (_NO_OBJECT, None) and table:
         name = next(group for group in table.groups() if group)
         return TableMissing(
             f"{doing}: the table {name} does not exist, or the connection's role may not read it",
-            statement,
+            actual,
             "Correct the name (database.schema.table), or grant SELECT on it to the role.",
         )
-    if error.errno in _NO_HISTORY or "time travel data is not available" in message.lower():
+    if number in _NO_HISTORY or "time travel data is not available" in words.lower():
         return StatementFailed(
             f"{doing}: the warehouse no longer, or not yet, has the table as of that instant",
-            statement,
+            actual,
             "Choose a later as_of, or raise DATA_RETENTION_TIME_IN_DAYS of the table.",
         )
-    return StatementFailed(f"{doing}: the warehouse refused or lost the statement", statement, "See the message.")
+    return StatementFailed(f"{doing}: the warehouse refused or lost the statement", actual, "See the message.")

@@ -44,8 +44,8 @@ class Metric:
 
         Raises:
             EmptyDataset: without rows.
-            ConfigurationError: for different lengths, NaN, infinities, and for binary metrics a label other than 0
-                or 1 or a prediction outside 0 to 1.
+            ConfigurationError: for different lengths, None, NaN and infinities; for binary metrics also a label other
+                than 0 or 1 and a prediction outside 0 to 1.
         """
         if len(label) != len(prediction):
             raise ConfigurationError(
@@ -56,10 +56,12 @@ class Metric:
         if not len(label):
             raise EmptyDataset(f"{self.name} has no rows", "0", "Check the split and the filters before it.")
         for what, values in (("label", label), ("prediction", prediction)):
-            wrong = sum(1 for value in values if not math.isfinite(value))
+            wrong = sum(1 for value in values if value is None or not math.isfinite(value))
             if wrong:
                 raise ConfigurationError(
-                    f"{self.name}: a {what} is not finite", f"{wrong} of {len(values)}", "Leave no NaN or infinity."
+                    f"{self.name}: a {what} is not finite",
+                    f"{wrong} of {len(values)}",
+                    "Leave no null, NaN or infinity.",
                 )
         if self.binary:
             _check_binary(self.name, label, prediction)

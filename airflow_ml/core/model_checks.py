@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from airflow_ml.core.bootstrap import Harm, paired_harm
 from airflow_ml.core.check_options import read_options
@@ -65,10 +65,7 @@ class ModelCheck:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read the wire form of this very check; raises as ``check_from_dict`` does."""
-        found = check_from_dict({"check": cls.__name__, **data})
-        if not isinstance(found, cls):
-            raise ConfigurationError(f"Expected a {cls.__name__}", type(found).__name__, "Use check_from_dict.")
-        return found
+        return cast(Self, check_from_dict({**data, "check": cls.__name__}))
 
     def judge(self, scored: ScoredHoldout) -> CheckResult:
         """Return what the check finds."""
@@ -97,10 +94,8 @@ class MinMetric(ModelCheck):
     def judge(self, scored: ScoredHoldout) -> CheckResult:
         """Compare the metric with the bounds."""
         value = metric(self.metric)(scored.label, scored.candidate)
-        observed = f"{value:.5g} on {len(scored.label):,} rows"
-        return self._result(
-            self.metric, _within(value, self.at_least, self.at_most), observed, _bounds(self.at_least, self.at_most)
-        )
+        passed, bounds = _within(value, self.at_least, self.at_most), _bounds(self.at_least, self.at_most)
+        return self._result(self.metric, passed, f"{value:.5g} on {len(scored.label):,} rows", bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +209,15 @@ def evaluate(checks: Sequence[ModelCheck | Mapping[str, Any]], scored: ScoredHol
     """
     read = [check_from_dict(check.to_dict() if isinstance(check, ModelCheck) else check) for check in checks]
     _refuse_malformed(scored)
-    for check in read:
-        wanted = {getattr(check, "by", None), getattr(check, "cluster", None)} - {None, "day"}
-        for name in sorted(map(str, wanted)):
-            scored.column(name)
+    for name in needed_columns(read):
+        scored.column(name)
     return tuple(_judge(check, scored) for check in read)
+
+
+def needed_columns(checks: Sequence[ModelCheck]) -> list[str]:
+    """Return the columns that must be among the slices: those to slice by, and those that make clusters."""
+    named = {getattr(check, option, None) for check in checks for option in ("by", "cluster")}
+    return sorted(str(name) for name in named - {None, "day"})
 
 
 def _judge(check: ModelCheck, scored: ScoredHoldout) -> CheckResult:

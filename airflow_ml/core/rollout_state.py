@@ -31,8 +31,9 @@ LIVE = (CREATED, RUNNING)
 SERVING_ENDS = (PROMOTED, INSTALLED)
 ENDS = (*SERVING_ENDS, ROLLED_BACK, INCONCLUSIVE, CONFLICT)
 
-#: Why a rollout ended: by its evidence, or because whoever led it was lost or told to stop.
-BY_EVIDENCE, BY_OWNER = "evidence", "owner"
+#: Why a rollout ended: by its evidence, or because something came between (its owner was lost or told to stop, metric
+#: or router were out of reach, somebody else took over). Only what evidence ended is not tried again by its own task.
+BY_EVIDENCE, BY_INTERRUPTION = "evidence", "interruption"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

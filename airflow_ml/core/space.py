@@ -219,7 +219,12 @@ def sample(space: Mapping[str, Any], *seed_parts: str) -> dict[str, JSON]:
 
     Each parameter is drawn by its own name, so adding one leaves the others as they were.
     """
-    return {name: item.at(unit_interval(*seed_parts, name)) for name, item in parse_space(space).items()}
+    return draw(parse_space(space), *seed_parts)
+
+
+def draw(space: Space, *seed_parts: str) -> dict[str, JSON]:
+    """Return what `sample` does, of a space that is parsed already."""
+    return {name: item.at(unit_interval(*seed_parts, name)) for name, item in space.items()}
 
 
 def grid(space: Mapping[str, Any]) -> Iterator[dict[str, JSON]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import cast
 
+from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}\Z")
@@ -57,9 +61,39 @@ def sibling(name: str, other: str) -> str:
     )
 
 
-def is_select(statement: str) -> bool:
-    """Tell whether a statement begins, after comments, with SELECT or WITH: nothing else may run as a read."""
-    return bool(_SELECT.match(statement))
+def require_select(statement: str) -> None:
+    """Refuse a statement that does not begin, after comments, with SELECT or WITH: nothing else may run as a read.
+
+    Raises:
+        ConfigurationError: for any other statement.
+    """
+    if not _SELECT.match(statement):
+        raise ConfigurationError(
+            "A snapshot reads with a SELECT",
+            repr(statement.strip()[:80]),
+            "Give a statement that begins with SELECT or WITH.",
+        )
+
+
+def bindable(name: str, value: object) -> JSON | datetime | list[JSON | datetime]:
+    """Return a value in the form in which it is bound: times in UTC, sequences as lists.
+
+    Raises:
+        ConfigurationError: for a time without a zone, an empty list, a number that is not finite, and other objects.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ConfigurationError(f"The value of {name} is a time without a zone", str(value), "Give it one.")
+        return value.astimezone(UTC)
+    if isinstance(value, list | tuple) and value and not any(isinstance(item, list | tuple) for item in value):
+        return [cast("JSON | datetime", bindable(name, item)) for item in value]
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ConfigurationError(
+        f"The value of {name} cannot be bound",
+        repr(value)[:120],
+        "Give a finite number, text, boolean, time, None, or a list of these that is not empty.",
+    )
 
 
 def comment(tag: Mapping[str, str]) -> str:

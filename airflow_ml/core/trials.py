@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 from airflow_ml.core.fingerprint import canonical_json, digest_json, seed_of
 from airflow_ml.core.record import JSON, decode, encode
-from airflow_ml.core.space import Distribution, grid, parse_space, sample, space_to_dict
+from airflow_ml.core.space import Distribution, draw, grid, parse_space, space_to_dict
 from airflow_ml.errors import InvalidSpace
 
 #: The one group of a sweep without groups.
@@ -199,7 +199,7 @@ def _points(
         raise InvalidSpace("Unknown sampler", repr(sampler), "Use 'random' or 'grid'.")
     if trials_per_group is None or trials_per_group < 1:
         raise InvalidSpace("The random sampler needs trials_per_group >= 1", trials_per_group, "Give a number.")
-    points = [sample(space, "params", str(seed), group, str(index)) for index in range(trials_per_group)]
+    points = [draw(space, "params", str(seed), group, str(index)) for index in range(trials_per_group)]
     for index, earlier in enumerate(list(warm_start.get(group, ()))[:trials_per_group]):
         points[index] |= {
             name: earlier[name] for name in space if name in earlier and space[name].contains(earlier[name])

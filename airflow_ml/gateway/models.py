@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.errors import AirflowMLError, CallFailed, RouterFailed
-from airflow_ml.gateway.worker import HEADER, encode_frame
+from airflow_ml.gateway.processes import Child, ProcessLost, Spawner
 
 #: Importing pandas and scikit-learn on a busy machine takes seconds.
 LOAD_TIMEOUT_SECONDS = 60.0
@@ -29,89 +22,20 @@ _BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0, 30.0)
 _log = logging.getLogger("airflow_ml.gateway")
 
 
-class ProcessLost(CallFailed):
-    """The model's process died, hung, or is not up; the same batch elsewhere may succeed."""
-
-
-class _Child:
-    """One running process and the connection to it; answers come in the order of the questions."""
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.process = process
-        self._reader, self._writer = reader, writer
-        self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._progress_at = time.monotonic()
-        self.task = asyncio.create_task(self._read())
-
-    async def ask(self, message: object, timeout_seconds: float) -> Any:
-        """Send a frame and return the answer.
-
-        Raises:
-            ProcessLost: the process died, or was killed because it made no progress for ``timeout_seconds``.
-        """
-        if self.task.done():
-            raise ProcessLost("The model's process died")
-        if not self._waiting:
-            self._progress_at = time.monotonic()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self._writer.write(encode_frame(message))
-        while True:
-            done, _ = await asyncio.wait([future], timeout=timeout_seconds)
-            if done:
-                return future.result()
-            if time.monotonic() - self._progress_at >= timeout_seconds:
-                _log.warning(
-                    "model process %d made no progress for %.0f s and is killed", self.process.pid, timeout_seconds
-                )
-                self.kill()
-
-    def kill(self) -> None:
-        """End the process and whatever it started; it holds nothing worth a farewell."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    async def end(self) -> None:
-        """Kill the process and return when it is gone."""
-        self.kill()
-        await asyncio.wait([self.task])
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-                answer = json.loads(await self._reader.readexactly(size))
-                self._progress_at = time.monotonic()
-                future = self._waiting.popleft()
-                if not future.done():
-                    future.set_result(answer)
-        except (OSError, EOFError, ValueError, IndexError):
-            pass  # The stream ended or is out of step: either way this process is done with.
-        finally:
-            self.kill()
-            self._writer.close()
-            for future in self._waiting:
-                if not future.done():
-                    future.set_exception(ProcessLost("The model's process died", f"pid {self.process.pid}"))
-            await asyncio.to_thread(self.process.wait)
-
-
 class ModelProcess:
     """A model that is kept up: its process is started again, with growing pauses, whenever it is lost."""
 
     def __init__(
-        self, artifact: Artifact, store_uri: str, *, answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS
+        self, artifact: Artifact, spawner: Spawner, *, answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS
     ) -> None:
         self.artifact = artifact
         #: Columns that every batch must hold; known once the model was loaded.
         self.columns: tuple[str, ...] = ()
         #: How often the process was lost.
         self.losses = 0
-        self._store_uri = store_uri
+        self._spawner = spawner
         self._answer_timeout_seconds = answer_timeout_seconds
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._up = asyncio.Event()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._users = 0
@@ -120,7 +44,8 @@ class ModelProcess:
     @property
     def pid(self) -> int | None:
         """Process id, or None while the process is not up."""
-        return self._child.process.pid if self._child is not None and self._up.is_set() else None
+        child = self._child
+        return child.process.pid if child is not None and self._up.is_set() and not child.lost.is_set() else None
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -145,7 +70,9 @@ class ModelProcess:
         Raises:
             ProcessLost: it was not up in time.
         """
-        if not self._up.is_set():
+        if self.pid is None:
+            # The event of a process that was just lost is cleared by its supervisor, who may not have run yet.
+            self._up.clear()
             try:
                 await asyncio.wait_for(self._up.wait(), patience_seconds)
             except TimeoutError:
@@ -161,7 +88,7 @@ class ModelProcess:
             ProcessLost: it is not up, died, or hung.
             CallFailed: the model raised.
         """
-        if self._child is None or not self._up.is_set():
+        if self._child is None or self.pid is None:
             raise ProcessLost("The model's process is not up")
         answer = await self._child.ask({"columns": columns}, self._answer_timeout_seconds)
         rows = len(next(iter(columns.values()), ()))
@@ -207,16 +134,8 @@ class ModelProcess:
             if self._child is not None:
                 await self._child.end()
 
-    async def _start(self) -> _Child:
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = await asyncio.to_thread(_spawn, theirs.fileno(), self._store_uri)
-            reader, writer = await asyncio.open_connection(sock=ours)
-        except BaseException:
-            ours.close()  # A process that was started meanwhile reads the end of the stream and leaves.
-            raise
-        child = _Child(process, reader, writer)
+    async def _start(self) -> Child:
+        child = await self._spawner.take()
         try:
             answer = await child.ask(self.artifact.to_dict(), LOAD_TIMEOUT_SECONDS)
             if "columns" not in answer:
@@ -228,20 +147,7 @@ class ModelProcess:
         except BaseException:
             await child.end()
             raise
+        finally:
+            self._spawner.prepare()
         self.columns = tuple(answer["columns"])
         return child
-
-
-def _spawn(fd: int, store_uri: str) -> subprocess.Popen[bytes]:
-    # The model sees neither the gateway's token nor anything of Airflow's.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    # Batches are small and the cores shared: more threads than one cost more than they give.
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    return subprocess.Popen(
-        [sys.executable, "-m", "airflow_ml.gateway.worker", str(fd), store_uri],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=(fd,),
-        env=environment,
-        start_new_session=True,
-    )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, FeatureViewMismatch
-from airflow_ml.gateway.models import ModelProcess, ProcessLost
+from airflow_ml.gateway.models import ModelProcess
+from airflow_ml.gateway.processes import ProcessLost
 from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, step_label
 from airflow_ml.gateway.wire import Row
 

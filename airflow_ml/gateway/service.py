@@ -17,6 +17,7 @@ from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import FencedOut, ModelNotFound
 from airflow_ml.gateway.models import ModelProcess
+from airflow_ml.gateway.processes import Spawner
 from airflow_ml.gateway.scoring import Answer, Held, answer
 from airflow_ml.gateway.split import effective_weight
 from airflow_ml.gateway.traffic_file import TrafficFiles
@@ -53,7 +54,7 @@ class Gateway:
         self.counters = Counters()
         self._files = TrafficFiles(directory)
         self._log = TrafficLog(directory / "traffic.sqlite")
-        self._store_uri = store_uri
+        self._spawner = Spawner(store_uri)
         self._clock = clock
         self._held: dict[str, Held] = {}
         self._processes: dict[str, ModelProcess] = {}
@@ -77,8 +78,7 @@ class Gateway:
     async def close(self) -> None:
         """End all model processes and close the log."""
         await asyncio.gather(*(process.close(drain_seconds=1.0) for process in self._processes.values()))
-        for task in self._background:
-            task.cancel()
+        await asyncio.gather(*self._background, self._spawner.close(), return_exceptions=True)
         self._writer.shutdown(wait=True)
         self._log.close()
 
@@ -158,8 +158,8 @@ class Gateway:
 
     async def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
         """Store outcomes; raises ModelNotFound."""
-        self._find(model)
-        await self._in_writer(lambda: self._log.add_outcomes(model, outcomes, watermark_at))
+        epoch = self._find(model).traffic.epoch
+        await self._in_writer(lambda: self._log.add_outcomes(model, outcomes, watermark_at, epoch=epoch))
 
     async def metrics(self, model: str, *, metric: str, epoch: int) -> MetricReport:
         """Return a metric's sums; raises ModelNotFound, MetricUnreadable."""
@@ -213,7 +213,7 @@ class Gateway:
             artifact = models_of(variant)
             process = self._processes.get(artifact.digest)
             if process is None:
-                process = self._processes[artifact.digest] = ModelProcess(artifact, self._store_uri)
+                process = self._processes[artifact.digest] = ModelProcess(artifact, self._spawner)
             processes.append(process)
         return Held(traffic, processes[0], processes[1] if len(processes) > 1 else None)
 

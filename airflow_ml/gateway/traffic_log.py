@@ -28,7 +28,9 @@ CREATE TABLE IF NOT EXISTS prediction (
 CREATE TABLE IF NOT EXISTS outcome (
   model TEXT NOT NULL, key TEXT NOT NULL, label REAL, known_at TEXT NOT NULL, PRIMARY KEY (model, key)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS watermark (model TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS watermark (
+  model TEXT NOT NULL, epoch INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY (model, epoch)
+) WITHOUT ROWID;
 """
 
 #: Metric name to its SQL over ``p.score`` and ``o.label``.
@@ -104,13 +106,15 @@ class TrafficLog:
             )
             return self._writer.total_changes - before
 
-    def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
+    def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime, *, epoch: int) -> None:
         """Store outcomes and move the watermark forward, in one transaction; the last word on a key counts.
 
         Args:
             model: Whose keys these are.
             outcomes: In any order; the same ones again change nothing.
             watermark_at: Data time below which every request has its outcome, or a null one. It never moves back.
+            epoch: The epoch in effect. What was said before an epoch began says nothing about its requests, and a
+                replay may take the same days again.
         """
         with self._lock, self._writer:
             self._writer.executemany(
@@ -120,8 +124,8 @@ class TrafficLog:
                 [(model, o.key, o.label, _stamp(o.known_at)) for o in outcomes],
             )
             self._writer.execute(
-                "INSERT INTO watermark VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
-                (model, _stamp(watermark_at)),
+                "INSERT INTO watermark VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+                (model, epoch, _stamp(watermark_at)),
             )
 
     def read(self, model: str, *, metric: str, epoch: int) -> MetricReport:
@@ -155,8 +159,9 @@ class TrafficLog:
         return connection
 
     def _read(self, connection: sqlite3.Connection, model: str, metric: str, epoch: int) -> MetricReport:
-        row = connection.execute("SELECT at FROM watermark WHERE model = ?", (model,)).fetchone()
-        watermark = None if row is None else str(row[0])
+        (watermark,) = connection.execute(
+            "SELECT max(at) FROM watermark WHERE model = ? AND epoch >= ?", (model, epoch)
+        ).fetchone()
         # Days compare as text: "2013-05-02" is above every moment of 1 May and below every one of 2 May.
         values: dict[str, str | int] = {"model": model, "epoch": epoch, "day": (watermark or "")[:10]}
         if metric in _OF_PROBABILITIES:

@@ -6,6 +6,8 @@ never unpickles what a model process says.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import math
 import socket
@@ -42,6 +44,10 @@ def serve(connection: socket.socket, store_uri: str) -> None:
     from airflow_ml.adapters.object_store import open_store
     from airflow_ml.runtime.grouped_model import GroupedModel
 
+    for name in ("skops.io", "sklearn.ensemble"):
+        # What most models need, before it is known which: a process in waiting has its imports behind it.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     first = read_frame(connection)
     if first is None:
         return

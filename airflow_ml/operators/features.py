@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def source_tables(
     for number, table in enumerate(tables):
         into = folder / f"source_{number}.parquet"
         rows = source.read_table(table, columns=None, as_of=as_of, into=into, tag=tag)
-        found[table] = store.put_file(into, format="parquet", rows=rows.rows, columns=rows.columns)
+        found[table] = store.put_file(into, format="parquet", rows=rows.rows)
     return found
 
 
@@ -158,7 +159,7 @@ def feature_set(
         split_rows=built.split_rows,
         split_at=built.split_at,
         excluded=built.excluded,
-        spine=spine,
+        spine=replace(spine, columns=()),  # Parquet says it itself; the record stays small
         sources=dict(sources),
         engine=built.engine,
         parents=parents,

@@ -11,7 +11,7 @@ from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.gate import ERROR, GateReport, decide_model
-from airflow_ml.core.model_checks import SliceMetric, check_from_dict, evaluate
+from airflow_ml.core.model_checks import check_from_dict, evaluate, needed_columns
 from airflow_ml.core.record import JSON, encode, parse_as
 from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.selection import Selection
@@ -96,7 +96,7 @@ class GateModelOperator(MLOperator):
         try:
             checks = [check_from_dict(item) for item in self.checks]
             champion = self._champion()
-            slices = sorted({check.by for check in checks if isinstance(check, SliceMetric)})
+            slices = needed_columns(checks)
             scored = run_in_runner(
                 score_holdout,
                 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,28 +16,33 @@ _REMEDY = "Import Airflow in the DAG file only, and what the function uses insid
 
 
 class Bundle:
-    """The Python files below a folder.
+    """The project's own Python files.
 
     Args:
-        root: The DAG bundle's folder; None where there is none, then no file belongs to it.
+        roots: Folders from which modules are named. Where distributions are installed is never one of them.
     """
 
-    def __init__(self, root: Path | None) -> None:
-        self.root = root.resolve() if root is not None else None
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self.roots = [root for root in dict.fromkeys(map(Path.resolve, roots)) if not is_installed(root)]
+
+    @classmethod
+    def around(cls, file: str, root: Path | None) -> Bundle:
+        """Return the bundle of a function's file: the root, the entries of ``sys.path`` above the file, its folder."""
+        folder = Path(file).resolve().parent if Path(file).is_file() else None
+        above = [Path(entry) for entry in sys.path if entry and folder and folder.is_relative_to(Path(entry).resolve())]
+        return cls(place for place in (root, *above, folder) if place is not None)
 
     def locate(self, module: str) -> Path | None:
-        """Return the file of a module, relative to the root; None where the module is not the project's own.
+        """Return the file of a module; None where the module is not the project's own.
 
         A module that was imported already must come from that very file: an installed library may have the same name.
         """
-        if self.root is None or module.partition(".")[0] == "airflow_ml":
+        if module.partition(".")[0] == "airflow_ml":
             return None
-        base = Path(*module.split("."))
-        for relative in (base.with_suffix(".py"), base / "__init__.py"):
-            if (self.root / relative).is_file():
-                loaded = getattr(sys.modules.get(module), "__file__", None)
-                if loaded is None or Path(loaded).resolve() == (self.root / relative).resolve():
-                    return relative
+        loaded = getattr(sys.modules.get(module), "__file__", None)
+        for file in (root / relative for root in self.roots for relative in _places(module)):
+            if file.is_file() and (loaded is None or Path(loaded).resolve() == file.resolve()):
+                return file
         return None
 
     def reach(self, modules: Iterable[str]) -> dict[str, str]:
@@ -50,19 +56,18 @@ class Bundle:
         while waiting:
             name = waiting.pop()
             for level in _with_parents(name):
-                relative = self.locate(level)
-                if relative is None or relative.as_posix() in found or self.root is None:
+                file = self.locate(level)
+                if file is None:
                     continue
-                text = (self.root / relative).read_text(encoding="utf-8")
-                found[relative.as_posix()] = text
-                tree = ast.parse(text, str(relative))
+                path = next(place.as_posix() for place in _places(level) if file.match(place.as_posix()))
+                if path in found:
+                    continue
+                found[path] = file.read_text(encoding="utf-8")
+                tree = ast.parse(found[path], path)
                 for statement in airflow_imports(tree):
-                    raise NotPortable(
-                        f"The function reaches {relative.as_posix()}, which imports Airflow",
-                        f"line {statement.lineno}",
-                        _REMEDY,
-                    )
-                package = level if relative.name == "__init__.py" else level.rpartition(".")[0]
+                    what = f"The function reaches {path}, which imports Airflow"
+                    raise NotPortable(what, f"line {statement.lineno}", _REMEDY)
+                package = level if file.name == "__init__.py" else level.rpartition(".")[0]
                 waiting.extend(imported_modules(ast.walk(tree), package))
         return found
 
@@ -103,6 +108,17 @@ def airflow_imports(tree: ast.Module) -> Iterator[ast.stmt]:
             waiting += [*node.body, *node.orelse]
         elif isinstance(node, ast.With | ast.For | ast.While):
             waiting += node.body
+
+
+def is_installed(place: Path) -> bool:
+    """Whether a path lies where distributions or the standard library are installed."""
+    folders = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
+    return any(place.resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
+
+
+def _places(module: str) -> tuple[Path, Path]:
+    base = Path(*module.split("."))
+    return base / "__init__.py", base.with_name(f"{base.name}.py")  # in Python's own order
 
 
 def _with_parents(module: str) -> list[str]:

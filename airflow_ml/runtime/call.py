@@ -11,8 +11,8 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON, NotARecord, Record, encode, parse
-from airflow_ml.errors import RefConflict
+from airflow_ml.core.record import JSON, Record, encode, parse
+from airflow_ml.errors import NotARecord, RefConflict
 from airflow_ml.runtime.codecs import load_value, store_value
 from airflow_ml.runtime.context import CallContext, running
 from airflow_ml.runtime.cpus import available_cpus, limit_threads

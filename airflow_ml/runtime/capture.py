@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import sysconfig
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import NotPortable
-from airflow_ml.runtime.bundle import Bundle, airflow_imports
+from airflow_ml.runtime.bundle import Bundle, airflow_imports, is_installed
 from airflow_ml.runtime.definitions import Definitions
 from airflow_ml.runtime.source_file import SourceFile
 
@@ -52,14 +51,15 @@ def capture(function: Callable[..., Any], *, root: Path | None = None) -> Captur
 
     Args:
         function: A plain function (a decorated one is unwrapped).
-        root: Folder of the DAG bundle; project files below it travel along. Default: the folder of the function's file.
+        root: Folder of the DAG bundle; the project's files travel along. The folder of the
+            function's file, and those on ``sys.path`` above it, count as well.
 
     Raises:
         NotPortable: it uses something that cannot travel; the message names the variable and the remedy.
     """
     target = _plain_function(function)
     file = target.__code__.co_filename
-    bundle = Bundle(root if root is not None else _folder(file))
+    bundle = Bundle.around(file, root)
     importable = _importable(target, bundle)
     if importable is not None:
         return importable
@@ -119,7 +119,7 @@ def _importable(function: types.FunctionType, bundle: Bundle) -> CapturedFunctio
         return None
     own = bundle.locate(name)
     source = SourceFile(file, vars(module))
-    if next(airflow_imports(source.tree), None) is not None or (own is None and not _installed(name, file)):
+    if next(airflow_imports(source.tree), None) is not None or (own is None and not _is_found_anywhere(name, file)):
         return None
     if own is None:
         digest = digest_json({"module": name, "source": "".join(source.lines)})
@@ -135,13 +135,6 @@ def _importable(function: types.FunctionType, bundle: Bundle) -> CapturedFunctio
     )
 
 
-def _installed(name: str, file: str) -> bool:
+def _is_found_anywhere(name: str, file: str) -> bool:
     """Whether a clean interpreter finds the module: it is ours, or lies where distributions are installed."""
-    if name.partition(".")[0] == "airflow_ml":
-        return True
-    places = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
-    return any(Path(file).resolve().is_relative_to(Path(place).resolve()) for place in places)
-
-
-def _folder(file: str) -> Path | None:
-    return Path(file).resolve().parent if Path(file).is_file() else None
+    return name.partition(".")[0] == "airflow_ml" or is_installed(Path(file))

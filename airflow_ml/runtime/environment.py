@@ -30,7 +30,7 @@ _FIXED = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PYTHONUNB
 
 def describe_environment() -> dict[str, JSON]:
     """Return Python's version, the architecture, and all installed distributions with their versions."""
-    found = {}
+    found: dict[str, JSON] = {}
     for item in distributions():
         name = item.metadata["Name"]
         if name:
@@ -40,7 +40,7 @@ def describe_environment() -> dict[str, JSON]:
         "implementation": sys.implementation.name,
         "machine": platform.machine(),
         "system": platform.system(),
-        "distributions": dict(sorted(found.items())),
+        "distributions": {name: found[name] for name in sorted(found)},
     }
 
 

@@ -71,6 +71,11 @@ class GroupedModel:
         if not self._members and self._pooled is None:
             raise ModelNotServable("The manifest holds no model", "", "Pass the output of select_model.")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that ``predict`` reads: the features, and ``by`` where it is none of them."""
+        return tuple(dict.fromkeys([*self.features, *([self.by] if self.by else [])]))
+
     @classmethod
     def load(cls, store: ArtifactStore, manifest: Artifact) -> GroupedModel:
         """Read a manifest and its models from the store.
@@ -78,7 +83,17 @@ class GroupedModel:
         Raises:
             ArtifactNotFound, ArtifactCorrupt, NoCodec: as reading does.
         """
-        return cls(json.loads(store.get_bytes(manifest)), lambda artifact: read_file(artifact, store.path(artifact)))
+        return cls.of(json.loads(store.get_bytes(manifest)), store)
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], store: ArtifactStore) -> GroupedModel:
+        """Return the model of a manifest, or of the manifest's artifact in wire form.
+
+        A call's arguments that are artifacts arrive as their values, so a manifest may be either; raises as ``load``.
+        """
+        if manifest.get("record") == "Artifact":
+            return cls.load(store, Artifact.from_dict(manifest))
+        return cls(manifest, lambda artifact: read_file(artifact, store.path(artifact)))
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
         """Return one number per row, in the order of the rows.
@@ -114,8 +129,7 @@ class GroupedModel:
         return frame_for_model(frame, list(self.features), self.categories)
 
     def _check_columns(self, frame: pd.DataFrame) -> None:
-        wanted = [*self.features, *([self.by] if self.by else [])]
-        missing = [name for name in dict.fromkeys(wanted) if name not in frame.columns]
+        missing = [name for name in self.columns if name not in frame.columns]
         if missing:
             raise ColumnMissing(
                 "The rows to score lack columns of the model", missing, "Build them with the model's own feature view."
@@ -197,7 +211,6 @@ def write_model_dir(
     if model.by and model.by not in example.columns:
         example = example.assign(**{model.by: next(iter(model.manifest["members"]), "")})
     model._check_columns(example)
-    columns = list(dict.fromkeys([*model.features, *([model.by] if model.by else [])]))
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as scratch:
         data = Path(scratch) / "data"
         data.mkdir()
@@ -205,7 +218,7 @@ def write_model_dir(
         for entry in _entries(model.manifest):
             artifact = Artifact.from_dict(entry["model"])
             shutil.copyfile(store.path(artifact), data / _file_name(artifact))
-        save_pyfunc(into, data=data, loader=__name__, example=example[columns].head(20), features=features)
+        save_pyfunc(into, data=data, loader=__name__, example=example[list(model.columns)].head(20), features=features)
     return into
 
 

@@ -13,7 +13,7 @@ from airflow_ml.core.record import JSON
 from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.rollout_state import (
     BY_EVIDENCE,
-    BY_OWNER,
+    BY_INTERRUPTION,
     CREATED,
     RolloutState,
     adopted,
@@ -101,6 +101,7 @@ class RolloutDriver(RolloutLead):
         owner: str,
         *,
         champion: Mapping[str, JSON] | None = None,
+        reason: str = "There was no champion",
     ) -> RolloutState:
         """Let a version answer everything, without a comparison: the first champion, or one that is put back.
 
@@ -111,6 +112,7 @@ class RolloutDriver(RolloutLead):
             challenger: The variant to serve.
             owner: Who does it; the same owner again gets the same record.
             champion: What answers until now, None where nothing does.
+            reason: Why, for the record.
 
         Raises:
             RolloutBusy: a rollout of this model is under way.
@@ -122,7 +124,6 @@ class RolloutDriver(RolloutLead):
             return at.state
         if at is None or at.state.pending != INSTALLED or not _same(at.state, owner, challenger):
             at = self._create(at, self._router.read(model), plan, model, namespace, champion, challenger, owner)
-        reason = "There was no champion" if champion is None else "Put back by hand"
         with self._stopping_on_error(at, "installation"):
             return self._end(at, INSTALLED, reason=reason, cause=BY_EVIDENCE)
 
@@ -201,9 +202,9 @@ class RolloutDriver(RolloutLead):
         if not at.state.live:
             return
         if at.state.pending != ROLLED_BACK:
-            at = self._history.append(at, ending(at.state, ROLLED_BACK, reason=reason, cause=BY_OWNER))
+            at = self._history.append(at, ending(at.state, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION))
         try:
-            self._end(at, ROLLED_BACK, reason=reason, cause=BY_OWNER)
+            self._end(at, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION)
         except RouterFailed:
             return  # recorded; whoever comes next finishes it
 

@@ -16,7 +16,7 @@ from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
 from airflow_ml.core.rollout_decision import ADVANCE, HOLD, INCONCLUSIVE, PROMOTE, ROLL_BACK, Decision, decide
 from airflow_ml.core.rollout_state import (
     BY_EVIDENCE,
-    BY_OWNER,
+    BY_INTERRUPTION,
     CONFLICT,
     SERVING_ENDS,
     Look,
@@ -92,7 +92,7 @@ class RolloutLead:
             if not at.state.live:
                 return at.state
             try:
-                return self._end(at, ROLLED_BACK, reason=reason, cause=BY_OWNER)
+                return self._end(at, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION)
             except RefConflict:
                 continue
         raise _too_many(state)
@@ -114,7 +114,7 @@ class RolloutLead:
             return state
         try:
             if state.expired(now):
-                return self._end(at, ROLLED_BACK, reason=lost(state), cause=BY_OWNER)
+                return self._end(at, ROLLED_BACK, reason=lost(state), cause=BY_INTERRUPTION)
             if state.pending:
                 return self._end(at, state.pending, reason=state.reason, cause=state.cause)
             if not state.confirmed:
@@ -160,7 +160,8 @@ class RolloutLead:
         state, look = at.state, decision.statistics
         if decision.action not in (HOLD, ADVANCE):
             outcome = _OUTCOME.get(decision.action, decision.action)
-            return self._end(at, outcome, reason=decision.reason, cause=BY_EVIDENCE, look=look)
+            cause = BY_INTERRUPTION if decision.trouble or outcome == CONFLICT else BY_EVIDENCE
+            return self._end(at, outcome, reason=decision.reason, cause=cause, look=look)
         after = looked(
             state,
             look,
@@ -192,7 +193,7 @@ class RolloutLead:
         problem = f"The router cannot be set: {error}"
         if lasting >= state.plan.max_trouble_seconds:
             reason = f"{problem}, for {lasting:.0f} s"
-            return self._history.append(at, ending(state, ROLLED_BACK, reason=reason, cause=BY_EVIDENCE)).state
+            return self._history.append(at, ending(state, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION)).state
         look = Look(
             number=state.looks + 1,
             at=now,
@@ -209,7 +210,7 @@ class RolloutLead:
         """The router has a higher epoch: either our own end by another process, or somebody else's traffic."""
         if not at.state.live or at.state.pending not in (None, PROMOTED):
             return at.state
-        return self._end(at, CONFLICT, reason=f"The router was taken over: {error}", cause=BY_EVIDENCE)
+        return self._end(at, CONFLICT, reason=f"The router was taken over: {error}", cause=BY_INTERRUPTION)
 
     def _end(self, at: At, outcome: str, *, reason: str, cause: str, look: Look | None = None) -> RolloutState:
         """Intent, router, read back, end. Goes on where an earlier attempt stopped; an intent to stop is kept."""

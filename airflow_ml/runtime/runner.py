@@ -1,7 +1,8 @@
 """Run user code in a clean interpreter, from an Airflow task or a laptop, and bring back what came of it.
 
 A task process can neither fork nor spawn safely (its standard input is the supervisor's socket, its signal handlers are
-Airflow's), so the code runs in ``python -m airflow_ml.runtime``: own session, no standard input, allow-listed environment.
+Airflow's), so the code runs in ``python -m airflow_ml.runtime``: own session, no standard input, allow-listed
+environment.
 """
 
 from __future__ import annotations

@@ -156,12 +156,10 @@ def _become_worker(execute: Execute, runner: int, channel: socket.socket, output
         signal.set_wakeup_fd(-1)
         for descriptor in close:
             os.close(descriptor)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(output)
+        _restore(output, os.getcwd())
         sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]  # a text stream
         faulthandler.enable()
-        _serve(execute, channel)
+        _serve(execute, channel, output)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -170,10 +168,19 @@ def _become_worker(execute: Execute, runner: int, channel: socket.socket, output
         os._exit(status)
 
 
-def _serve(execute: Execute, channel: socket.socket) -> None:
-    me = os.getpid()
+def _restore(output: int, folder: str) -> None:
+    """Undo what a task may have done to the process: closed or changed its output, left its folder."""
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    os.chdir(folder)
+
+
+def _serve(execute: Execute, channel: socket.socket, output: int) -> None:
+    me, folder = os.getpid(), os.getcwd()
     with channel.makefile("rb") as tasks:
         for line in tasks:
+            _restore(output, folder)
             answer = _answer(execute, json.loads(line))
             if os.getpid() != me:
                 os._exit(0)  # the user's code forked and came back here

@@ -82,6 +82,14 @@ class AirflowAPI:
         answer = self._send("GET", "/api/v2/monitor/health", None, {})
         return {name: part.get("status") for name, part in answer.items()}
 
+    def execution_health(self) -> None:
+        """Ask the API of the tasks whether it is there.
+
+        Raises:
+            ApiError: it is not.
+        """
+        self._send("GET", "/execution/health", None, {})
+
     def wait_for_dag(self, dag_id: str, timeout_seconds: float = 120.0) -> None:
         """Return when the dag processor has stored a DAG.
 

@@ -34,8 +34,8 @@ class AirflowInstance:
         env: Further environment variables, such as ``AIRFLOW__ML__ARTIFACT_STORE``; they win over everything here.
         dag_files: Glob patterns of the names of the files that are loaded, such as ``flight_*.py``; empty for all.
         parallelism: Task instances at the same time; each costs about 200 MB.
-        marker: Value of ``ML_INSTANCE`` in every process; None makes one up. A given one may be shared with other parts,
-            so ``stop`` does not go by it; who gave it ends what it finds by it.
+        marker: Value of ``ML_INSTANCE`` in every process; None makes one up. A given one may be shared with other
+            parts, so ``stop`` does not go by it; who gave it ends what it finds by it.
         log_directory: Of the four processes' own logs; ``logs/components`` in ``directory`` if None.
     """
 
@@ -169,6 +169,9 @@ class AirflowInstance:
 
     def _healthy(self, name: str) -> bool:
         try:
+            if name == "api-server":
+                # What tasks speak to is built at its first request, which takes 6 s; the first task would wait.
+                self.api.execution_health()
             health = self.api.health()
         except ApiError:
             return False

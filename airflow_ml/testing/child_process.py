@@ -204,9 +204,5 @@ def _wait_gone(processes: Iterable[psutil.Process], timeout_seconds: float) -> l
     left = [process for process in processes if not _ended(process)]
     while left and time.monotonic() < deadline:
         time.sleep(0.1)
-        for process in left:
-            # Reaps a child of this very process, so that it leaves no zombie.
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process.pid, os.WNOHANG)
         left = [process for process in left if not _ended(process)]
     return left

@@ -2,13 +2,12 @@
 
     python -m airflow_ml.testing.warehouse --directory DIR --port PORT [--plain-http]
 
-Three things that fakesnow's own command line does not do:
+What fakesnow's own command line does not do:
 
 - data on disk: ``DIR/<database>.db``, which survives a restart (stages do not);
 - TLS: Airflow's ``SnowflakeHook`` always speaks https. A certificate authority is made on the spot in ``DIR/tls``, and
   ``DIR/ca.pem`` is the bundle a client needs in ``REQUESTS_CA_BUNDLE``: this authority and the public ones;
-- a statement that cannot be answered is refused as Snowflake refuses one. Fakesnow answers HTTP 500, which the
-  connector takes for a passing fault and repeats until its network timeout, by default for ever.
+- refuse at once what it cannot answer, and keep null timestamps null: see ``fakesnow_repairs``.
 
 It has no Time Travel, no query history and takes any password: for demonstrations and tests, on 127.0.0.1 only.
 """
@@ -16,7 +15,6 @@ It has no Time Travel, no query history and takes any password: for demonstratio
 from __future__ import annotations
 
 import argparse
-import functools
 import http.client
 import os
 import shutil
@@ -26,11 +24,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_ml.errors import ConfigurationError
+from airflow_ml.testing import fakesnow_repairs
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -79,6 +78,11 @@ class LocalWarehouse:
         """The server's process id; None before ``start``."""
         return self._process.pid if self._process else None
 
+    @property
+    def running(self) -> bool:
+        """Whether the server that ``start`` started has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the server; it answers once ``wait_ready`` returns."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ class LocalWarehouse:
         """
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
-            if self._process and self._process.poll() is not None:
+            if self._process and not self.running:
                 break
             try:
                 self._answer()
@@ -201,7 +205,7 @@ def serve(directory: Path, port: int, *, plain_http: bool = False) -> None:
     from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 
     directory.mkdir(parents=True, exist_ok=True)
-    _refuse_as_snowflake_does()
+    fakesnow_repairs.apply()
     # uvicorn raises the signal again when it has shut down; as SystemExit it still lets the files be closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     fakesnow.server.shared_fs = FakeSnow(db_path=directory)
@@ -214,29 +218,6 @@ def serve(directory: Path, port: int, *, plain_http: bool = False) -> None:
     finally:
         fakesnow.server.shared_fs.duck_conn.close()
         shutil.rmtree(LOCAL_BUCKET_PATH, ignore_errors=True)
-
-
-def _refuse_as_snowflake_does() -> None:
-    """Turn every error below a cursor into the connector's own, which the server sends as an answer."""
-    import snowflake.connector.errors
-    from fakesnow.cursor import FakeSnowflakeCursor
-
-    def refusing(method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return method(*args, **kwargs)
-            except snowflake.connector.errors.Error:
-                raise
-            except Exception as error:
-                message = f"{type(error).__name__}: {error}"[:2000]
-                # 000002 and 0A000 are Snowflake's codes of an unsupported feature.
-                raise snowflake.connector.errors.ProgrammingError(msg=message, errno=2, sqlstate="0A000") from error
-
-        return run
-
-    for name in ("execute", "_describe_last_sql", "_describe_only"):
-        setattr(FakeSnowflakeCursor, name, refusing(getattr(FakeSnowflakeCursor, name)))
 
 
 def _certificate(directory: Path) -> Path:

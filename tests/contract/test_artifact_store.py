@@ -135,8 +135,10 @@ class TestS3Store(ArtifactStoreContract):
         return open_store(racer_uri, cache_dir=tmp_path / "cache")
 
     @pytest.fixture
-    def tamper(self, bucket: str) -> Tamper:
+    def tamper(self, bucket: str, tmp_path: Path) -> Tamper:
         def overwrite(artifact: Artifact, data: bytes) -> None:
+            for copy in (tmp_path / "cache").iterdir():  # a sound local copy rightly hides what happens to the bucket
+                copy.unlink()
             boto3.client("s3").put_object(Bucket=bucket, Key=artifact.uri.removeprefix(f"s3://{bucket}/"), Body=data)
 
         return overwrite

@@ -87,13 +87,15 @@ class MemoryMetrics:
 
     def __init__(self) -> None:
         self._requests: dict[str, list[Request]] = defaultdict(list)
-        self._watermarks: dict[str, datetime] = {}
+        #: By model and the newest epoch at that time.
+        self._watermarks: dict[tuple[str, int], datetime] = {}
 
     def add(self, model: str, requests: Iterable[Request], *, watermark_at: datetime | None = None) -> None:
         """Take requests, and the data time below which every outcome is in."""
         self._requests[model].extend(requests)
         if watermark_at is not None:
-            self._watermarks[model] = max(watermark_at, self._watermarks.get(model, watermark_at))
+            place = (model, max((request.epoch for request in self._requests[model]), default=0))
+            self._watermarks[place] = max(watermark_at, self._watermarks.get(place, watermark_at))
 
     def read(self, model: str, *, metric: str, epoch: int) -> Reading:
         """Return the samples of one rollout: ``brier``, ``squared_error`` or ``mae``; raises MetricUnreadable."""
@@ -102,7 +104,8 @@ class MemoryMetrics:
         if model not in self._requests:
             raise MetricUnreadable("No such model", model)
         requests = [request for request in self._requests[model] if request.epoch == epoch]
-        watermark = self._watermarks.get(model)
+        told = [at for (name, when), at in self._watermarks.items() if name == model and when >= epoch]
+        watermark = max(told, default=None)
         assigned: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         units: dict[tuple[str, str], dict[str, list[Request]]] = defaultdict(lambda: defaultdict(list))
         for request in requests:

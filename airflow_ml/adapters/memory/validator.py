@@ -28,7 +28,7 @@ class MemoryValidator:
         require_known(wanted, TYPES.keys())
         try:
             table = pq.read_table(parquet)
-        except (OSError, ValueError) as error:
+        except (OSError, pa.ArrowException) as error:
             raise GateErrored(
                 "Cannot read the data to be tested", f"{parquet.name}: {error}"[:300], "Run the snapshot again."
             ) from error

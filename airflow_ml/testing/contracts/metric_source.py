@@ -6,6 +6,7 @@ import random
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -97,6 +98,20 @@ class MetricSourceContract:
         load(model, old, None)
         load(model, new, _START + timedelta(days=3))
         _check(source.read(model, metric="brier", epoch=2), new, last_day="2013-05-03")
+
+    def test_a_later_epoch_may_replay_the_same_days(self, source: MetricSource, load: Load, model: str) -> None:
+        load(model, make_requests(8, prefix="old", count=60), _START + timedelta(days=3))
+        # Without a watermark there is no outcome either.
+        again = [
+            replace(request, resolved=False, label=None) if number < 15 else request
+            for number, request in enumerate(make_requests(9, epoch=2, prefix="new", count=60))
+        ]
+        load(model, again[:15], None)
+        reading = source.read(model, metric="brier", epoch=2)
+        assert reading.samples == ()
+        assert reading.watermark_at is None
+        load(model, again[15:], _START + timedelta(days=1))
+        _check(source.read(model, metric="brier", epoch=2), again, last_day="2013-05-01")
 
     def test_an_epoch_without_traffic_is_empty_not_an_error(self, source: MetricSource, load: Load, model: str) -> None:
         load(model, make_requests(6, count=20), _START + timedelta(days=3))

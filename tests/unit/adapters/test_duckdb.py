@@ -162,7 +162,7 @@ def test_the_same_input_gives_the_same_bytes(world: dict[str, Path]) -> None:
 
 def test_large_files_have_small_row_groups_that_one_split_skips(tmp_path: Path) -> None:
     rows = 2 * ROW_GROUP_ROWS + 10
-    at = pa.array([START + timedelta(seconds=15 * n) for n in range(rows)], pa.timestamp("us", tz="UTC"))
+    at = pa.array([START + timedelta(seconds=20 * n) for n in range(rows)], pa.timestamp("us", tz="UTC"))
     table = pa.table({"k": range(rows), "predict_at": at, "y": [1] * rows, "y_at": at, "x": [0.5] * rows})
     pq.write_table(table, tmp_path / "spine.parquet")
     view = FeatureView("v", key="k", predict_at="predict_at", label=Label("y", known_at="y_at"), inputs=["x"])
@@ -224,6 +224,15 @@ def test_serving_shows_a_false_promise_as_it_is_and_withholds_what_is_not_known(
     served = pq.read_table(build(world, honest, split=None).path)
     assert served["dep_delay"].null_count == 600
     assert served["late"].null_count < 600  # labels that are known by as_of are shown
+
+
+def test_a_prediction_after_as_of_uses_what_was_known_at_as_of(world: dict[str, Path]) -> None:
+    early = START + timedelta(days=10)
+    rows = [row for row in pq.read_table(build(world, split=None, as_of=early).path).to_pylist()]
+    later = [row for row in rows if row["predict_at"] > early + timedelta(days=2)]
+    assert len(later) > 100
+    assert {row["late_mean_2d_by_origin"] for row in later} == {row["temp"] for row in later} == {None}
+    assert any(row["late_mean_2d_by_origin"] is not None for row in rows if row["predict_at"] <= early)
 
 
 def test_a_late_input_is_refused_with_its_worst_row(world: dict[str, Path]) -> None:

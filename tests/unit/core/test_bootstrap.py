@@ -40,6 +40,7 @@ def test_fewer_clusters_widen_the_interval() -> None:
     assert tails[-1] == pytest.approx(0.05, abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), PROBABILITIES, st.integers(0, 3)), min_size=1, max_size=40))
 def test_pairs_of_clusters_add_up_to_auc(data: list[tuple[int, float, int]]) -> None:
     label, score, member = zip(*data, strict=True)

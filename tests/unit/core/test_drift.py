@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -38,6 +38,7 @@ def normal(rows: int, mean: float = 0.0, seed: int = 0) -> Numbers:
     return Numbers.of(draw.gauss(mean, 1) for _ in range(rows))
 
 
+@settings(deadline=None)
 @given(COUNTS)
 def test_psi_is_symmetric_and_not_negative(rows: list[tuple[int, int]]) -> None:
     one, other = zip(*rows, strict=True)
@@ -64,6 +65,7 @@ def test_psi_refuses_empty_histograms() -> None:
         psi([0, 0], [1, 1])
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_ks_is_that_of_scipy(one: list[float], other: list[float]) -> None:
     one.sort()
@@ -133,6 +135,7 @@ def test_ks_of_a_column() -> None:
     assert found.value == pytest.approx(0.38, abs=0.05)
 
 
+@settings(deadline=None)
 @given(RAW, RAW)
 def test_every_row_is_counted_once(one: list[float | None], other: list[float | None]) -> None:
     before, after = histograms("x", Numbers.of(one), Numbers.of(other))
@@ -140,6 +143,7 @@ def test_every_row_is_counted_once(one: list[float | None], other: list[float | 
     assert all(a or b for a, b in zip(before, after, strict=True))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 200).map(str), st.integers(1, 9)), st.integers(0, 9))
 def test_categories_beyond_the_top_are_counted_together(counts: dict[str, int], nulls: int) -> None:
     before, after = histograms("x", Categories(counts, nulls), Categories(counts, nulls))
@@ -177,6 +181,7 @@ def test_decision_names_the_columns() -> None:
         decide_drift([])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 800), st.floats(0, 1)), max_size=50))
 def test_error_by_week_is_a_mean_over_rows(rows: list[tuple[int, float]]) -> None:
     days = [(date(2012, 12, 20) + timedelta(days=offset), error, 1) for offset, error in rows]

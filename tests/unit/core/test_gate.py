@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_ml.core.gate import BLOCK, ERROR, ON_BAD_ROWS, PASS, WARN, CheckResult, decide, decide_model
@@ -67,6 +67,7 @@ def test_unknown_mode_is_refused() -> None:
         decide([check(True)], rows=1, bad_rows=0, on_bad_rows="ignore")
 
 
+@settings(deadline=None)
 @given(st.lists(CHECKS, max_size=6), st.integers(0, 100), st.integers(0, 100), st.sampled_from(ON_BAD_ROWS))
 def test_the_gate_opens_only_on_proof(checks: list[CheckResult], rows: int, bad: int, mode: str) -> None:
     verdict, reason = decide(checks, rows=rows, bad_rows=bad, on_bad_rows=mode)
@@ -82,6 +83,7 @@ def test_the_gate_opens_only_on_proof(checks: list[CheckResult], rows: int, bad:
         assert not blocking or mode != "block"
 
 
+@settings(deadline=None)
 @given(st.lists(CHECKS, min_size=1, max_size=6))
 def test_decide_model(checks: list[CheckResult]) -> None:
     verdict, reason = decide_model(checks)

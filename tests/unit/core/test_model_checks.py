@@ -19,6 +19,7 @@ from airflow_ml.core.model_checks import (
     SliceMetric,
     check_from_dict,
     evaluate,
+    needed_columns,
 )
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, GateErrored
 
@@ -158,6 +159,7 @@ def test_the_baseline_itself_does_not_beat_the_baseline() -> None:
 
 
 def test_clusters_may_be_a_carried_column() -> None:
+    assert needed_columns([BeatsBaseline("brier", cluster="tailnum"), *CHECKS]) == ["origin", "tailnum"]
     units = [f"N{at % 40}" for at in range(len(SCORED.label))]
     carried = dataclasses.replace(SCORED, slices={"tailnum": units})
     assert "40 clusters" in str(evaluate([BeatsBaseline("brier", cluster="tailnum")], carried)[0].observed)
@@ -167,6 +169,7 @@ def test_clusters_may_be_a_carried_column() -> None:
     ("changed", "told"),
     [
         ({"candidate": [math.nan, *SCORED.candidate[1:]]}, "a prediction is not finite: 1 of 2100"),
+        ({"candidate": [None, *SCORED.candidate[1:]]}, "a prediction is not finite"),
         ({"candidate": [math.inf, *SCORED.candidate[1:]]}, "a prediction is not finite"),
         ({"candidate": [1.5, *SCORED.candidate[1:]]}, "needs probabilities"),
         ({"label": [math.nan, *SCORED.label[1:]]}, "a label is not finite"),

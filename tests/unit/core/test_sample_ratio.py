@@ -44,7 +44,7 @@ def test_nothing_assigned_is_no_alarm() -> None:
 
 
 def test_the_same_units_on_many_days_raise_no_alarm() -> None:
-    """A sticky split that is a bit uneven by chance (p = 0.004) repeats every day; only multiplying days would alarm."""
+    """A sticky split, uneven by chance (p = 0.004), repeats every day; only multiplying days would alarm."""
     assigned = {
         "champion": {f"50/{day:02}": 455 for day in range(21)},
         "challenger": {f"50/{day:02}": 545 for day in range(21)},

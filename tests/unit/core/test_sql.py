@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from airflow_ml.core.sql import comment, ident, ident_parts
+from airflow_ml.core.sql import comment, ident, ident_parts, pyformat, require_select, sibling
 from airflow_ml.errors import ConfigurationError
 
 HOSTILE = [
@@ -67,7 +67,7 @@ def test_names_are_resolved_as_snowflake_does(name: str, safe: str) -> None:
     assert ident(name) == safe
 
 
-@given(st.one_of(st.text(max_size=60), st.text(alphabet='aB1_$." ;-*/\\\'\n%', max_size=12), st.sampled_from(HOSTILE)))
+@given(st.one_of(st.text(max_size=60), st.text(alphabet="aB1_$.\" ;-*/\\'\n%", max_size=12), st.sampled_from(HOSTILE)))
 @example('"; DROP TABLE t; --"')
 @example("a.b")
 @example('"a"."b"."c"')
@@ -94,3 +94,51 @@ def test_a_comment_is_one_comment_without_formatting_marks(tag: dict[str, str]) 
     assert text.index("*/") == len(text) - 2
     assert not re.search(r"[%\n;'\"]", text)
     assert sqlglot.parse_one(f"{text} SELECT 1", read="snowflake").sql(comments=False) == "SELECT 1"
+
+
+@pytest.mark.parametrize(
+    ("statement", "sent"),
+    [
+        ("SELECT %(x)s", "SELECT %(x)s"),
+        ("LIKE 'a%'", "LIKE 'a%%'"),
+        ("LIKE 'a%%'", "LIKE 'a%%'"),
+        ("5 % 3 = %(x)s", "5 %% 3 = %(x)s"),
+        ("%s %d %(x)d", "%%s %%d %%(x)d"),
+        ("%%(x)s", "%%(x)s"),
+        ("%", "%%"),
+    ],
+)
+def test_only_bound_names_are_formatting(statement: str, sent: str) -> None:
+    assert pyformat(statement, ["x"]) == sent
+
+
+@given(st.text(alphabet="%()sx' a", max_size=30))
+def test_any_statement_can_be_formatted_or_names_what_it_lacks(statement: str) -> None:
+    try:
+        sent = pyformat(statement, ["x"])
+    except ConfigurationError as refused:
+        assert "has no value" in str(refused)
+        return
+    assert sent % {"x": "?"} == re.sub(r"%%|%\(x\)s", lambda match: {"%%": "%"}.get(match.group(), "?"), statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["select 1", "  -- c\n/* c */ WITH a AS (SELECT 1) SELECT * FROM a", "(SELECT 1)", "SELECT(1)", "/**/SELECT 1"],
+)
+def test_reads_are_let_through(statement: str) -> None:
+    require_select(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["", "DELETE FROM t", "-- SELECT 1", "/* SELECT */ DROP TABLE t", "SELECTED", "selec", "; SELECT 1", "/* SELECT 1"],
+)
+def test_everything_else_is_refused(statement: str) -> None:
+    with pytest.raises(ConfigurationError, match="SELECT"):
+        require_select(statement)
+
+
+def test_a_sibling_lies_in_the_same_schema() -> None:
+    assert sibling('ml."a.b".t', "tmp_1") == '"ML"."a.b"."TMP_1"'
+    assert sibling("t", "tmp_1") == '"TMP_1"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -162,7 +163,7 @@ def test_mixtures_are_what_integration_says(z: float, r: float) -> None:
 
 def _pieces(low: float, peak: float, high: float) -> list[tuple[float, float]]:
     cuts = sorted({low, *(max(low, min(high, peak + d)) for d in (-4, -1, 0, 1, 4)), high})
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(itertools.pairwise(cuts))
 
 
 @given(st.floats(0.001, 1000), st.floats(0.0005, 0.2))

@@ -64,7 +64,11 @@ def outcome(key: str = "k", label: float | None = 1.0, hours: int = 9) -> Outcom
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(requests, max_size=40), st.integers(0, 5 * 24), st.sampled_from(["brier", "mae", "squared_error"]))
+@given(
+    st.lists(requests, min_size=1, max_size=40),
+    st.integers(0, 5 * 24),
+    st.sampled_from(["brier", "mae", "squared_error"]),
+)
 def test_sql_sums_are_the_plain_sums(made: list[Request], hours: int, metric: str) -> None:
     watermark_at = START + timedelta(hours=hours)
     twin = MemoryMetrics()
@@ -78,7 +82,7 @@ def test_sql_sums_are_the_plain_sums(made: list[Request], hours: int, metric: st
         log.append(predictions)
         log.append(predictions)
         labels = [Outcome(f"k{n}", r.label, r.at) for n, r in enumerate(made) if r.resolved]
-        log.add_outcomes("m", labels, watermark_at)
+        log.add_outcomes("m", labels, watermark_at, epoch=1)
         _assert_equal(log.read("m", metric=metric, epoch=1).reading, twin.read("m", metric=metric, epoch=1))
         log.close()
 
@@ -100,7 +104,7 @@ def test_a_key_is_logged_once_per_epoch(log: TrafficLog) -> None:
 
 def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(log: TrafficLog) -> None:
     log.append([replace(ROW, assigned="challenger")])
-    log.add_outcomes("m", [outcome()], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     report = log.read("m", metric="brier", epoch=1)
     assert [sample.variant for sample in report.reading.samples] == ["challenger"]
     assert report.fallbacks == {"challenger": 1}
@@ -108,7 +112,7 @@ def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(l
 
 def test_a_null_label_is_counted_and_never_measured(log: TrafficLog) -> None:
     log.append([ROW, replace(ROW, key="cancelled")])
-    log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2), epoch=1)
     report = log.read("m", metric="brier", epoch=1)
     (sample,) = report.reading.samples
     assert (sample.requests, sample.waiting, sample.sum_x) == (1, 0, 0.75**2)
@@ -117,23 +121,33 @@ def test_a_null_label_is_counted_and_never_measured(log: TrafficLog) -> None:
 
 def test_a_correction_counts_and_an_older_word_does_not(log: TrafficLog) -> None:
     log.append([ROW])
-    log.add_outcomes("m", [outcome(label=1.0, hours=9)], START + timedelta(days=2))
-    log.add_outcomes("m", [outcome(label=0.0, hours=10)], START + timedelta(days=2))
-    log.add_outcomes("m", [outcome(label=1.0, hours=8)], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome(label=1.0, hours=9)], START + timedelta(days=2), epoch=1)
+    log.add_outcomes("m", [outcome(label=0.0, hours=10)], START + timedelta(days=2), epoch=1)
+    log.add_outcomes("m", [outcome(label=1.0, hours=8)], START + timedelta(days=2), epoch=1)
     (sample,) = log.read("m", metric="brier", epoch=1).reading.samples
     assert sample.sum_x == 0.25**2
 
 
 def test_the_watermark_never_moves_back(log: TrafficLog) -> None:
     log.append([ROW])
-    log.add_outcomes("m", [], START + timedelta(days=2))
-    log.add_outcomes("m", [], START)
+    log.add_outcomes("m", [], START + timedelta(days=2), epoch=1)
+    log.add_outcomes("m", [], START, epoch=1)
     assert log.read("m", metric="brier", epoch=1).reading.watermark_at == START + timedelta(days=2)
+
+
+def test_what_was_said_before_an_epoch_says_nothing_about_it(log: TrafficLog) -> None:
+    log.append([ROW, replace(ROW, epoch=2)])
+    log.add_outcomes("m", [outcome()], START + timedelta(days=9), epoch=1)
+    assert log.read("m", metric="brier", epoch=2).reading.watermark_at is None
+    log.add_outcomes("m", [], START + timedelta(days=1), epoch=2)
+    later, earlier = (log.read("m", metric="brier", epoch=epoch).reading for epoch in (2, 1))
+    assert later.watermark_at == START + timedelta(days=1)
+    assert earlier.watermark_at == START + timedelta(days=9)
 
 
 def test_scores_that_are_no_probabilities_make_brier_unreadable(log: TrafficLog) -> None:
     log.append([replace(ROW, score=1.5)])
-    log.add_outcomes("m", [outcome()], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     for metric in ("brier", "log_loss"):
         with pytest.raises(MetricUnreadable, match=r"1\.5"):
             log.read("m", metric=metric, epoch=1)
@@ -142,7 +156,7 @@ def test_scores_that_are_no_probabilities_make_brier_unreadable(log: TrafficLog)
 
 def test_log_loss(log: TrafficLog) -> None:
     log.append([ROW])
-    log.add_outcomes("m", [outcome()], START + timedelta(days=2))
+    log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
     assert sample.sum_x == pytest.approx(-math.log(0.25))
     assert math.isfinite(log_loss(0.0, 1.0))

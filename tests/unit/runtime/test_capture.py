@@ -138,7 +138,9 @@ not indented
 def load_dag(folder: Path, text: str = DAG_FILE, mangled: str = "unusual_prefix_0123_flights") -> ModuleType:
     """Import a file as Airflow's DAG processor does, with its folder on the path."""
     (folder / "helpers").mkdir(exist_ok=True)
-    (folder / "helpers" / "clean.py").write_text("from .factor import FACTOR\n\n\ndef scale(x):\n    return x * FACTOR\n")
+    (folder / "helpers" / "clean.py").write_text(
+        "from .factor import FACTOR\n\n\ndef scale(x):\n    return x * FACTOR\n"
+    )
     (folder / "helpers" / "factor.py").write_text("FACTOR = 10\n")
     (folder / "flights.py").write_text(text)
     spec = importlib.util.spec_from_file_location(mangled, folder / "flights.py")
@@ -233,7 +235,8 @@ def digest_of(folder: Path, text: str, name: str = "train") -> str:
         import test_capture
         from pathlib import Path
         from airflow_ml.runtime.capture import capture
-        module = test_capture.load_dag(Path({str(folder)!r}), Path({str(folder / "text.py")!r}).read_text(), "unusual_prefix_" + {folder.name!r})
+        folder = Path({str(folder)!r})
+        module = test_capture.load_dag(folder, (folder / "text.py").read_text(), "unusual_prefix_" + folder.name)
         print(capture(getattr(module, {name!r})).digest)
     """)
     (folder / "text.py").write_text(text)

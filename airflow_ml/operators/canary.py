@@ -1,0 +1,236 @@
+"""Stage 7, canary: a challenger becomes champion by evidence from traffic, or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import AssetAlias
+
+from airflow_ml.core.canary import Rollout
+from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_state import CONFLICT, SERVING_ENDS, RolloutState
+from airflow_ml.errors import AliasConflict, ConfigurationError, FencedOut, ModelNotFound, RouterFailed
+from airflow_ml.hooks.mlflow import MLflowHook
+from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.variant import variant_of
+from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.base import MLOperator, failing_at_once
+from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
+from airflow_ml.operators.rollback import RollbackOperator, rollback
+from airflow_ml.runtime.rollout_evidence import closing_record, find_end
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ModelRegistry
+
+__all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
+
+
+class CanaryOperator(MLOperator):
+    """Give a challenger growing shares of traffic and promote it once it is shown better; else put it back.
+
+    The challenger and champion are the versions with these aliases. Without a champion the challenger is installed. The
+    worker checks everything and creates the rollout at weight 0; then the task is deferred, and its trigger alone
+    looks, decides and moves traffic. At the end the alias ``champion`` follows what the router was proven to serve,
+    the alias ``previous`` keeps the old one, and ``mlflow://<model>@champion`` is told as an asset event.
+
+    Retry, clear: goes on with the task's own rollout at the same step and with the same evidence; a rollout that
+    evidence has ended is not repeated, one that ended by a kill starts anew. Kill, mark failed, mark success: traffic
+    is back at the champion at once, and in any case when the router's own expiry (300 s) has passed. Timeout:
+    ``execution_timeout`` does not count while the task is deferred; ``max_data_days`` bounds the rollout.
+
+    Args:
+        model: Name of the registered model (templated).
+        metric: What is compared, per request: for the gateway ``brier``, ``log_loss``, ``squared_error`` or ``mae``
+            (templated).
+        direction: ``minimize`` (default: losses) or ``maximize``.
+        hypothesis: ``superiority`` (default) or ``non_inferiority`` with a ``margin``.
+        margin: In the metric's unit: how much worse still counts as no worse.
+        steps: Weights in percent, or pairs of weight and data days or duration: ``[(5, "2d"), (25, "2d"), 50, 100]``
+            (templated). A step's duration is a minimum. The default is one data day each.
+        alpha: Chance of a wrong decision over the whole rollout, however often it is looked at (templated).
+        min_units: Randomization units of each arm before anything is decided (templated).
+        tau_requests: Tunes the test, see `RolloutPlan`; the default suits a few hundred requests a day and more.
+        max_data_days: Data days after which an undecided rollout ends at weight 0 (templated).
+        max_silence_seconds: Wall-clock time without new outcomes after which it does so.
+        poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
+        lease_seconds: How long the rollout may go without a look before anybody may roll it back.
+        mlflow_conn_id: Airflow connection of the registry (templated).
+        router_conn_id: Airflow connection of the gateway (templated).
+
+    Raises:
+        ModelNotFound: no version has the alias ``challenger``, or it is the champion already.
+        ModelNotServable: a version was not registered by airflow_ml.
+        RolloutBusy: another rollout of this model is under way.
+        MetricUnreadable, RouterFailed: the pre-flight found that it cannot work.
+        AliasConflict: somebody moved ``champion`` meanwhile, or took over the router.
+    """
+
+    template_fields: Sequence[str] = (
+        "model",
+        "metric",
+        "steps",
+        "alpha",
+        "min_units",
+        "max_data_days",
+        "mlflow_conn_id",
+        "router_conn_id",
+    )
+    ui_color = "#dcfce7"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        metric: str = "brier",
+        direction: str = "minimize",
+        hypothesis: str = "superiority",
+        margin: float = 0.0,
+        steps: Sequence[Any] = (5, 25, 50, 100),
+        alpha: float = 0.05,
+        min_units: int = 100,
+        tau_requests: float = 100.0,
+        max_data_days: float = 21.0,
+        max_silence_seconds: float = 172_800.0,
+        poll_interval_seconds: float = 60.0,
+        lease_seconds: float = 180.0,
+        mlflow_conn_id: str = "mlflow_default",
+        router_conn_id: str = "gateway_default",
+        task_id: str = "canary",
+        **kwargs: Any,
+    ) -> None:
+        # An outlet that is an asset would tell an event at every success; an alias tells one only where one is added.
+        self._moved = AssetAlias(f"{model}@{CHAMPION}:moved")
+        super().__init__(task_id=task_id, outlets=[*kwargs.pop("outlets", []), self._moved], **kwargs)
+        self.model = model
+        self.metric = metric
+        self.direction = direction
+        self.hypothesis = hypothesis
+        self.margin = margin
+        self.steps = plain(steps)
+        self.alpha = alpha
+        self.min_units = min_units
+        self.tau_requests = tau_requests
+        self.max_data_days = max_data_days
+        self.max_silence_seconds = max_silence_seconds
+        self.poll_interval_seconds = poll_interval_seconds
+        self.lease_seconds = lease_seconds
+        self.mlflow_conn_id = mlflow_conn_id
+        self.router_conn_id = router_conn_id
+
+    def run(self, context: Context) -> Rollout:
+        """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
+        plan = self._plan()
+        registry = MLflowHook(self.mlflow_conn_id).registry()
+        challenger, champion = registry.by_alias(self.model, CHALLENGER), registry.by_alias(self.model, CHAMPION)
+        if challenger is None:
+            raise ModelNotFound(
+                f"No version of {self.model!r} has the alias {CHALLENGER}", "", "Register one with register_model."
+            )
+        owner = owner_of(context)
+        driver = rollout_driver(
+            self.model,
+            router_conn_id=self.router_conn_id,
+            mlflow_conn_id=self.mlflow_conn_id,
+            lease_seconds=self.lease_seconds,
+        )
+        newest = driver.latest(self.model, self.namespace)
+        if champion is not None and champion.version == challenger.version:
+            if newest is None or newest.owner != owner or newest.state not in SERVING_ENDS:
+                raise ModelNotFound(
+                    f"The alias {CHALLENGER} of {self.model!r} points to the champion",
+                    f"version {champion.version}",
+                    "Register a new version first.",
+                )
+            return self._project(context, registry, newest)
+        variant = variant_of(challenger)
+        if champion is None:
+            return self._project(context, registry, driver.install(plan, self.model, self.namespace, variant, owner))
+        state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
+        if state.live:
+            self.log.info(
+                "%s: version %s against %s, rollout %s, now at %g %%",
+                self.model,
+                challenger.version,
+                champion.version,
+                state.epoch,
+                state.weight_percent,
+            )
+            self._hand_over(state)
+        return self._project(context, registry, state)
+
+    def _hand_over(self, state: RolloutState) -> NoReturn:
+        from airflow_ml.triggers.canary import CanaryTrigger
+
+        self.defer(
+            trigger=CanaryTrigger(
+                model=self.model,
+                namespace=self.namespace,
+                epoch=state.epoch,
+                claim=state.claim,
+                router_conn_id=self.router_conn_id,
+                mlflow_conn_id=self.mlflow_conn_id,
+                poll_interval_seconds=self.poll_interval_seconds,
+                lease_seconds=self.lease_seconds,
+                give_up_seconds=max(600.0, 3 * self.lease_seconds),
+            ),
+            method_name="execute_complete",
+        )
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Project the end that the trigger reports: alias, asset event, record. Decides nothing."""
+        with failing_at_once():
+            error = event.get("error")
+            if error and event.get("lost"):
+                raise RouterFailed(
+                    f"The rollout of {event['model']!r} was lost",
+                    error,
+                    "Traffic is back at the champion; run it again.",
+                )
+            if error:
+                raise FencedOut(str(error), "", "The newest attempt or rollout leads.")
+            state = find_end(self.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
+            return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+
+    def _plan(self) -> RolloutPlan:
+        if self.lease_seconds < 2 * self.poll_interval_seconds or self.lease_seconds < 30:
+            raise ConfigurationError(
+                "The lease is too short",
+                f"lease_seconds={self.lease_seconds:g}, poll_interval_seconds={self.poll_interval_seconds:g}",
+                "It has to outlast two looks, and 30 s.",
+            )
+        return parse_plan(
+            self.steps,
+            metric=self.metric,
+            direction=self.direction,
+            hypothesis=self.hypothesis,
+            margin=float(self.margin),
+            alpha=float(self.alpha),
+            min_units=int(self.min_units),
+            tau_requests=float(self.tau_requests),
+            max_data_days=float(self.max_data_days),
+            max_silence_seconds=float(self.max_silence_seconds),
+        )
+
+    def _project(self, context: Context, registry: ModelRegistry, state: RolloutState) -> Rollout:
+        record = closing_record(state)
+        self.log.info("%s: %s. %s", self.model, record.outcome, record.reason)
+        if state.state == CONFLICT:
+            raise AliasConflict(
+                f"The rollout of {self.model!r} met somebody else's change",
+                state.reason,
+                "Nothing was overwritten; begin again from what serves now.",
+            )
+        if state.state in SERVING_ENDS:
+            move_champion(registry, record, keep_previous=True)
+            registry.set_tags(record.model, record.challenger, promotion_tags(state))
+            tell_moved(context, self._moved, record)
+        return record
+
+
+def canary(model: str, **kwargs: Any) -> Any:
+    """Build a `CanaryOperator` and return its output, a `Rollout`; arguments as there."""
+    return CanaryOperator(model=model, **kwargs).output

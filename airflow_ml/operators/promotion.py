@@ -1,0 +1,62 @@
+"""What follows from a rollout's end: the alias, the promotion's record in the registry, the asset event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_ml.assets import create_asset
+from airflow_ml.core.canary import Rollout
+from airflow_ml.core.registration import CHAMPION, PREVIOUS
+from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.errors import AliasConflict
+from airflow_ml.operators.base import provenance
+
+if TYPE_CHECKING:
+    from airflow.sdk import AssetAlias, Context
+
+    from airflow_ml.core.ports import ModelRegistry
+
+
+def owner_of(context: Context) -> str:
+    """Return who leads a rollout: dag, run, task and map index, the same for every attempt."""
+    return "/".join(provenance(context).values())
+
+
+def move_champion(registry: ModelRegistry, record: Rollout, *, keep_previous: bool) -> None:
+    """Let the alias follow the traffic; what is done already is done.
+
+    Raises:
+        AliasConflict: somebody moved it meanwhile.
+    """
+    current = registry.by_alias(record.model, CHAMPION)
+    held = current.version if current else ""
+    if held == record.challenger:
+        return
+    if held != record.champion:
+        raise AliasConflict(
+            f"The alias {CHAMPION} of {record.model!r} was moved by somebody else",
+            f"it points to version {held or 'nothing'}, expected {record.champion or 'nothing'}",
+            f"The router serves version {record.challenger}: point the alias there, or use rollback().",
+        )
+    if keep_previous and record.champion:
+        previous = registry.by_alias(record.model, PREVIOUS)
+        registry.set_alias(record.model, PREVIOUS, record.champion, expected=previous.version if previous else None)
+    registry.set_alias(record.model, CHAMPION, record.challenger, expected=record.champion or None)
+
+
+def promotion_tags(state: RolloutState) -> dict[str, str]:
+    """Return the tags of a version that say by which rollout and evidence it came to serve."""
+    return {
+        "airflow_ml.rollout": f"{state.namespace}/{state.model}/{state.epoch}",
+        "airflow_ml.rollout_outcome": state.state,
+        "airflow_ml.rollout_owner": state.owner,
+        "airflow_ml.rollout_evidence": state.evidence.digest if state.evidence else "none",
+    }
+
+
+def tell_moved(context: Context, moved: AssetAlias, record: Rollout) -> None:
+    """Tell that the alias ``champion`` has moved, as an event of its asset."""
+    context["outlet_events"][moved].add(
+        create_asset(model=record.model, alias=CHAMPION),
+        extra={"version": record.challenger, "previous": record.champion, "outcome": record.outcome},
+    )

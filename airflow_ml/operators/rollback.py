@@ -1,0 +1,111 @@
+"""Stage 7, canary: going back, at once and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import AssetAlias
+
+from airflow_ml.core.canary import Rollout
+from airflow_ml.core.registration import CHAMPION, PREVIOUS
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.rollout_state import SERVING_ENDS
+from airflow_ml.errors import ModelNotFound
+from airflow_ml.hooks.mlflow import MLflowHook
+from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.variant import variant_of
+from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.promotion import move_champion, owner_of, tell_moved
+from airflow_ml.runtime.rollout_evidence import closing_record
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ModelRegistry, RegisteredModel
+
+
+class RollbackOperator(MLOperator):
+    """Stop a rollout that is under way; without one, let the version with the alias ``previous`` serve again.
+
+    Traffic moves first, is read back, and the alias ``champion`` follows.
+
+    Retry, clear: a rollback that is done is not done twice, and a second one finds no other version to go back to.
+    Kill, timeout: what was begun is finished by the retry.
+
+    Args:
+        model: Name of the registered model (templated).
+        reason: Why, for the record (templated).
+        mlflow_conn_id: Airflow connection of the registry (templated).
+        router_conn_id: Airflow connection of the gateway (templated).
+
+    Raises:
+        ModelNotFound: there is neither a rollout nor a previous version.
+        AliasConflict: somebody moved ``champion`` meanwhile.
+        RouterFailed: traffic could not be set.
+    """
+
+    template_fields: Sequence[str] = ("model", "reason", "mlflow_conn_id", "router_conn_id")
+    ui_color = "#fee2e2"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        reason: str,
+        mlflow_conn_id: str = "mlflow_default",
+        router_conn_id: str = "gateway_default",
+        task_id: str = "rollback",
+        **kwargs: Any,
+    ) -> None:
+        self._moved = AssetAlias(f"{model}@{CHAMPION}:moved")
+        super().__init__(task_id=task_id, outlets=[*kwargs.pop("outlets", []), self._moved], **kwargs)
+        self.model = model
+        self.reason = reason
+        self.mlflow_conn_id = mlflow_conn_id
+        self.router_conn_id = router_conn_id
+
+    def run(self, context: Context) -> Rollout:
+        """Take back traffic, then the alias."""
+        owner = owner_of(context)
+        driver = rollout_driver(
+            self.model, router_conn_id=self.router_conn_id, mlflow_conn_id=self.mlflow_conn_id, lease_seconds=180.0
+        )
+        newest = driver.latest(self.model, self.namespace)
+        if newest is not None and newest.live and newest.owner != owner:
+            return closing_record(driver.roll_back(newest, f"Stopped by {owner}: {self.reason}"))
+        registry = MLflowHook(self.mlflow_conn_id).registry()
+        if newest is not None and newest.owner == owner and newest.state in SERVING_ENDS:
+            state = newest
+        else:
+            now, before = self._versions(registry)
+            plan = parse_plan([50])
+            state = driver.install(
+                plan,
+                self.model,
+                self.namespace,
+                variant_of(before),
+                owner,
+                champion=variant_of(now),
+                reason=self.reason,
+            )
+        record = closing_record(state)
+        move_champion(registry, record, keep_previous=False)
+        tell_moved(context, self._moved, record)
+        self.log.info("%s: version %s serves again instead of %s", self.model, record.challenger, record.champion)
+        return record
+
+    def _versions(self, registry: ModelRegistry) -> tuple[RegisteredModel, RegisteredModel]:
+        now, before = registry.by_alias(self.model, CHAMPION), registry.by_alias(self.model, PREVIOUS)
+        if now is None or before is None or now.version == before.version:
+            raise ModelNotFound(
+                f"{self.model!r} has no rollout under way and no previous version to go back to",
+                f"champion {now.version if now else 'none'}, previous {before.version if before else 'none'}",
+                "Register the wanted version and release it by canary().",
+            )
+        return now, before
+
+
+def rollback(model: str, *, reason: str, **kwargs: Any) -> Any:
+    """Build a `RollbackOperator` and return its output, a `Rollout`; arguments as there."""
+    return RollbackOperator(model=model, reason=reason, **kwargs).output

@@ -1,0 +1,170 @@
+"""Collect what the shards left in the store into a leaderboard, and judge the sweep."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_ml.core.artifact import Artifact, Column
+from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.record import JSON
+from airflow_ml.core.sweep import Leaderboard, SweepPlan, TrialSummary
+from airflow_ml.core.trials import LOST, SUCCEEDED, PlannedTrial, TrialResult, shard_ref
+from airflow_ml.errors import SweepFailed
+from airflow_ml.runtime.shard import planned_trials, results_of
+
+#: Names of groups that a record can hold; the Parquet file has all of them.
+_MAX_NAMED_GROUPS = 20
+
+
+def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
+    """Return the leaderboard of a sweep, from whatever its shards committed.
+
+    A trial without a result is ``lost``: its shard never ran it, or ended too early.
+
+    Raises:
+        SweepFailed: no trial succeeded, or fewer than ``plan.min_success_fraction`` of them; the message names the most
+            common error. The leaderboard is stored nevertheless, and the message says where.
+    """
+    results = committed_results(plan, store)
+    trials = planned_trials(plan, store)
+    rows = _sorted_rows(plan, trials, results)
+    artifact = _store(rows, trials, store)
+    succeeded = [row for row in rows if row["status"] == SUCCEEDED]
+    _judge(plan, rows, len(succeeded), artifact)
+    best = min(succeeded, key=lambda row: _order(plan, row))
+    with_success = {str(row["group"]) for row in succeeded}
+    without = [group for group in plan.groups if group not in with_success]
+    return Leaderboard(
+        sweep=plan.sweep,
+        function=plan.function,
+        data=plan.data,
+        by=plan.by,
+        artifact=artifact,
+        trials=len(rows),
+        succeeded=len(succeeded),
+        failed=len(rows) - len(succeeded),
+        groups_without_success=tuple(without[:_MAX_NAMED_GROUPS]),
+        groups=len(plan.groups),
+        metric=plan.metric,
+        direction=plan.direction,
+        best=TrialSummary(
+            trial=str(best["trial"]),
+            group=str(best["group"]),
+            params=json.loads(best["params"]),
+            value=float(best["value"]),
+        ),
+        seed=plan.seed,
+        seconds=round(sum(result.seconds for result in results.values()), 3),
+        constants=plan.constants,
+        compute=plan.compute,
+        parents=(plan.fingerprint,),
+    )
+
+
+def committed_results(plan: SweepPlan, store: ArtifactStore) -> dict[str, TrialResult]:
+    """Return the results of a sweep by trial; of two commits of one trial the first."""
+    found: dict[str, TrialResult] = {}
+    for shard in range(plan.shards):
+        for entry in store.history(shard_ref(plan.sweep, shard, plan.shards)):
+            for result in results_of(entry.value):
+                found.setdefault(result.trial, result)
+    return found
+
+
+def read_rows(parquet: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a leaderboard's file, best first within each group; ``params`` and ``metrics`` as JSON text."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(parquet) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+
+
+def _sorted_rows(
+    plan: SweepPlan, trials: Sequence[PlannedTrial], results: Mapping[str, TrialResult]
+) -> list[dict[str, Any]]:
+    position = {group: index for index, group in enumerate(plan.groups)}
+    rows = [_row(plan, trial, results.get(trial.trial)) for trial in trials]
+    rows.sort(key=lambda row: (position[str(row["group"])], *_order(plan, row)))
+    return rows
+
+
+def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:
+    done = result or TrialResult(trial=trial.trial, status=LOST, reason="no result: its shard did not run it to an end")
+    return {
+        "group": trial.group,
+        "trial": trial.trial,
+        "status": done.status,
+        "value": done.metrics.get(plan.metric) if done.status == SUCCEEDED else None,
+        "seconds": done.seconds if result is not None else None,
+        "seed": trial.seed,
+        "reason": done.reason,
+        "metrics": canonical_json(dict(done.metrics)).decode(),
+        "params": canonical_json(dict(trial.params)).decode(),
+    }
+
+
+def _order(plan: SweepPlan, row: Mapping[str, Any]) -> tuple[bool, float, float, str]:
+    """Sort key: successes first, better ones first, then the faster, then by trial."""
+    value = row["value"]
+    signed = 0.0 if value is None else float(value) if plan.direction == "minimize" else -float(value)
+    return value is None, signed, float(row["seconds"] or 0.0), str(row["trial"])
+
+
+def _store(rows: Sequence[Mapping[str, Any]], trials: Sequence[PlannedTrial], store: ArtifactStore) -> Artifact:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = {
+        "group": pa.string(),
+        "trial": pa.string(),
+        "status": pa.string(),
+        "value": pa.float64(),
+        "seconds": pa.float64(),
+        "seed": pa.int64(),
+        "reason": pa.string(),
+        "metrics": pa.string(),
+        "params": pa.string(),
+    }
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
+    params = {trial.trial: trial.params for trial in trials}
+    for name in sorted({name for trial in trials for name in trial.params}):
+        columns[f"param_{name}"] = _param_column([params[str(row["trial"])].get(name) for row in rows])
+    table = pa.table(columns)
+    with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:
+        file = Path(folder) / "leaderboard.parquet"
+        pq.write_table(table, file)
+        described = [Column(name=field.name, dtype=str(field.type)) for field in table.schema]
+        return store.put_file(file, format="parquet", rows=table.num_rows, columns=described)
+
+
+def _param_column(values: Sequence[JSON]) -> Any:
+    """Return a typed column: booleans, whole numbers, numbers or text; mixed kinds and structures as JSON text."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and float in kinds:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())  # type: ignore[arg-type]
+    for kind, arrow in ((bool, pa.bool_()), (int, pa.int64()), (str, pa.string())):
+        if kinds == {kind}:
+            return pa.array(values, arrow)
+    return pa.array([None if value is None else canonical_json(value).decode() for value in values], pa.string())
+
+
+def _judge(plan: SweepPlan, rows: Sequence[Mapping[str, Any]], succeeded: int, artifact: Artifact) -> None:
+    if succeeded and succeeded / len(rows) >= plan.min_success_fraction:
+        return
+    reasons = Counter(str(row["reason"]) for row in rows if row["status"] != SUCCEEDED)
+    reason, count = reasons.most_common(1)[0]
+    asked = f"{plan.min_success_fraction:.0%} must succeed" if succeeded else "none did"
+    raise SweepFailed(
+        f"{succeeded} of {len(rows)} trials succeeded, {asked}",
+        f"most common error ({count} times): {reason}",
+        f"All trials with their reasons: {artifact.uri}. Mend the function or lower min_success_fraction.",
+    )

@@ -1,0 +1,183 @@
+"""A small world to lead rollouts in: memory twins, two clocks in the test's hand, parts that can fail."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_ml.adapters.memory.router import MemoryRouter
+from airflow_ml.adapters.memory.store import MemoryStore
+from airflow_ml.core.canary import PROMOTED
+from airflow_ml.core.ports import Reading, Sample, Traffic
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.rollout_state import SERVING_ENDS, RolloutState
+from airflow_ml.errors import RouterFailed
+from airflow_ml.runtime.rollout import RolloutDriver
+from airflow_ml.runtime.rollout_evidence import rollout_ref
+
+PLAN = parse_plan([(5, "1d"), (50, "1d"), 100], max_data_days=6)
+ONE: dict[str, Any] = {"version": "1", "view_digest": "v", "models": {}}
+TWO: dict[str, Any] = {"version": "2", "view_digest": "v", "models": {}}
+MODEL, SPACE, OWNER = "flights", "prod", "dag/run/canary"
+
+
+class Metrics:
+    """A world that reports, per data day, what the traffic in effect leads to."""
+
+    def __init__(self, router: MemoryRouter, challenger: float) -> None:
+        self.day = datetime(2013, 5, 1, tzinfo=UTC)
+        self.challenger = challenger
+        self.problem: Exception | None = None
+        self._router = router
+        self._samples: dict[int, list[Sample]] = {}
+
+    def pass_day(self) -> None:
+        """Let a data day of 4,000 units pass under the traffic in effect."""
+        traffic = self._router.read(MODEL)
+        assert traffic is not None
+        stratum = f"{traffic.weight_percent:g}/{self.day:%Y-%m-%d}"
+        share = traffic.weight_percent / 100 if traffic.challenger else 0.0
+        for variant, units, mean in (
+            ("champion", round(4000 * (1 - share)), 0.2),
+            ("challenger", round(4000 * share), self.challenger),
+        ):
+            if units:
+                self._samples.setdefault(traffic.epoch, []).append(
+                    Sample(
+                        variant=variant,
+                        stratum=stratum,
+                        units=units,
+                        requests=units,
+                        sum_x=units * mean,
+                        sum_xx=units * (mean * mean + 0.04),
+                        sum_nn=float(units),
+                        sum_xn=units * mean,
+                    )
+                )
+        self.day += timedelta(days=1)
+
+    def read(self, model: str, *, metric: str, epoch: int) -> Reading:
+        """Return all days of an epoch, or raise ``problem``."""
+        if self.problem is not None:
+            raise self.problem
+        samples = tuple(self._samples.get(epoch, ()))
+        assigned: dict[str, dict[str, int]] = {}
+        for sample in samples:
+            assigned.setdefault(sample.variant, {})[sample.stratum] = sample.units
+        return Reading(samples=samples, watermark_at=self.day, assigned=assigned)
+
+
+class FlakyRouter(MemoryRouter):
+    """A router that can be out of reach."""
+
+    down = False
+
+    def write(self, traffic: Traffic) -> None:
+        """Set the division, unless the router is down."""
+        if self.down:
+            raise RouterFailed("The gateway does not answer", "connection refused", "Start it.")
+        super().write(traffic)
+
+
+class World:
+    """One model, one challenger with a mean loss against the champion's 0.2, and whoever leads."""
+
+    def __init__(self, challenger: float = 0.1) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.store = MemoryStore()
+        self.router = FlakyRouter()
+        self.metrics = Metrics(self.router, challenger)
+        self.champion = "1"
+        self.registry_problem: Exception | None = None
+        self.driver = self.new_driver()
+
+    def new_driver(self) -> RolloutDriver:
+        """Return a driver as another process would have it."""
+        return RolloutDriver(
+            self.store, self.router, self.metrics, clock=lambda: self.now, champion_of=self._champion_of
+        )
+
+    def _champion_of(self) -> str:
+        if self.registry_problem:
+            raise self.registry_problem
+        return self.champion
+
+    def begin(self, owner: str = OWNER, **changes: Any) -> RolloutState:
+        """Begin a rollout of version 2 against version 1."""
+        arguments = {"champion": ONE, "challenger": TWO, "owner": owner, **changes}
+        return self.driver.begin(PLAN, MODEL, SPACE, **arguments)
+
+    def look(self, state: RolloutState, seconds: float = 60, *, day: bool = True) -> RolloutState:
+        """Let time pass on both clocks and take a look."""
+        self.now += timedelta(seconds=seconds)
+        if day:
+            self.metrics.pass_day()
+        return self.driver.look(state)
+
+    def run(self, state: RolloutState, looks: int = 40) -> RolloutState:
+        """Look until the end."""
+        for _ in range(looks):
+            if not state.live:
+                return state
+            state = self.look(state)
+        raise AssertionError(f"no end after {looks} looks: {state}")
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the router does."""
+        found = self.router.read(MODEL)
+        assert found is not None
+        return found
+
+    @property
+    def newest(self) -> RolloutState:
+        """The newest record."""
+        found = self.driver.latest(MODEL, SPACE)
+        assert found is not None
+        return found
+
+    def history(self) -> list[RolloutState]:
+        """All records, oldest first."""
+        return [RolloutState.from_dict(e.value) for e in self.store.history(rollout_ref(MODEL, SPACE))]
+
+    def check(self) -> None:
+        """Check what holds of every history."""
+        states = self.history()
+        check_history(states)
+        written = [traffic.epoch for traffic in self.router.history]
+        assert written == sorted(written)
+        if states and not states[-1].live:
+            assert self.traffic.weight_percent == 0
+            assert self.traffic.challenger is None
+            serving = states[-1].state in SERVING_ENDS
+            assert self.traffic.champion["version"] == (states[-1].challenger["version"] if serving else "1")
+
+
+def check_history(states: Sequence[RolloutState]) -> None:
+    """Check what holds of the records of one model, oldest first, whoever wrote them.
+
+    At most one rollout is live, and the next begins when the one before has ended; epochs and claims only grow; steps
+    only rise; nothing but a promotion or installation leaves the challenger any traffic; no promotion skips a step.
+    """
+    for before, after in itertools.pairwise(states):
+        assert after.router_epoch >= before.router_epoch
+        if after.epoch != before.epoch:
+            assert not before.live
+            assert after.epoch > before.router_epoch
+        else:
+            assert before.live
+            assert after.claim >= before.claim
+            assert after.step in (before.step, before.step + 1)
+            assert after.looks >= before.looks
+            if before.pending not in (None, *SERVING_ENDS):
+                assert after.state == before.pending
+    for state in states:
+        serving = (state.pending or state.state) in SERVING_ENDS
+        if state.pending or not state.live:
+            assert state.weight_percent == (100.0 if serving else 0.0)
+        if state.state == PROMOTED:
+            assert state.weights == tuple(step.weight_percent for step in state.plan.steps)
+            assert state.last_look is not None
+            assert state.last_look.action == "promote"

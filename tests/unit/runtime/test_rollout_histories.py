@@ -1,0 +1,105 @@
+"""Owners, a second run, late attempts, a reconciler, kills, crashes and broken parts in any order."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.errors import AirflowMLError, MetricUnreadable
+from airflow_ml.testing.failpoints import FailpointError, failing
+from airflow_ml.testing.rollout_world import MODEL, SPACE, World, check_history
+
+POINTS = st.sampled_from(
+    [
+        "",
+        "",
+        "rollout.after_create",
+        "rollout.after_preflight_router",
+        "rollout.after_intent",
+        "rollout.after_router",
+        "rollout.after_end_intent",
+        "rollout.after_end_router",
+    ]
+)
+OWNERS = st.sampled_from(["a", "b"])
+
+
+class Histories(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        #: What each owner's attempts believe, old ones too: a frozen attempt wakes up with what it knew.
+        self.known: list[RolloutState] = []
+
+    @rule(challenger=st.sampled_from([0.1, 0.2, 0.6]))
+    def the_challenger_is(self, challenger: float) -> None:
+        self.world.metrics.challenger = challenger
+
+    @rule(seconds=st.sampled_from([1, 60, 90, 179, 181, 400]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += timedelta(seconds=seconds)
+
+    @precondition(lambda self: self.world.router.read(MODEL) is not None)
+    @rule()
+    def a_data_day_passes(self) -> None:
+        self.world.metrics.pass_day()
+
+    @rule(down=st.booleans(), unreadable=st.booleans())
+    def parts_fail_or_recover(self, down: bool, unreadable: bool) -> None:
+        self.world.router.down = down
+        self.world.metrics.problem = MetricUnreadable("No answer", "503", "") if unreadable else None
+
+    @precondition(lambda self: self.world.router.read(MODEL) is None or self.world.traffic.champion["version"] == "1")
+    @rule(owner=OWNERS, point=POINTS)
+    def begins(self, owner: str, point: str) -> None:
+        with suppress(AirflowMLError, FailpointError), failing(point):
+            self.known.append(self.world.begin(owner))
+
+    @precondition(lambda self: bool(self.known))
+    @rule(data=st.data(), point=POINTS, fresh=st.booleans())
+    def looks(self, data: st.DataObject, point: str, fresh: bool) -> None:
+        state = self.known[-1] if fresh else data.draw(st.sampled_from(self.known))
+        with suppress(AirflowMLError, FailpointError), failing(point):
+            self.known.append(self.world.driver.look(state))
+
+    @precondition(lambda self: bool(self.known))
+    @rule(data=st.data(), point=POINTS)
+    def kills(self, data: st.DataObject, point: str) -> None:
+        with suppress(AirflowMLError, FailpointError), failing(point):
+            self.world.driver.roll_back(data.draw(st.sampled_from(self.known)), "killed")
+
+    @rule(point=POINTS)
+    def reconciles(self, point: str) -> None:
+        with suppress(AirflowMLError, FailpointError), failing(point):
+            self.world.driver.reconcile(MODEL, SPACE)
+
+    @invariant()
+    def history_is_sound(self) -> None:
+        check_history(self.world.history())
+        written = [traffic.epoch for traffic in self.world.router.history]
+        assert written == sorted(written)
+
+    @invariant()
+    def an_end_is_true_of_the_router(self) -> None:
+        newest = self.world.driver.latest(MODEL, SPACE)
+        if newest is not None and not newest.live and self.world.router.read(MODEL) is not None:
+            self.world.check()
+
+    def teardown(self) -> None:
+        """Whatever happened: with the parts well again, the reconciler ends it at weight 0 or finds it ended."""
+        self.world.router.down = False
+        self.world.metrics.problem = None
+        self.world.now += timedelta(seconds=1000)
+        end = self.world.driver.reconcile(MODEL, SPACE)
+        if end is not None:
+            assert not end.live
+            self.world.check()
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
