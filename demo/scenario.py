@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow_ml.core.canary import INSTALLED, PROMOTED, ROLLED_BACK, Rollout
+from airflow_ml.testing.child_process import ChildFailed
 from demo import flights
 from demo.airflow_stack import Stack
 from demo.progress import Line, Show
@@ -17,7 +18,7 @@ from demo.traffic import Traffic
 
 TRAIN, RELEASE, WATCH = "flight_delays_train", "flight_delays_release", "flight_delays_watch"
 #: Deadlines of one DAG run; far above what each takes, so that only a hanging one meets them.
-TRAIN_SECONDS, RELEASE_SECONDS, WATCH_SECONDS = 420.0, 300.0, 180.0
+TRAIN_SECONDS, RELEASE_SECONDS, WATCH_SECONDS = 1200.0, 600.0, 300.0
 #: Wall-clock seconds in which a day of flights passes during a canary.
 SECONDS_PER_DAY = 2.0
 

@@ -183,9 +183,9 @@ def _staged(run: Callable[..., Any], target: str, parquet: Path, schema: pa.Sche
         )
         yield name
     finally:
-        for what in ("TABLE", "STAGE"):
-            with contextlib.suppress(Exception):  # the outcome of the write is decided already
-                run(f"DROP {what} IF EXISTS {name}")
+        # The stage goes with the session, which ends right after.
+        with contextlib.suppress(Exception):  # the outcome of the write is decided already
+            run(f"DROP TABLE IF EXISTS {name}")
 
 
 def _replace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
@@ -83,7 +83,7 @@ def _action(
     missing = _missing(plan, state, reading, verdict)
     if not missing:
         return _onward(plan, state, effect, verdict)
-    if _data_days(state, reading) >= plan.max_data_days:
+    if _days_since(state.started_watermark_at, reading) >= plan.max_data_days:
         return INCONCLUSIVE, f"No decision within {plan.max_data_days:g} data days: {missing}"
     silent = now - (state.progress_at or state.started_at)
     if not _moved(state, reading) and silent >= timedelta(seconds=plan.max_silence_seconds):
@@ -104,8 +104,7 @@ def _missing(plan: RolloutPlan, state: RolloutState, reading: Reading, verdict: 
     step = plan.steps[state.step]
     if reading.watermark_at is None:
         return "No outcome has been read yet"
-    begun = state.step_watermark_at or reading.watermark_at
-    days = (reading.watermark_at - begun) / timedelta(days=1)
+    days = _days_since(state.step_watermark_at, reading, weight=step.weight_percent)
     if days < step.data_days:
         return f"Step {state.step + 1} has had {days:.1f} of {step.data_days:g} data days"
     if step.weight_percent < 100:
@@ -184,6 +183,7 @@ def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: 
         weight_percent=state.weight_percent,
         action=action,
         reason=reason,
+        data_days=state.data_days,
     )
     return Decision(action=action, reason=reason, statistics=look, trouble=True)
 
@@ -196,10 +196,27 @@ def _moved(state: RolloutState, reading: Reading) -> bool:
     return reading.watermark_at is not None and reading.watermark_at != state.watermark_at
 
 
-def _data_days(state: RolloutState, reading: Reading) -> float:
-    if state.started_watermark_at is None or reading.watermark_at is None:
+def _days_since(mark: datetime | None, reading: Reading, *, weight: float | None = None) -> float:
+    """Return the data days since a watermark, or since the first traffic of a weight (of any) if that came later.
+
+    Traffic may begin long after the last outcome of the traffic before it; the days between prove nothing.
+    """
+    if reading.watermark_at is None:
         return 0.0
-    return (reading.watermark_at - state.started_watermark_at) / timedelta(days=1)
+    begun = mark or reading.watermark_at
+    days = [
+        day
+        for stratum in reading.assigned.get(CHALLENGER, {})
+        if (day := _day_of(stratum)) is not None and weight in (None, weight_of(stratum))
+    ]
+    return (reading.watermark_at - max(begun, min(days, default=begun))) / timedelta(days=1)
+
+
+def _day_of(stratum: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(stratum.partition("/")[2]).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _claim(plan: RolloutPlan) -> str:
@@ -242,6 +259,7 @@ def _look(
         requests={CHAMPION: effect.champion_requests, CHALLENGER: effect.challenger_requests} if effect else None,
         waiting=waiting,
         strata=effect.strata if effect else 0,
+        data_days=_days_since(state.started_watermark_at, reading),
         # JSON has no infinity: units in a share of 0, or no split yet.
         sample_ratio_excess=ratio.excess if math.isfinite(ratio.excess) else None,
     )

@@ -57,6 +57,8 @@ class Look:
     requests: Mapping[str, int] | None = None
     waiting: Mapping[str, int] | None = None
     strata: int = 0
+    #: Days on the data clock since the challenger's first traffic.
+    data_days: float = 0.0
     #: Log evidence of a sample-ratio mismatch less its bar; an alarm from 0 on.
     sample_ratio_excess: float | None = None
 
@@ -113,10 +115,8 @@ class RolloutState(Record):
 
     @property
     def data_days(self) -> float:
-        """Days on the data clock since the first step began."""
-        if self.started_watermark_at is None or self.watermark_at is None:
-            return 0.0
-        return (self.watermark_at - self.started_watermark_at) / timedelta(days=1)
+        """Days on the data clock since the challenger's first traffic, at the last look."""
+        return self.last_look.data_days if self.last_look is not None else 0.0
 
     @property
     def salt(self) -> str:

@@ -74,7 +74,7 @@ def choose(
             and a finite value.
         direction: ``minimize`` or ``maximize``.
         constraints: What a winner must keep to, by ``seconds``, ``value`` or the name of a metric:
-            ``{"seconds": {"at_most": 60}, "recall": {"at_least": 0.3}}``. A trial that did not report it does not win.
+            ``{"seconds": {"max": 60}, "recall": {"min": 0.3}}``. A trial that did not report it does not win.
 
     Raises:
         ConfigurationError: for another direction or a malformed constraint.
@@ -192,7 +192,7 @@ def _choose_one(
 def _keeps(row: Mapping[str, Any], limits: Mapping[str, Mapping[str, float]]) -> bool:
     for name, limit in limits.items():
         seen = finite(row.get(name)) if name in ("seconds", "value") else finite(_mapping(row.get("metrics")).get(name))
-        if seen is None or seen > limit.get("at_most", seen) or seen < limit.get("at_least", seen):
+        if seen is None or seen > limit.get("max", seen) or seen < limit.get("min", seen):
             return False
     return True
 
@@ -200,15 +200,15 @@ def _keeps(row: Mapping[str, Any], limits: Mapping[str, Mapping[str, float]]) ->
 def _checked(constraints: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
     for name, limit in constraints.items():
         sides = set(limit) if isinstance(limit, Mapping) else set()
-        if not sides or not sides <= {"at_least", "at_most"} or any(finite(limit[side]) is None for side in sides):
+        if not sides or not sides <= {"min", "max"} or any(finite(limit[side]) is None for side in sides):
             raise ConfigurationError(
-                f"Malformed constraint on {name}", repr(limit), 'Use {"at_least": number} or {"at_most": number}.'
+                f"Malformed constraint on {name}", repr(limit), 'Use {"min": number} or {"max": number}.'
             )
     return constraints
 
 
 def _words(limits: Mapping[str, Mapping[str, float]]) -> str:
-    return ", ".join(f"{name} {side.replace('_', ' ')} {number:g}" for name, limit in limits.items() for side, number in limit.items())
+    return ", ".join(f"{name} {side} {number:g}" for name, limit in limits.items() for side, number in limit.items())
 
 
 def _first_failure(rows: Sequence[Mapping[str, Any]]) -> str:

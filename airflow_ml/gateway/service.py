@@ -72,6 +72,7 @@ class Gateway:
         Raises:
             ConfigurationError: a traffic file is damaged.
         """
+        self._spawner.prepare()
         for traffic in self._files.read_all():
             self._held[traffic.model] = self._hold(traffic)
 

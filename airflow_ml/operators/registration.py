@@ -12,6 +12,7 @@ from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.registration import CHALLENGER, ModelVersion
 from airflow_ml.core.selection import Selection
+from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_tags
 from airflow_ml.operators.arguments import plain
@@ -32,7 +33,8 @@ class RegisterModelOperator(MLOperator):
 
     Args:
         selection: The `Selection` that passed its gate (templated).
-        name: Name of the registered model (templated).
+        name: Name of the registered model. Not templated: it names the asset that other DAGs are scheduled on, which
+            Airflow must know when it parses the file.
         alias: Alias that the version gets. Default ``challenger``; ``champion`` moves by canary only.
         tags: Further tags (templated).
         mlflow_conn_id: Airflow connection of the registry (templated).
@@ -42,7 +44,7 @@ class RegisterModelOperator(MLOperator):
         ModelNotServable: the model has no predict.
     """
 
-    template_fields: Sequence[str] = ("selection", "name", "tags", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("selection", "tags", "mlflow_conn_id")
     ui_color = "#fce7f3"
 
     def __init__(
@@ -56,6 +58,12 @@ class RegisterModelOperator(MLOperator):
         task_id: str = "register_model",
         **kwargs: Any,
     ) -> None:
+        if not isinstance(name, str) or "{{" in name:
+            raise ConfigurationError(
+                "The name of a registered model must be known when the DAG file is parsed",
+                repr(name),
+                "Write the name itself, without XComArg and Jinja.",
+            )
         outlets = [*kwargs.pop("outlets", []), create_asset(model=name, alias=alias)]
         super().__init__(task_id=task_id, outlets=outlets, **kwargs)
         self.selection = plain(selection)

@@ -107,7 +107,7 @@ class BundleFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def _path(self, fullname: str) -> str | None:
         base = fullname.replace(".", "/")
-        return next((path for path in (f"{base}.py", f"{base}/__init__.py") if path in self.files), None)
+        return next((path for path in (f"{base}/__init__.py", f"{base}.py") if path in self.files), None)
 
 
 class _Builder:

@@ -95,7 +95,8 @@ class Part:
         self._check_size()
         table = self._read(None)
         others = table.select([name for name in table.column_names if name not in self._features.features])
-        return pd.concat([others.to_pandas(), self._model_frame(table)], axis="columns")
+        frame: pd.DataFrame = pd.concat([others.to_pandas(), self._model_frame(table)], axis="columns")
+        return frame
 
     @property
     def dataset(self) -> ds.Dataset:

@@ -202,6 +202,7 @@ class RolloutLead:
             weight_percent=state.weight_percent,
             action=HOLD,
             reason=problem,
+            data_days=state.data_days,
         )
         after = looked(state, look, next_step=False, now=now, lease_seconds=self._lease_seconds, trouble=True)
         return self._history.append(at, after).state

@@ -63,6 +63,9 @@ class Ledger:
 
     def add(self, result: TrialResult) -> list[str]:
         """Take a finished trial; it counts once it is committed. Returns trials that others finished meanwhile."""
+        if result.trial in self.results:  # it was in flight here when somebody else's commit was read
+            self.superseded += 1
+            return []
         if not self._pending:
             self._oldest = time.monotonic()
         self._pending.append(result)

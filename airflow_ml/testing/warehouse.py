@@ -23,6 +23,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -199,12 +200,16 @@ def connect(extra: Mapping[str, Any], *, schema: str, network_timeout_seconds: i
 
 def serve(directory: Path, port: int, *, plain_http: bool = False) -> None:
     """Run the server in this process until TERM or INT."""
+    # Fakesnow makes the folder of its stages when it is imported, and leaves it; stages do not survive a restart.
+    stages = directory / "stages"
+    shutil.rmtree(stages, ignore_errors=True)
+    stages.mkdir(parents=True)
+    tempfile.tempdir = str(stages)
+
     import fakesnow.server
     import uvicorn
     from fakesnow.instance import FakeSnow
-    from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 
-    directory.mkdir(parents=True, exist_ok=True)
     fakesnow_repairs.apply()
     # uvicorn raises the signal again when it has shut down; as SystemExit it still lets the files be closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -214,10 +219,10 @@ def serve(directory: Path, port: int, *, plain_http: bool = False) -> None:
         certificate = _certificate(directory)
         tls = {"ssl_certfile": str(certificate), "ssl_keyfile": str(certificate)}
     try:
-        uvicorn.run(fakesnow.server.app, host=HOST, port=port, log_level="warning", **tls)
+        # A client that left without a word would otherwise hold the end up for half a minute of TLS shutdown.
+        uvicorn.run(fakesnow.server.app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=2, **tls)
     finally:
         fakesnow.server.shared_fs.duck_conn.close()
-        shutil.rmtree(LOCAL_BUCKET_PATH, ignore_errors=True)
 
 
 def _certificate(directory: Path) -> Path:

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.adapters.mlflow import MLflowRegistry
 from airflow_ml.core.ports import ModelRegistry
 from airflow_ml.errors import RegistryError, RegistryUnavailable
+from airflow_ml.runtime.grouped_model import write_model_dir
 from airflow_ml.testing.contracts.model_registry import ModelRegistryContract
+from airflow_ml.testing.feature_sets import flights, store_feature_set
 from airflow_ml.testing.mlflow_server import MLflowServer
+from airflow_ml.testing.served_models import store_models
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,29 @@ class TestMLflow(ModelRegistryContract):
         assert run.data.tags["airflow_ml.metrics_not_finite"] == "broken"
         assert [f.path for f in client.list_artifacts(made.run_id, "reports")] == ["reports/leaderboard.parquet"]
         assert [f.path for f in client.list_artifacts(made.run_id, "model")] == ["model/MLmodel"]
+
+    def test_a_registered_model_answers_by_its_name(
+        self, server: MLflowServer, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import mlflow.pyfunc
+        import numpy as np
+        from sklearn.linear_model import LinearRegression
+
+        store = FolderStore(tmp_path / "store")
+        frame = flights(60)
+        fitted = LinearRegression().fit(frame[["stops"]].astype("float64"), frame["stops"] / 4)
+        manifest = store_models(store, fitted, ["stops"], by="origin", members={"EWR": fitted})
+        model_dir = write_model_dir(store, manifest, store_feature_set(store, frame), tmp_path / "model", frame.head(5))
+        registry = MLflowRegistry(server.uri)
+        made = registry.register(
+            name, key="k", model_dir=model_dir, params={}, metrics={}, tags={}, files={}, experiment=name
+        )
+        registry.set_alias(name, "champion", made.version, expected=None)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)  # as any user of the model does
+        for uri in (f"models:/{name}/1", f"models:/{name}@champion"):
+            loaded = mlflow.pyfunc.load_model(uri)
+            rows = frame[["stops", "origin"]].astype({"stops": "float64"})
+            np.testing.assert_allclose(loaded.predict(rows), frame["stops"] / 4, atol=1e-12)
 
     @pytest.mark.fault("M3")
     def test_a_run_whose_answer_was_lost_is_adopted(self, server: MLflowServer, tmp_path: Path, name: str) -> None:

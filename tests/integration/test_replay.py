@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -25,7 +24,8 @@ from airflow_ml.gateway.split import assign
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import store_models
 from demo import flights
-from demo.replay import Progress, ServingFeatures, TrafficReplay, published
+from demo.replay import Progress, TrafficReplay
+from demo.serving_features import ServingFeatures, published
 
 pytestmark = pytest.mark.integration
 START = date(2013, 5, 1)

@@ -59,7 +59,8 @@ def make_flights(rows: int = 600) -> pa.Table:
             "predict_at": pa.array(predict, pa.timestamp("us", tz="UTC")),
             "departed_at": pa.array([t + timedelta(hours=2) for t in predict], pa.timestamp("us", tz="UTC")),
             "landed_at": pa.array(
-                [t + timedelta(hours=5) if n % 50 else None for n, t in enumerate(predict)], pa.timestamp("us", tz="UTC")
+                [t + timedelta(hours=5) if n % 50 else None for n, t in enumerate(predict)],
+                pa.timestamp("us", tz="UTC"),
             ),
             "late": pa.array([n % 3 == 0 if n % 40 else None for n in range(rows)], pa.bool_()),
             "dep_delay": pa.array([(n * 7919) % 61 * 0.1 for n in range(rows)], pa.float64()),
@@ -197,7 +198,9 @@ def test_snowflakes_text_finds_the_same_values(world: dict[str, Path]) -> None:
     built = pq.read_table(build(world).path)
     assert [name.lower() for name in rows.column_names] == built.column_names
     for name in built.column_names:
-        assert rows.column(name.upper()).cast(built.schema.field(name).type).to_pylist() == built.column(name).to_pylist()
+        assert (
+            rows.column(name.upper()).cast(built.schema.field(name).type).to_pylist() == built.column(name).to_pylist()
+        )
 
 
 def test_serving_needs_no_label_and_leaves_no_row_out(world: dict[str, Path]) -> None:
@@ -228,7 +231,7 @@ def test_serving_shows_a_false_promise_as_it_is_and_withholds_what_is_not_known(
 
 def test_a_prediction_after_as_of_uses_what_was_known_at_as_of(world: dict[str, Path]) -> None:
     early = START + timedelta(days=10)
-    rows = [row for row in pq.read_table(build(world, split=None, as_of=early).path).to_pylist()]
+    rows = pq.read_table(build(world, split=None, as_of=early).path).to_pylist()
     later = [row for row in rows if row["predict_at"] > early + timedelta(days=2)]
     assert len(later) > 100
     assert {row["late_mean_2d_by_origin"] for row in later} == {row["temp"] for row in later} == {None}

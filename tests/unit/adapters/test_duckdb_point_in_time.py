@@ -95,7 +95,12 @@ def spine_rows() -> st.SearchStrategy[list[Row]]:
 
 observations = st.lists(
     st.fixed_dictionaries(
-        {"site": sites, "seen_at": st.one_of(st.none(), minutes), "temp": scores, "mood": st.sampled_from(["m", "n", None])}
+        {
+            "site": sites,
+            "seen_at": st.one_of(st.none(), minutes),
+            "temp": scores,
+            "mood": st.sampled_from(["m", "n", None]),
+        }
     ),
     max_size=15,
 )

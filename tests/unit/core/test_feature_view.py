@@ -100,7 +100,11 @@ ASOF: dict[str, Any] = {"by": "origin", "time": "seen_at", "delay": "1min", "max
             FeatureKnownTooLate,
             "landed_at",
         ),
-        (lambda: view(joins=[Rolling("flights", by="origin", mean="late", window="7d")]), FeatureKnownTooLate, "known_at"),
+        (
+            lambda: view(joins=[Rolling("flights", by="origin", mean="late", window="7d")]),
+            FeatureKnownTooLate,
+            "known_at",
+        ),
         (
             lambda: view(joins=[Rolling("flights", **{**ROLLING, "known_at": "departed_at"}, mean="late")]),
             FeatureKnownTooLate,

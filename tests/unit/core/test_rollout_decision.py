@@ -174,6 +174,16 @@ def test_data_days_go_by_the_data_clock_alone() -> None:
     assert action(at_step(0), reading(*pair(5, 0.2, 0.2), days=0.5), late)[0] == HOLD
 
 
+def test_days_before_the_first_traffic_do_not_count() -> None:
+    """The watermark stood still for a month; then traffic and outcomes came back."""
+    later = [replace(sample, stratum="5/2013-06-01") for sample in pair(5, 0.2, 0.2)]
+    state = at_step(0)
+    decision = decide(PLAN, state, reading(*later, days=32), NOW)
+    assert decision.reason == "Step 1 has had 1.0 of 2 data days"
+    assert decision.statistics.data_days == 1.0
+    assert action(state, reading(*later, days=33))[0] == ADVANCE
+
+
 def test_a_step_without_an_outcome_of_its_challenger_is_not_left() -> None:
     champion_only = arm("champion", "5/2013-05-01", 0.2, units=40)
     assert action(at_step(0), reading(champion_only, days=5))[0] == HOLD

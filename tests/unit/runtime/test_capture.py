@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -135,8 +135,15 @@ not indented
 '''.replace("from airflow_ml_nowhere_guarded import *  # replaced below\n", "")
 
 
+def forget_helpers() -> None:
+    """Let each test import its own folder's ``helpers``."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "helpers"]:
+        del sys.modules[name]
+
+
 def load_dag(folder: Path, text: str = DAG_FILE, mangled: str = "unusual_prefix_0123_flights") -> ModuleType:
     """Import a file as Airflow's DAG processor does, with its folder on the path."""
+    forget_helpers()
     (folder / "helpers").mkdir(exist_ok=True)
     (folder / "helpers" / "clean.py").write_text(
         "from .factor import FACTOR\n\n\ndef scale(x):\n    return x * FACTOR\n"
@@ -155,13 +162,11 @@ def load_dag(folder: Path, text: str = DAG_FILE, mangled: str = "unusual_prefix_
 @pytest.fixture
 def dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "helpers"]:
-        monkeypatch.delitem(sys.modules, name)
+    forget_helpers()
     module = load_dag(tmp_path)
     yield module
     module.CONNECTION.close()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "helpers"]:
-        sys.modules.pop(name)
+    forget_helpers()
 
 
 @pytest.fixture
@@ -172,8 +177,7 @@ def store(tmp_path: Path) -> FolderStore:
 def travel(function: Callable[..., Any], store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Capture and load a function, with nothing of its project importable but through the package."""
     ref = as_function_ref(capture(function), store)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "helpers"]:
-        monkeypatch.delitem(sys.modules, name)
+    forget_helpers()
     monkeypatch.setattr(sys, "path", [path for path in sys.path if "pytest" not in path])
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     return load_function(ref, store)
@@ -228,38 +232,42 @@ def test_only_plain_functions_are_captured(value):
         capture(value)
 
 
-def digest_of(folder: Path, text: str, name: str = "train") -> str:
-    program = textwrap.dedent(f"""
-        import sys
-        sys.path[:0] = {[str(folder), str(Path(__file__).parent)]!r}
-        import test_capture
-        from pathlib import Path
-        from airflow_ml.runtime.capture import capture
-        folder = Path({str(folder)!r})
-        module = test_capture.load_dag(folder, (folder / "text.py").read_text(), "unusual_prefix_" + folder.name)
-        print(capture(getattr(module, {name!r})).digest)
-    """)
-    (folder / "text.py").write_text(text)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def digest_of(folder: Path, text: str) -> str:
+    """Import a DAG file from a new folder, with its own helpers, and return the digest of its function."""
+    sys.path.insert(0, str(folder))
+    try:
+        module = load_dag(folder, text, f"unusual_prefix_{folder.name}")
+        digest = capture(module.train).digest
+        module.CONNECTION.close()
+        return digest
+    finally:
+        sys.path.remove(str(folder))
+        forget_helpers()
 
 
-@pytest.fixture(scope="module")
-def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    light = DAG_FILE.replace("from airflow.sdk import dag, task\n", "task = None\n")
-    assert light != DAG_FILE
-
+@pytest.fixture
+def digests(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     def run(old: str = "", new: str = "") -> str:
-        folder = tmp_path_factory.mktemp("dags")
-        assert old in light
-        return digest_of(folder, light.replace(old, new) if old else light)
+        assert old in DAG_FILE
+        return digest_of(tmp_path_factory.mktemp("dags"), DAG_FILE.replace(old, new) if old else DAG_FILE)
 
     return run
 
 
+def test_another_process_computes_the_same_digest(digests, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_capture;"
+        "print(test_capture.digest_of(Path(sys.argv[2]), test_capture.DAG_FILE))"
+    )
+    program = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    environment = {**os.environ, "PYTHONHASHSEED": "77"}
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == digests()
+
+
 def test_the_digest_follows_the_code_that_travels_and_nothing_else(digests):
     first = digests()
-    assert first == digests()  # another process, another folder, another string hash seed
+    assert first == digests()  # in another folder
     assert first == digests("def unrelated():\n", "def unrelated():\n    # one more line\n")
     assert first != digests("return x * x", "return x * x * x")
     assert first != digests("SEEDS = (1, 2, 3)", "SEEDS = (1, 2, 4)")
@@ -290,8 +298,7 @@ def test_a_function_of_a_project_module_travels_with_the_files_it_reaches(dag, s
     captured = capture(dag.scale, root=tmp_path)
     assert (captured.kind, captured.module) == ("import", "helpers.clean")
     ref = as_function_ref(captured, store)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "helpers"]:
-        monkeypatch.delitem(sys.modules, name)
+    forget_helpers()
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(tmp_path)])
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     loaded = load_function(ref, store)

@@ -27,6 +27,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.artifact import Artifact
@@ -36,6 +37,13 @@ from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, NoCodec
 from airflow_ml.runtime import codecs
 from airflow_ml.runtime.codec_sklearn import is_trusted
 from airflow_ml.runtime.codecs import Codec, Written, load_value, register_codec, store_value
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small fits on a busy machine spend their time waiting for one another's threads."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.artifact import Artifact
@@ -25,6 +27,13 @@ from airflow_ml.runtime.grouped_model import GroupedModel, group_name, write_mod
 from airflow_ml.testing.feature_sets import FEATURES, flights, store_feature_set
 
 FRAME = flights()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small fits on a busy machine spend their time waiting for one another's threads."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="module")

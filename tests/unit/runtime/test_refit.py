@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.artifact import Artifact
@@ -23,6 +24,13 @@ from airflow_ml.runtime.refit import refit
 from airflow_ml.testing.feature_sets import flights, store_feature_set
 
 FRAME = flights()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small fits on a busy machine spend their time waiting for one another's threads."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 def train(data, params, trial, bins=255):  # type: ignore[no-untyped-def]

@@ -1,0 +1,165 @@
+"""Wrong decisions, power and samples of sequential tests, side by side in one run; prints JSON.
+
+    python benchmarks/canary_statistics.py [--runs 2000] [--seed 1]
+
+Simulated canaries with 400 looks from 50 to 20,000 requests an arm. Three rules look at the same data:
+
+- ``peeking``: a fixed-horizon z test at every look;
+- ``published_msprt``: StatSig's documented mixture, whose variance ``tau = Z^2 (s_t^2 + s_c^2) / (N_t + N_c)`` follows
+  the sample size, with ``ln(alpha / 2)``: a constant critical value, 3.585 at alpha 0.05 and equal arms;
+- ``airflow_ml``: the mixture fixed by the plan.
+
+A second part compares pooled arms with strata while weights rise and days differ, through ``effect_of`` itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from airflow_ml.core.ports import Sample
+from airflow_ml.core.statistics import confidence_sequence, effect_of, two_sided_boundary
+
+ALPHA = 0.05
+LOOKS = 400
+PER_LOOK = 50
+EFFECT = 0.05
+TAU_REQUESTS = {"airflow_ml_default_100": 100.0, "airflow_ml_planned_1000": 1000.0}
+
+
+def wilson_upper(hits: int, runs: int) -> float:
+    """Return the upper end of the 95 % Wilson interval of a share."""
+    z = NormalDist().inv_cdf(0.975)
+    p = hits / runs
+    return (p + z * z / (2 * runs) + z * math.sqrt(p * (1 - p) / runs + z * z / (4 * runs * runs))) / (1 + z * z / runs)
+
+
+def z_paths(rng: np.random.Generator, runs: int, effect: float, metric: str) -> np.ndarray:
+    """Return z of the difference at every look, shape (runs, looks), with the variance estimated from the data."""
+    n = np.arange(1, LOOKS + 1) * PER_LOOK
+    moments = []
+    for shift in (0.0, effect):
+        if metric == "gaussian":
+            sums = rng.normal(shift * PER_LOOK, math.sqrt(PER_LOOK), (runs, LOOKS))
+            squares = rng.chisquare(PER_LOOK - 1, (runs, LOOKS)) + sums**2 / PER_LOOK
+        else:  # a rate of 1 %, the effect in standard deviations of it
+            rate = 0.01 + shift * math.sqrt(0.01 * 0.99)
+            sums = rng.binomial(PER_LOOK, rate, (runs, LOOKS)).astype(float)
+            squares = sums
+        total, total_squares = sums.cumsum(axis=1), squares.cumsum(axis=1)
+        mean = total / n
+        moments.append((mean, np.maximum(total_squares / n - mean**2, 0) / (n - 1)))
+    (mean_c, var_c), (mean_t, var_t) = moments
+    spread = np.sqrt(var_c + var_t)
+    return np.divide(mean_t - mean_c, spread, out=np.zeros_like(spread), where=spread > 0)
+
+
+def boundaries() -> dict[str, np.ndarray]:
+    """Return each rule's boundary of |z| at every look."""
+    n = np.arange(1, LOOKS + 1) * PER_LOOK
+    z = NormalDist().inv_cdf(1 - ALPHA / 2)
+    r = z * z / 2  # tau / V with N_t = N_c
+    found = {
+        "peeking": np.full(LOOKS, z),
+        "published_msprt": np.full(LOOKS, two_sided_boundary(r, ALPHA / 2)),
+    }
+    for name, tau_requests in TAU_REQUESTS.items():
+        found[name] = np.array([two_sided_boundary(k / 2 / tau_requests, ALPHA) for k in n])
+    return found
+
+
+def compare(rng: np.random.Generator, runs: int, metric: str) -> dict[str, Any]:
+    """Run A/A and A/B canaries of one metric under every rule."""
+    null, alternative = z_paths(rng, runs, 0.0, metric), z_paths(rng, runs, EFFECT, metric)
+    n = np.arange(1, LOOKS + 1) * PER_LOOK
+    found: dict[str, Any] = {}
+    for name, boundary in boundaries().items():
+        wrong = int((np.abs(null) >= boundary).any(axis=1).sum())
+        shown = np.abs(alternative) >= boundary
+        decided = shown.any(axis=1)
+        at = np.where(decided, n[shown.argmax(axis=1)], n[-1])
+        found[name] = {
+            "false_decisions": wrong / runs,
+            "false_decisions_wilson_upper": wilson_upper(wrong, runs),
+            "power": float(decided.mean()),
+            "mean_requests_per_arm": float(at.mean()),
+        }
+    return found
+
+
+def rising_weights(rng: np.random.Generator, runs: int) -> dict[str, Any]:
+    """A/A canaries of 20 days at 5, 25 and 50 percent, each day with a level of its own, units of 1 to 4 requests."""
+    wrong = {"pooled_with_the_same_test": 0, "stratified": 0}
+    for _ in range(runs):
+        open_rules = set(wrong)
+        strata: list[Sample] = []
+        pooled: dict[str, np.ndarray] = {}
+        for day in range(20):
+            share, level = (0.05, 0.25, 0.5)[min(day // 4, 2)], 1 + 0.5 * math.sin(day)
+            requests = rng.integers(1, 5, 300)
+            loss = requests * (level + rng.normal(0, 0.7, 300)) + rng.normal(0, 1, 300) * np.sqrt(requests)
+            chosen = rng.random(300) < share
+            for variant, mask in (("champion", ~chosen), ("challenger", chosen)):
+                x, k = loss[mask], requests[mask].astype(float)
+                sums = np.array([mask.sum(), k.sum(), x.sum(), (x * x).sum(), (k * k).sum(), (x * k).sum()])
+                pooled[variant] = pooled.get(variant, 0) + sums
+                strata.append(_sample(variant, f"{share * 100:g}/{day:02}", sums))
+            whole = [_sample(variant, "all", sums) for variant, sums in pooled.items()]
+            for name, samples in (("stratified", strata), ("pooled_with_the_same_test", whole)):
+                effect = effect_of(samples, champion="champion", challenger="challenger")
+                if name not in open_rules or effect is None or effect.challenger_units < 100:
+                    continue
+                low, high = confidence_sequence(effect, alpha=ALPHA, tau_requests=100.0)
+                if low > 0 or high < 0:
+                    wrong[name] += 1
+                    open_rules.discard(name)
+    return {
+        name: {"false_decisions": hits / runs, "false_decisions_wilson_upper": wilson_upper(hits, runs)}
+        for name, hits in wrong.items()
+    }
+
+
+def _sample(variant: str, stratum: str, sums: np.ndarray) -> Sample:
+    units, requests, *rest = (float(value) for value in sums)
+    sum_x, sum_xx, sum_nn, sum_xn = rest
+    return Sample(
+        variant=variant,
+        stratum=stratum,
+        units=int(units),
+        requests=int(requests),
+        sum_x=sum_x,
+        sum_xx=sum_xx,
+        sum_nn=sum_nn,
+        sum_xn=sum_xn,
+    )
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    began = time.perf_counter()
+    result: dict[str, Any] = {
+        "alpha": ALPHA,
+        "looks": LOOKS,
+        "runs": arguments.runs,
+        "seed": arguments.seed,
+        "effect_in_standard_deviations": EFFECT,
+        "equal_split": {metric: compare(rng, arguments.runs, metric) for metric in ("gaussian", "rate_1_percent")},
+        "rising_weights_aa": rising_weights(rng, max(200, arguments.runs // 4)),
+    }
+    result["seconds"] = round(time.perf_counter() - began, 1)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""A rollout through a real gateway: real HTTP, real models, a store on disk, traffic day by day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.adapters.gateway import GatewayMetrics, GatewayRouter
+from airflow_ml.core.record import JSON
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.errors import MetricUnreadable, RouterFailed
+from airflow_ml.runtime.rollout import RolloutDriver
+from airflow_ml.runtime.rollout_evidence import closing_record
+from airflow_ml.testing.gateway_server import LocalGateway
+from airflow_ml.testing.served_models import identity_models, variant
+
+pytestmark = pytest.mark.integration
+PLAN = parse_plan([(20, "1d"), (50, "1d"), 100], max_data_days=10)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
+    return FolderStore(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def gateway(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
+    with LocalGateway(tmp_path_factory.mktemp("gateway"), store.uri, token="tok") as gateway:
+        yield gateway
+
+
+class Flights:
+    """400 units a day, each with two requests whose outcome is always 1; the day after, outcomes are complete."""
+
+    def __init__(self, router: GatewayRouter, model: str, variants: list[dict[str, JSON]]) -> None:
+        self.day = datetime(2013, 5, 1, tzinfo=UTC)
+        self._router, self._model, self._variants = router, model, variants
+
+    def pass_day(self) -> None:
+        rows: list[dict[str, JSON]] = [
+            {
+                "key": f"{self.day:%m%d}-{unit}-{leg}",
+                "unit": f"N{unit}",
+                "at": (self.day + timedelta(hours=6 + leg)).isoformat(),
+                "features": {
+                    str(found["view_digest"]): {name: 0.3 + unit / 1000 + leg / 50}
+                    for found, name in zip(self._variants, ("x", "z"), strict=True)
+                },
+            }
+            for unit in range(400)
+            for leg in range(2)
+        ]
+        self._router.predict(self._model, rows)
+        self.day += timedelta(days=1)
+        outcomes: list[dict[str, JSON]] = [
+            {"key": row["key"], "label": 1.0, "known_at": self.day.isoformat()} for row in rows
+        ]
+        self._router.send_outcomes(self._model, outcomes, watermark_at=self.day.isoformat())
+
+
+@pytest.mark.parametrize(("shift", "outcome", "serves"), [(0.2, "promoted", "2"), (-0.2, "rolled_back", "1")])
+def test_a_rollout_through_the_gateway(
+    gateway: LocalGateway, store: FolderStore, shift: float, outcome: str, serves: str
+) -> None:
+    model = f"flights{serves}"
+    variants = [
+        variant("1", identity_models(store), ["x"]),
+        variant("2", identity_models(store, "z", shift=shift), ["z"]),
+    ]
+    router = GatewayRouter(gateway.url, "tok")
+    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
+    installed = driver.install(PLAN, model, "prod", variants[0], "first")
+    assert installed.state == "installed"
+    flights = Flights(router, model, variants)
+    state: RolloutState = driver.begin(PLAN, model, "prod", variants[0], variants[1], "second")
+    for _ in range(10):
+        state = driver.look(state)
+        if not state.live:
+            break
+        flights.pass_day()
+    record = closing_record(state)
+    assert record.outcome == outcome
+    assert record.effect is not None
+    assert record.effect * shift < 0
+    assert record.evidence is not None
+    assert record.evidence.rows == record.looks
+    seen = router.read(model)
+    assert seen is not None
+    assert (seen.champion["version"], seen.challenger, seen.weight_percent) == (serves, None, 0.0)
+
+
+def test_a_challenger_whose_models_are_gone_is_refused_and_the_champion_stays(
+    gateway: LocalGateway, store: FolderStore
+) -> None:
+    router = GatewayRouter(gateway.url, "tok")
+    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
+    good = variant("1", identity_models(store), ["x"])
+    driver.install(PLAN, "lost", "prod", good, "first")
+    models: dict[str, JSON] = {**identity_models(store).to_dict(), "digest": "sha256:" + "0" * 64}
+    with pytest.raises(RouterFailed):
+        driver.begin(PLAN, "lost", "prod", good, {**good, "version": "9", "models": models}, "second")
+    newest = driver.latest("lost", "prod")
+    assert newest is not None
+    assert newest.state == "rolled_back"
+    seen = router.read("lost")
+    assert seen is not None
+    assert (seen.champion["version"], seen.challenger) == ("1", None)
+
+
+def test_an_unknown_metric_is_refused_before_any_traffic(gateway: LocalGateway, store: FolderStore) -> None:
+    router = GatewayRouter(gateway.url, "tok")
+    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
+    good = variant("1", identity_models(store), ["x"])
+    driver.install(PLAN, "metric", "prod", good, "first")
+    plan = parse_plan([50], metric="brierr")
+    with pytest.raises(MetricUnreadable, match="brierr"):
+        driver.begin(plan, "metric", "prod", good, {**good, "version": "2"}, "second")

@@ -1,0 +1,350 @@
+"""The operators and the trigger over the memory twins, as worker and triggerer run them one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import AssetAlias
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
+import airflow_ml.hooks.store
+import airflow_ml.operators.canary
+import airflow_ml.operators.rollback
+import airflow_ml.triggers.canary
+from airflow_ml.adapters.memory.registry import MemoryRegistry
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.canary import Rollout
+from airflow_ml.errors import RouterFailed
+from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
+from airflow_ml.runtime.rollout import RolloutDriver
+from airflow_ml.testing.rollout_world import MODEL, World
+from airflow_ml.triggers.canary import CanaryTrigger
+
+STEPS = [(5, "1d"), (50, "1d"), 100]
+
+
+class Events(defaultdict[AssetAlias, Any]):
+    """What a task tells about assets."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: SimpleNamespace(add=lambda asset, extra: self.told.append((asset.uri, extra))))
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+
+class Line:
+    """A registry with versions, a world with traffic, and the task instance that runs the operator."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World()
+        self.registry = MemoryRegistry()
+        self.folder = folder
+        self.events = Events()
+        hook = SimpleNamespace(registry=lambda: self.registry)
+        for module in (airflow_ml.operators.canary, airflow_ml.operators.rollback):
+            monkeypatch.setattr(module, "MLflowHook", lambda conn_id: hook)
+            monkeypatch.setattr(module, "rollout_driver", self.driver)
+        monkeypatch.setattr(airflow_ml.triggers.canary, "rollout_driver", self.driver)
+        monkeypatch.setattr(airflow_ml.hooks.store, "artifact_store", lambda: self.world.store)
+        monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "prod")
+
+    def driver(self, model: str, *, lease_seconds: float, **conn_ids: str) -> RolloutDriver:
+        def champion_of() -> str | None:
+            found = self.registry.by_alias(model, "champion")
+            return found.version if found else None
+
+        return RolloutDriver(
+            self.world.store,
+            self.world.router,
+            self.world.metrics,
+            clock=lambda: self.world.now,
+            lease_seconds=lease_seconds,
+            champion_of=champion_of,
+        )
+
+    def register(self, *aliases: str) -> str:
+        (self.folder / "MLmodel").write_text("flavors: {}")
+        number = len(self.registry._versions) + 1
+        artifact = Artifact(digest=f"sha256:{number:064x}", format="json", size_bytes=1, uri="memory:").to_dict()
+        made = self.registry.register(
+            MODEL,
+            key=str(number),
+            model_dir=self.folder,
+            params={},
+            metrics={},
+            tags={
+                "airflow_ml.models": json.dumps(artifact),
+                "airflow_ml.view_digest": "sha256:v",
+                "airflow_ml.view_definition": json.dumps(artifact),
+                "airflow_ml.features": '["distance"]',
+                "airflow_ml.data": json.dumps(artifact),
+            },
+            files={},
+            experiment="e",
+        )
+        for alias in aliases:
+            self.move(alias, made.version)
+        return made.version
+
+    def move(self, alias: str, version: str) -> None:
+        held = self.registry.by_alias(MODEL, alias)
+        self.registry.set_alias(MODEL, alias, version, expected=held.version if held else None)
+
+    def alias(self, alias: str) -> str | None:
+        found = self.registry.by_alias(MODEL, alias)
+        return found.version if found else None
+
+    def context(self, run: str) -> Any:
+        instance = SimpleNamespace(dag_id="release", run_id=run, task_id="canary", map_index=-1)
+        return {"ti": instance, "outlet_events": self.events}
+
+    def operator(self, **changes: Any) -> CanaryOperator:
+        return CanaryOperator(
+            model=MODEL, **{"steps": STEPS, "max_data_days": 6, "poll_interval_seconds": 0.0, **changes}
+        )
+
+    def release(self, run: str = "r1", **changes: Any) -> Rollout:
+        """Execute, run the trigger in what stands for a triggerer, resume."""
+        operator = self.operator(**changes)
+        try:
+            return Rollout.from_dict(operator.execute(self.context(run)))
+        except TaskDeferred as deferred:
+            event = self.lead(deferred.trigger)
+        return Rollout.from_dict(operator.execute_complete(self.context(run), event))
+
+    def lead(self, trigger: Any) -> dict[str, Any]:
+        path, kwargs = trigger.serialize()
+        assert path == f"{CanaryTrigger.__module__}.{CanaryTrigger.__name__}"
+        again = CanaryTrigger(**json.loads(json.dumps(kwargs)))
+        looked = again.look_once
+
+        def look_after_a_day() -> Any:
+            self.world.metrics.pass_day()
+            return looked()
+
+        again.look_once = look_after_a_day  # type: ignore[method-assign]
+
+        async def first() -> dict[str, Any]:
+            async for event in again.run():
+                payload: dict[str, Any] = event.payload
+                return payload
+            raise AssertionError("no event")
+
+        return asyncio.run(first())
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    return Line(tmp_path, monkeypatch)
+
+
+def test_without_a_champion_the_challenger_is_installed(line: Line) -> None:
+    line.register("challenger")
+    record = line.release()
+    assert (record.outcome, record.champion, record.challenger) == ("installed", "", "1")
+    assert line.alias("champion") == "1"
+    assert line.world.traffic.champion["version"] == "1"
+    assert line.events.told == [
+        ("mlflow://flights@champion", {"version": "1", "previous": "", "outcome": "installed"}),
+    ]
+
+
+def test_a_better_challenger_becomes_champion_and_the_old_one_previous(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    record = line.release()
+    assert (record.outcome, record.weights) == ("promoted", (5, 50, 100))
+    assert (line.alias("champion"), line.alias("previous")) == ("2", "1")
+    assert line.registry.get(MODEL, "2").tags["airflow_ml.rollout_owner"] == "release/r1/canary"
+    assert len(line.events.told) == 1
+
+
+def test_a_worse_challenger_moves_no_alias_and_tells_nobody(line: Line) -> None:
+    line.world.metrics.challenger = 0.6
+    line.register("challenger", "champion")
+    line.register("challenger")
+    assert line.release().outcome == "rolled_back"
+    assert (line.alias("champion"), line.alias("previous"), line.events.told) == ("1", None, [])
+
+
+def test_clearing_any_finished_release_repeats_its_record_and_nothing_else(line: Line) -> None:
+    line.register("challenger")
+    assert line.release("r1") == line.release("r1")
+    line.register("challenger")
+    promoted = line.release("r2")
+    writes = len(line.world.router.history)
+    assert line.release("r2") == promoted
+    assert len(line.world.router.history) == writes
+    line.register("challenger")
+    line.world.metrics.challenger = 0.6
+    rolled_back = line.release("r3")
+    assert line.release("r3") == rolled_back
+    assert (line.alias("champion"), line.alias("previous")) == ("2", "1")
+
+
+def test_a_crash_before_the_projection_is_made_good_by_a_retry(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as deferred:
+        line.operator().execute(line.context("r1"))
+    line.lead(deferred.value.trigger)
+    assert line.alias("champion") == "1"
+    assert line.release("r1").outcome == "promoted"
+    assert line.alias("champion") == "2"
+
+
+def test_a_human_who_moves_the_alias_is_never_overwritten(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register()
+    line.register("challenger")
+    operator = line.operator()
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    line.move("champion", "2")
+    event = line.lead(deferred.value.trigger)
+    with pytest.raises(AirflowFailException, match=r"AliasConflict.*moved from version 1 to 2"):
+        operator.execute_complete(line.context("r1"), event)
+    assert line.alias("champion") == "2"
+    assert line.world.traffic.champion["version"] == "1"
+
+
+def test_a_human_between_the_end_and_its_projection_is_never_overwritten(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register()
+    line.register("challenger")
+    operator = line.operator()
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    event = line.lead(deferred.value.trigger)
+    line.move("champion", "2")
+    with pytest.raises(AirflowFailException, match="AliasConflict"):
+        operator.execute_complete(line.context("r1"), event)
+    assert line.alias("champion") == "2"
+
+
+@pytest.mark.parametrize(
+    ("aliases", "changes", "message"),
+    [
+        ((), {}, "ModelNotFound: No version of 'flights' has the alias challenger"),
+        (("challenger", "champion"), {}, "ModelNotFound: The alias challenger of 'flights' points to the champion"),
+        (("challenger",), {"steps": [50, 5]}, "ConfigurationError: Not the weights of a rollout"),
+        (("challenger",), {"lease_seconds": 60, "poll_interval_seconds": 60.0}, "ConfigurationError: The lease is too"),
+    ],
+)
+def test_what_a_user_can_do_wrong_fails_at_once(
+    line: Line, aliases: tuple[str, ...], changes: dict[str, Any], message: str
+) -> None:
+    line.register(*aliases)
+    with pytest.raises(AirflowFailException, match=message):
+        line.operator(**changes).execute(line.context("r1"))
+
+
+def test_a_second_release_is_refused_while_the_first_is_under_way(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred):
+        line.operator().execute(line.context("r1"))
+    with pytest.raises(AirflowFailException, match=r"RolloutBusy.*release/r1/canary"):
+        line.operator().execute(line.context("r2"))
+
+
+def test_the_trigger_of_an_earlier_attempt_stops(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    triggers = []
+    for _ in range(2):
+        with pytest.raises(TaskDeferred) as deferred:
+            line.operator().execute(line.context("r1"))
+        triggers.append(deferred.value.trigger)
+    stale = line.lead(triggers[0])
+    assert "not led by this attempt" in stale["error"]
+    with pytest.raises(AirflowFailException, match="FencedOut"):
+        line.operator().execute_complete(line.context("r1"), stale)
+    assert "error" not in line.lead(triggers[1])
+
+
+def test_a_lost_rollout_is_retried(line: Line) -> None:
+    event = {"model": MODEL, "namespace": "prod", "epoch": 1, "error": "No good look for 600 s", "lost": True}
+    with pytest.raises(RouterFailed, match="run it again"):
+        line.operator().execute_complete(line.context("r1"), event)
+
+
+@pytest.mark.parametrize(
+    ("task_state", "live"),
+    [("failed", False), ("success", False), ("deferred", True), ("scheduled", True), (None, True)],
+)
+def test_on_kill_rolls_back_only_if_the_user_ended_the_task(
+    line: Line, monkeypatch: pytest.MonkeyPatch, task_state: str | None, live: bool
+) -> None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as deferred:
+        line.operator().execute(line.context("r1"))
+    trigger: Any = deferred.value.trigger
+    monkeypatch.setattr(
+        RuntimeTaskInstance, "get_task_states", staticmethod(lambda **names: {"r1": {"canary": task_state}})
+    )
+    trigger._task_instance = line.context("r1")["ti"]
+    asyncio.run(trigger.on_kill())
+    assert line.world.newest.live == live
+    line.world.check()
+
+
+def test_a_look_that_hangs_or_fails_does_not_end_the_trigger(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as deferred:
+        line.operator().execute(line.context("r1"))
+    trigger: Any = deferred.value.trigger
+    trigger.look_seconds = 0.05
+    looked, calls = CanaryTrigger.look_once, []
+
+    def sometimes(self: CanaryTrigger) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("the store is away")
+        if len(calls) == 2:
+            time.sleep(0.3)
+        return looked(self)
+
+    monkeypatch.setattr(CanaryTrigger, "look_once", sometimes)
+    path, kwargs = trigger.serialize()
+    trigger.serialize = lambda: (path, {**kwargs, "look_seconds": 0.05, "poll_interval_seconds": 0.02})
+    assert line.lead(trigger)["outcome"] == "promoted"
+
+
+def rollback(line: Line, run: str) -> Rollout:
+    return Rollout.from_dict(RollbackOperator(model=MODEL, reason="complaints").execute(line.context(run)))
+
+
+def test_rollback_stops_a_rollout_under_way(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as deferred:
+        line.operator().execute(line.context("r1"))
+    record = rollback(line, "b1")
+    assert (record.outcome, record.reason) == ("rolled_back", "Stopped by release/b1/canary: complaints")
+    assert line.lead(deferred.value.trigger)["outcome"] == "rolled_back"
+    line.world.check()
+
+
+def test_rollback_puts_the_previous_version_back_once(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    line.release()
+    record = rollback(line, "b1")
+    assert (record.outcome, record.challenger, record.champion, record.reason) == ("installed", "1", "2", "complaints")
+    assert (line.alias("champion"), line.world.traffic.champion["version"]) == ("1", "1")
+    assert rollback(line, "b1") == record
+    assert line.alias("champion") == "1"
+    with pytest.raises(AirflowFailException, match="no previous version"):
+        rollback(line, "b2")
