@@ -38,7 +38,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": ["airflow_ml.links.ModelVersionLink"],
-        "cli": ["airflow_ml.cli.airflow_commands.get_commands"],
+        "cli": ["airflow_ml.plugin.commands.get_commands"],
         "config": {"ml": _CONFIG},
     }
 

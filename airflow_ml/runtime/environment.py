@@ -25,7 +25,13 @@ _PREFIXES = ("LC_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "CUDA_", "HF_HUB_OFFL
 _NEVER = frozenset({"PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONBREAKPOINT"})
 #: What the client of each kind of store reads.
 _STORE_PREFIXES = {"s3": ("AWS_",), "gs": ("GOOGLE_", "CLOUDSDK_"), "abfs": ("AZURE_",), "az": ("AZURE_",)}
-_FIXED = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PYTHONUNBUFFERED": "1"}
+_FIXED = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "PYTHONUNBUFFERED": "1",
+    # Threads that wait for each other must not spin: on a shared machine that makes a fit of seconds take minutes.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 def describe_environment() -> dict[str, JSON]:

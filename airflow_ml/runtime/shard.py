@@ -24,7 +24,8 @@ from airflow_ml.runtime.preload import preload
 from airflow_ml.runtime.trial import TrialRunner
 from airflow_ml.runtime.worker import Task
 
-#: A batch is committed when it holds so many trials, or its oldest trial ended so long ago.
+#: A batch is committed when it holds so many trials, when its oldest trial ended so long ago, or with a trial that
+#: itself took so long.
 BATCH_TRIALS = 50
 LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS = 0.05, 2.0
 _PROGRESS_SECONDS = 2.0
@@ -69,7 +70,9 @@ class Ledger:
         if not self._pending:
             self._oldest = time.monotonic()
         self._pending.append(result)
-        return self.flush() if len(self._pending) >= BATCH_TRIALS else []
+        # A long trial is committed before its worker begins another: a crash then costs what is in flight, no more.
+        full = len(self._pending) >= BATCH_TRIALS or result.seconds >= self._batch_seconds
+        return self.flush() if full else []
 
     def tick(self) -> list[str]:
         """Commit if it is time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,7 +114,33 @@ events = st.lists(
     st.fixed_dictionaries({"site": sites, "lane": lanes, "known_at": st.one_of(st.none(), minutes), "score": scores}),
     max_size=25,
 )
-worlds = st.fixed_dictionaries({"spine": spine_rows(), "obs": observations, "facts": facts, "events": events})
+
+
+def dense_world(seed: int) -> World:
+    """Many rows on few keys and minutes: most spine rows then have a neighbour right at an edge."""
+    draw = random.Random(seed)
+
+    def minute() -> datetime:
+        return START + _minutes(draw.randrange(25))
+
+    def keys() -> Row:
+        return {"site": draw.choice("ab"), "lane": draw.choice([1, 2])}
+
+    moments = [minute() for _ in range(25)]
+    return {
+        "spine": [
+            {"id": n, "at": at, "z_at": at, "y": True, "y_at": minute(), "x": n, "z": None, "note": "p", **keys()}
+            for n, at in enumerate(moments)
+        ],
+        "obs": [{"site": keys()["site"], "seen_at": minute(), "temp": draw.randrange(99) / 4, "mood": "m"} for _ in range(50)],
+        "facts": [{"site": "a", "lane": 1, "size": 4}],
+        "events": [{**keys(), "known_at": minute(), "score": draw.randrange(99) / 4} for _ in range(60)],
+    }
+
+
+dense = st.integers(0, 2**32).map(dense_world)
+small = st.fixed_dictionaries({"spine": spine_rows(), "obs": observations, "facts": facts, "events": events})
+worlds = st.one_of(small, dense)
 
 
 def build(world: World, split: TimeSplit | None = None, view: FeatureView = VIEW) -> list[Row]:
@@ -207,7 +234,7 @@ def test_every_value_is_what_brute_force_finds(world: World) -> None:
 
 
 @slow
-@given(world=worlds, other=worlds, cut=minutes)
+@given(world=dense, other=dense, cut=minutes)
 def test_a_changed_future_changes_nothing(world: World, other: World, cut: datetime) -> None:
     """What becomes known after the cut is taken from another world; rows predicted by the cut stay as they were."""
     delay = _minutes(2)
