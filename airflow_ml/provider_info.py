@@ -97,8 +97,8 @@ _CONFIG: dict[str, Any] = {
             "default": "",
         },
         "namespace": {
-            "description": "Part of every ref, alias, rollout and cache key. Experiments use a branch's or user's name,\n"
-            "so that they never touch production.\n",
+            "description": "Part of every ref, alias, rollout and cache key. Experiments use a branch's or user's\n"
+            "name, so that they never touch production.\n",
             "version_added": "0.1.0",
             "type": "string",
             "example": "prod",
@@ -108,7 +108,7 @@ _CONFIG: dict[str, Any] = {
             "description": "Folder for temporary files of tasks; the system's own where empty.\n",
             "version_added": "0.1.0",
             "type": "string",
-            "example": "/var/tmp/airflow-ml",
+            "example": "/mnt/scratch",
             "default": "",
         },
     },

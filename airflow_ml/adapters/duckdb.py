@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ml.adapters.duckdb_checks import check_keys, check_known, check_lookups, check_schema, check_splits
 from airflow_ml.core.artifact import Column
-from airflow_ml.core.feature_sql import feature_sql, split_sql
+from airflow_ml.core.feature_sql import feature_sql
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.split_sql import split_sql
 from airflow_ml.core.sql import ident
 from airflow_ml.core.time_split import SERVE, TimeSplit
 from airflow_ml.errors import ConfigurationError, DataTooLarge, MissingDependency, TableMissing

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_ml.core.feature_inputs import PREDICT_AT, AsOf, Lookup, Rolling
-from airflow_ml.core.feature_sql import late_sql
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.split_sql import late_sql
 from airflow_ml.core.sql import ident
 from airflow_ml.core.time_split import Cuts
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, FeatureKnownTooLate
@@ -52,7 +52,7 @@ def check_keys(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spin
     """
     table, key, at = _q(spine), _q(view.key), _q(view.predict_at)
     row = connection.execute(
-        f"SELECT COUNT(*), COUNT(*) FILTER ({key} IS NULL), COUNT(*) FILTER ({at} IS NULL) FROM {table}"  # noqa: S608
+        f"SELECT COUNT(*), COUNT(*) FILTER ({key} IS NULL), COUNT(*) FILTER ({at} IS NULL) FROM {table}"
     ).fetchone()
     rows, keys, moments = row or (0, 0, 0)
     if not rows:
@@ -63,7 +63,7 @@ def check_keys(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spin
             f"The spine of {view.name} has rows without {name}", f"{number} of {rows} rows", "Filter or fill them."
         )
     twice = connection.execute(
-        f"SELECT {key}, COUNT(*) FROM {table} GROUP BY {key}, {at} HAVING COUNT(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1"  # noqa: S608
+        f"SELECT {key}, COUNT(*) FROM {table} GROUP BY {key}, {at} HAVING COUNT(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1"
     ).fetchone()
     if twice:
         raise ConfigurationError(
@@ -86,7 +86,7 @@ def check_lookups(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, s
         by = ", ".join(_q(name) for name in join.by)
         known = " AND ".join(f"{_q(name)} IS NOT NULL" for name in join.by)
         twice = connection.execute(
-            f"SELECT {by}, COUNT(*) FROM {_q(sources[join.table])} WHERE {known} "  # noqa: S608
+            f"SELECT {by}, COUNT(*) FROM {_q(sources[join.table])} WHERE {known} "
             f"GROUP BY {by} HAVING COUNT(*) > 1 ORDER BY ALL LIMIT 1"
         ).fetchone()
         if twice:

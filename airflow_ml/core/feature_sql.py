@@ -15,12 +15,13 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from airflow_ml.core.feature_dialect import Dialect, dialect_of
-from airflow_ml.core.feature_inputs import PREDICT_AT, AsOf, Input, Lookup, Rolling
+from airflow_ml.core.feature_inputs import PREDICT_AT, AsOf, Lookup, Rolling
 from airflow_ml.core.feature_names import microseconds
 from airflow_ml.core.feature_view import SPLIT, FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
-from airflow_ml.core.time_split import AFTER_AS_OF, AFTER_THE_CUT, NO_LABEL, NO_LABEL_YET, SERVE, TimeSplit
-from airflow_ml.errors import ConfigurationError, TableMissing
+from airflow_ml.core.split_sql import aware, split_case
+from airflow_ml.core.time_split import SERVE, TimeSplit
+from airflow_ml.errors import TableMissing
 
 _AT, _TIME, _KNOWN, _ROWS = "__at", "__time", "__known", "__rows"
 
@@ -55,44 +56,8 @@ def feature_sql(
     missing = [table for table in view.sources if table not in sources]
     if missing:
         raise TableMissing(f"The view {view.name} needs a source that was not given", missing[0], "Add it to sources.")
-    writer = _Writer(view, dialect_of(dialect), _aware(as_of), split, spine_columns, time_travel)
+    writer = _Writer(view, dialect_of(dialect), aware(as_of), split, spine_columns, time_travel)
     return writer.features(spine, sources)
-
-
-def split_sql(view: FeatureView, *, spine: str, dialect: str, as_of: datetime, split: TimeSplit) -> str:
-    """Return the SELECT of two columns: split or reason of exclusion, and its number of rows."""
-    writer = _Writer(view, dialect_of(dialect), _aware(as_of), split, None, False)
-    q = writer.dialect.quote
-    inner = f"SELECT {writer.split_case()} AS {q(SPLIT)}\nFROM {writer.relation(spine)}"
-    outcome = f"{q('s')}.{q(SPLIT)}"
-    counted = f"SELECT {outcome}, COUNT(*) AS {q('rows')}\nFROM (\n{_indent(inner)}\n) AS {q('s')}"
-    return f"{counted}\nGROUP BY {outcome}\nORDER BY 1"
-
-
-def late_sql(view: FeatureView, item: Input, *, spine: str, dialect: str) -> str:
-    """Return the SELECT of one row about an input with its own ``known_at``.
-
-    Columns: ``rows`` known too late or at nobody knows what time, ``nulls`` among them, and ``key``, ``predict_at`` and
-    ``known_at`` of the latest one.
-    """
-    d = dialect_of(dialect)
-    key, predict_at, known_at = (
-        f"{d.quote('t')}.{d.quote(name)}" for name in (view.key, view.predict_at, item.known_at)
-    )
-    at, known = d.moment(predict_at), d.moment(known_at)
-    return (
-        f"SELECT\n  COUNT(*) OVER () AS {d.quote('rows')},\n"
-        f"  COUNT(*) OVER () - COUNT({known}) OVER () AS {d.quote('nulls')},\n"
-        f"  {key} AS {d.quote('key')},\n  {at} AS {d.quote('predict_at')},\n  {known} AS {d.quote('known_at')}\n"
-        f"FROM {d.relation(spine, None)} AS {d.quote('t')}\nWHERE {known} IS NULL OR {known} > {at}\n"
-        f"ORDER BY DATEDIFF('microsecond', {at}, {known}) DESC NULLS LAST, {at}, {key}\nLIMIT 1"
-    )
-
-
-def _aware(as_of: datetime) -> datetime:
-    if as_of.tzinfo is None:
-        raise ConfigurationError("as_of has no time zone", as_of.isoformat(), "Give an aware time in UTC.")
-    return as_of
 
 
 class _Writer:
@@ -159,7 +124,7 @@ class _Writer:
             view.predict_at: at,
             _AT: at,
             view.label.name: self.label(),
-            SPLIT: self.split_case(),
+            SPLIT: f"'{SERVE}'" if self.split is None else split_case(view, self.dialect, self.split, self.as_of),
             **{name: self.kept(name) for name in view.carry},
             **{item.name: self.input_value(item.name) for item in view.inputs},
             **{f"__by_{name}": self.input_value(name) for name in view.by_columns},
@@ -191,23 +156,6 @@ class _Writer:
         if self.split is not None or known_at == PREDICT_AT or value == "NULL" or self.kept(known_at) == "NULL":
             return value
         return f"CASE WHEN {self.dialect.moment(self.column(known_at))} <= {self.at} THEN {value} END"
-
-    def split_case(self) -> str:
-        if self.split is None:
-            return f"'{SERVE}'"
-        d, label = self.dialect, self.view.label
-        cuts = self.split.cuts(self.as_of)
-        at, known, value = self.at, d.moment(self.column(label.known_at)), self.column(label.name)
-        as_of, test_at, validate_at = (d.literal(t) for t in (cuts.as_of, cuts.test_at, cuts.validate_at))
-        return (
-            f"CASE\n    WHEN {known} IS NULL OR {known} > {as_of} THEN '{NO_LABEL_YET}'\n"
-            f"    WHEN {value} IS NULL THEN '{NO_LABEL}'\n"
-            f"    WHEN {at} >= {as_of} THEN '{AFTER_AS_OF}'\n"
-            f"    WHEN {at} >= {test_at} THEN '{TEST}'\n"
-            f"    WHEN {at} >= {validate_at} AND {known} <= {test_at} THEN '{VALIDATE}'\n"
-            f"    WHEN {at} < {validate_at} AND {known} <= {validate_at} THEN '{TRAIN}'\n"
-            f"    ELSE '{AFTER_THE_CUT}'\n  END"
-        )
 
     def as_of_rows(self, join: AsOf, sources: Mapping[str, str]) -> str:
         q, d = self.dialect.quote, self.dialect

@@ -133,6 +133,7 @@ class PredictOperator(MLOperator):
                     "model": variant["models"],
                     "name": name,
                     "version": variant["version"],
+                    "variant": self.model.partition("@")[2] or None,
                 },
                 store=store,
                 namespace=self.namespace,

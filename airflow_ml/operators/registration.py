@@ -74,6 +74,8 @@ class RegisterModelOperator(MLOperator):
 
     def run(self, context: Context) -> ModelVersion:
         """Write the model, register it, move the alias."""
+        from airflow_ml.adapters.registration import provenance_tags
+
         selection = parse_as(Selection, self.selection)
         features = parse_as(FeatureSet, selection.data)
         hook = MLflowHook(self.mlflow_conn_id)
@@ -103,7 +105,11 @@ class RegisterModelOperator(MLOperator):
                 model_dir=_write_model(store, selection, features, folder),
                 params={"refit": selection.refit, "groups": selection.groups},
                 metrics=draft.metrics,
-                tags={**self._lineage(selection, features, names), **variant_tags(draft, data), **self.tags},
+                tags={
+                    **provenance_tags(selection, features, names=names, namespace=self.namespace),
+                    **variant_tags(draft, data),
+                    **self.tags,
+                },
                 files={"leaderboard.parquet": store.path(selection.leaderboard)},
                 experiment=hook.experiment() or names["dag"],
             )
@@ -117,17 +123,6 @@ class RegisterModelOperator(MLOperator):
         }
         self.log.info("%s version %s is %s", self.name, registered.version, self.alias)
         return version
-
-    def _lineage(self, selection: Selection, features: FeatureSet, names: Mapping[str, str]) -> dict[str, str]:
-        return {
-            **{f"airflow_ml.{key}": value for key, value in names.items()},
-            "airflow_ml.namespace": self.namespace,
-            "airflow_ml.sweep": selection.sweep,
-            "airflow_ml.code_digest": selection.code_digest,
-            "airflow_ml.view": features.view,
-            "airflow_ml.features_digest": features.artifact.digest,
-            "airflow_ml.snapshot_digest": features.spine.digest,
-        }
 
 
 def register_model(selection: Any, **kwargs: Any) -> Any:

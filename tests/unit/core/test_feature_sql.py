@@ -13,8 +13,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from airflow_ml.core.feature_sql import feature_sql, late_sql, split_sql
+from airflow_ml.core.feature_sql import feature_sql
 from airflow_ml.core.feature_view import AsOf, FeatureView, Input, Label, Lookup, Rolling
+from airflow_ml.core.split_sql import late_sql, split_sql
 from airflow_ml.core.time_split import TimeSplit
 from airflow_ml.errors import ConfigurationError, TableMissing
 
@@ -123,4 +124,4 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="oracle"):
         feature_sql(VIEW, spine="s", sources=SOURCES, dialect="oracle", as_of=AS_OF, split=SPLIT)
     with pytest.raises(ConfigurationError, match="time zone"):
-        feature_sql(VIEW, spine="s", sources=SOURCES, dialect="duckdb", as_of=datetime(2013, 4, 1), split=SPLIT)  # noqa: DTZ001
+        feature_sql(VIEW, spine="s", sources=SOURCES, dialect="duckdb", as_of=datetime(2013, 4, 1), split=SPLIT)
