@@ -17,6 +17,8 @@ from demo.stages import STAGES, Progress, now, progress
 _COLOURS = {"success": "green", "failed": "bold red", "running": "yellow", "not run": "dim", "waiting": "dim"}
 #: A look costs the API server a few requests; more often would slow the tasks it reports on.
 POLL_SECONDS = 1.5
+#: For how long Airflow may leave looks unanswered.
+SILENCE_SECONDS = 60.0
 
 RunKey = tuple[str, str]
 
@@ -48,14 +50,14 @@ class Line:
     def look(self) -> None:
         """Read the states and records once."""
         for key, state in list(self.runs.items()):
+            for started in self.api.triggered_runs(*key):
+                self.runs.setdefault(started, "queued")
             if state in RUN_ENDED:
                 continue
             # The run's state first: what is read after it is then no older.
             reached = self.api.run_state(*key)
             self.tasks[key] = self.api.tasks(*key)
             self._read_records(key)
-            for started in self.api.triggered_runs(*key):
-                self.runs.setdefault(started, "queued")
             self.runs[key] = reached
 
     def run_of(self, dag_id: str) -> RunKey | None:
@@ -132,10 +134,17 @@ class Show:
             ApiError: it had not come so far in time, or Airflow stopped answering.
         """
         deadline = time.monotonic() + timeout_seconds
+        answered = time.monotonic()
         shown: dict[str, str] = {}
         with Live(console=self.console, auto_refresh=False, transient=False) as live:
             while True:
-                line.look()
+                try:
+                    line.look()
+                    answered = time.monotonic()
+                except ApiError:
+                    # A loaded machine's API server may miss a look; the tasks go on meanwhile.
+                    if time.monotonic() - answered > SILENCE_SECONDS:
+                        raise
                 if self.console.is_terminal:
                     live.update(stage_table(line), refresh=True)
                 else:

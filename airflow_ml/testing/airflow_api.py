@@ -211,8 +211,14 @@ class AirflowAPI:
                 return found
 
     def triggered_runs(self, dag_id: str, run_id: str) -> list[tuple[str, str]]:
-        """Return DAG id and run id of the runs that a run's asset events started."""
-        events = self.asset_events(source_dag_id=dag_id, source_run_id=run_id)
+        """Return DAG id and run id of the runs that a run's asset events have started so far."""
+        try:
+            events = self.asset_events(source_dag_id=dag_id, source_run_id=run_id)
+        except ApiError as error:
+            # Airflow 3.3.2 cannot describe an event whose run is created but not started yet: ask again later.
+            if error.status == 500:
+                return []
+            raise
         return list(
             dict.fromkeys((run["dag_id"], run["run_id"]) for event in events for run in event["created_dagruns"])
         )

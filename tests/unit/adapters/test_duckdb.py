@@ -306,7 +306,7 @@ def without_memory(world: dict[str, Path]) -> BuiltFeatures:
         (without_rows, EmptyDataset, "no rows"),
         (lambda world: build(world, as_of=START + timedelta(days=8)), EmptyDataset, "The split train"),
         (lambda world: build(world, as_of=datetime(2014, 1, 1, tzinfo=UTC)), EmptyDataset, "2013-12-18T00:00:00Z"),
-        (lambda world: build(world, as_of=datetime(2013, 2, 1)), ConfigurationError, "time zone"),
+        (lambda world: build(world, as_of=datetime(2013, 2, 1)), ConfigurationError, "time zone"),  # noqa: DTZ001
         (with_one_duplicate, ConfigurationError, "flight_id 3"),
         (change("flights", "flight_id", lambda n: pa.nulls(n, pa.int64())), ConfigurationError, "without flight_id"),
         (change("planes", "tailnum", lambda n: pa.array(["N1"] * n)), ConfigurationError, "'tailnum': 'N1'"),

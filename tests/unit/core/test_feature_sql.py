@@ -124,4 +124,4 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="oracle"):
         feature_sql(VIEW, spine="s", sources=SOURCES, dialect="oracle", as_of=AS_OF, split=SPLIT)
     with pytest.raises(ConfigurationError, match="time zone"):
-        feature_sql(VIEW, spine="s", sources=SOURCES, dialect="duckdb", as_of=datetime(2013, 4, 1), split=SPLIT)
+        feature_sql(VIEW, spine="s", sources=SOURCES, dialect="duckdb", as_of=datetime(2013, 4, 1), split=SPLIT)  # noqa: DTZ001

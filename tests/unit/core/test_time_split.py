@@ -23,7 +23,7 @@ def test_a_split_round_trips() -> None:
 
 def test_a_naive_as_of_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="time zone"):
-        TimeSplit(validate="14d", test="7d").cuts(datetime(2013, 4, 1))
+        TimeSplit(validate="14d", test="7d").cuts(datetime(2013, 4, 1))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("lengths", [("0d", "7d"), ("7d", "0s"), ("a week", "7d")])

@@ -1,0 +1,57 @@
+"""Stage 3, features: every value as it was known when its row had to be predicted, two hours before departure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import dag, task
+
+from airflow_ml import AsOf, FeatureView, Input, Label, Lookup, Rolling, TimeSplit, build_features, snapshot
+
+AS_OF = "2013-01-20T00:00:00Z"
+FLIGHT = {"key": "flight_id", "predict_at": "predict_at", "label": Label("late", known_at="landed_at")}
+
+DELAYS = FeatureView(
+    "example_features",
+    **FLIGHT,
+    inputs=["carrier", "origin", "dest", "distance", "sched_minute"],
+    joins=[
+        # The newest observation of the airport that had arrived by then; an observation takes 20 minutes to arrive.
+        AsOf("weather", by="origin", time="observed_at", columns=["temp", "visib"], delay="20min", max_age="3h"),
+        # What does not change over time.
+        Lookup("planes", by="tailnum", columns=["seats"], static=True),
+        # How late the airport was lately, by flights that had landed by then.
+        Rolling("flights", by="origin", mean="late", known_at="landed_at", window="6h"),
+    ],
+)
+# The departure's delay is known at departure, which is too late: this view never gets past build_features.
+HINDSIGHT = FeatureView("example_hindsight", **FLIGHT, inputs=[Input("dep_delay", known_at="departed_at")])
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2013, 1, 1, tzinfo=UTC),
+    params={"hindsight": False},
+    tags=["airflow-ml", "example"],
+    doc_md=__doc__,
+)
+def example_features():
+    """Build, and look at the result in a function that gets its data loaded."""
+    flights = snapshot(sql="sql/flights.sql", as_of=AS_OF)
+    features = build_features(
+        "{{ 'example_hindsight' if params.hindsight else 'example_features' }}",
+        views=[DELAYS, HINDSIGHT],
+        spine=flights,
+        split=TimeSplit(validate="3d", test="3d"),
+    )
+
+    @task.ml
+    def late_by_split(table):
+        """Rows and share of late flights; an argument of @task.ml that is an artifact arrives as what it holds."""
+        split = table.groupby("split", observed=True)["late"]
+        return {name: {"rows": int(rows.size), "late": round(float(rows.mean()), 3)} for name, rows in split}
+
+    late_by_split(features["artifact"])
+
+
+example_features()
