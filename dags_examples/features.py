@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow.sdk import dag, task
+from airflow.sdk import Param, dag, task
 
 from airflow_ml import AsOf, FeatureView, Input, Label, Lookup, Rolling, TimeSplit, build_features, snapshot
 
@@ -31,27 +31,23 @@ HINDSIGHT = FeatureView("example_hindsight", **FLIGHT, inputs=[Input("dep_delay"
 @dag(
     schedule=None,
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
-    params={"hindsight": False},
+    params={"view": Param("example_features", enum=["example_features", "example_hindsight"])},
     tags=["airflow-ml", "example"],
     doc_md=__doc__,
 )
 def example_features():
-    """Build, and look at the result in a function that gets its data loaded."""
+    """Features of three weeks of flights, with the newest six days set apart for choosing and testing a model."""
     flights = snapshot(sql="sql/flights.sql", as_of=AS_OF)
     features = build_features(
-        "{{ 'example_hindsight' if params.hindsight else 'example_features' }}",
-        views=[DELAYS, HINDSIGHT],
-        spine=flights,
-        split=TimeSplit(validate="3d", test="3d"),
+        "{{ params.view }}", views=[DELAYS, HINDSIGHT], spine=flights, split=TimeSplit(validate="3d", test="3d")
     )
 
-    @task.ml
-    def late_by_split(table):
-        """Rows and share of late flights; an argument of @task.ml that is an artifact arrives as what it holds."""
-        split = table.groupby("split", observed=True)["late"]
-        return {name: {"rows": int(rows.size), "late": round(float(rows.mean()), 3)} for name, rows in split}
+    @task
+    def tell(features):
+        """Rows without a label are left out, and so are those whose label was not known by their split's cut."""
+        return f"{features['features']}\nrows: {features['split_rows']}\nleft out: {features['excluded']}"
 
-    late_by_split(features["artifact"])
+    tell(features)
 
 
 example_features()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import TriggerRule, dag, task
 
-from airflow_ml import GateDatasetOperator, gate_dataset, snapshot
+from airflow_ml import gate_dataset, snapshot
 
 AS_OF = "2013-01-20T00:00:00Z"
 RULES = [
@@ -22,14 +22,14 @@ RULES = [
 def example_gate():
     """A few bad rows go to quarantine and the rest goes on; above 5 % the gate would block."""
     flights = snapshot(sql="sql/flights.sql", as_of=AS_OF)
-    gate = GateDatasetOperator(subject=flights, expectations=RULES, on_bad_rows="quarantine")
+    clean = gate_dataset(flights, expectations=RULES, on_bad_rows="quarantine")
 
     @task
     def tell(clean, report):
-        print(f"{report['verdict']}: {report['quarantined']} of {report['rows']} rows, {clean['rows']} go on")
+        return f"{report['verdict']}: {report['quarantined']} of {report['rows']} rows, {clean['rows']} go on"
 
     # A gate passes its subject on; what it found is a record of its own.
-    tell(gate.output, gate.output["report"])
+    tell(clean, clean["report"])
 
 
 @dag(schedule=None, start_date=datetime(2013, 1, 1, tzinfo=UTC), tags=["airflow-ml", "example"])
@@ -44,10 +44,10 @@ def example_gate_blocks():
 
     @task(trigger_rule=TriggerRule.ONE_FAILED)
     def tell(report):
-        print("\n".join(f"{one['name']}: {one['observed']}" for one in report["checks"] if not one["passed"]))
+        return [f"{one['name']}: {one['observed']}" for one in report["checks"] if not one["passed"]]
 
     learn(clean)
-    tell(clean.operator.output["report"])  # the report is there when the gate blocks, too
+    tell(clean["report"])  # the report is there when the gate blocks, too
 
 
 example_gate()

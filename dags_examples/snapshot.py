@@ -34,8 +34,9 @@ def example_snapshot():
         """Any plain task can read the record: the rows themselves stay in the artifact store."""
         from airflow_ml import load
 
-        for one in map(load, snapshots):
-            print(f"{one.name}: {one.rows} rows as of {one.as_of}, read by {one.consistency}, {one.artifact.digest}")
+        return [
+            f"{one.name}: {one.rows} rows, {one.consistency}, {one.artifact.digest}" for one in map(load, snapshots)
+        ]
 
     tell(flights, airports)
 

@@ -122,6 +122,7 @@ class Show:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
+        self._told: dict[tuple[str, str], str] = {}
 
     def tell(self, text: str) -> None:
         """Print one line."""
@@ -135,7 +136,6 @@ class Show:
         """
         deadline = time.monotonic() + timeout_seconds
         answered = time.monotonic()
-        shown: dict[str, str] = {}
         with Live(console=self.console, auto_refresh=False, transient=False) as live:
             while True:
                 try:
@@ -148,7 +148,7 @@ class Show:
                 if self.console.is_terminal:
                     live.update(stage_table(line), refresh=True)
                 else:
-                    self._tell_changes(line, shown)
+                    self._tell_changes(line)
                 if until():
                     return
                 if time.monotonic() > deadline:
@@ -156,13 +156,13 @@ class Show:
                     raise ApiError(f"{line.name} did not get on within {timeout_seconds:g} s: {states}.")
                 time.sleep(POLL_SECONDS)
 
-    def _tell_changes(self, line: Line, shown: dict[str, str]) -> None:
+    def _tell_changes(self, line: Line) -> None:
         for one in line.stages:
             figures = line.figures(one)
             text = f"{one.state}{f' ({figures})' if figures else ''}"
-            if one.state == "waiting" or shown.get(one.stage.name) == text:
+            if one.state == "waiting" or self._told.get((line.name, one.stage.name)) == text:
                 continue
-            shown[one.stage.name] = text
+            self._told[line.name, one.stage.name] = text
             seconds = one.seconds(now())
             self.tell(f"  {line.name}: {one.stage.name} {text}" + (f" {seconds:.0f} s" if seconds is not None else ""))
 

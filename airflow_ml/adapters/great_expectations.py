@@ -120,8 +120,9 @@ def _import_library() -> Any:
     # Read once, at import; a task must not call home or wait for an address that a closed network never answers.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     try:
-        import great_expectations
-        import great_expectations.expectations.registry
+        with _quiet():
+            import great_expectations
+            import great_expectations.expectations.registry
     except ImportError as error:
         raise MissingDependency(
             "Great Expectations is not installed", str(error)[:200], "Install airflow-ml[gx] on the workers."

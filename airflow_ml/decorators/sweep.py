@@ -73,6 +73,7 @@ class Sweep:
 
     def _build(self, data: Any, constants: Mapping[str, Any]) -> XComArg:
         settings = dict(self._settings)
+        mlflow_conn_id = settings.pop("mlflow_conn_id", None)
         name = settings.pop("task_id", None) or self.function.__name__
         for_all = {key: settings.pop(key) for key in list(settings) if key in _FOR_ALL}
         for_shards = {key: settings.pop(key) for key in list(settings) if key in _FOR_SHARDS}
@@ -85,7 +86,7 @@ class Sweep:
             shards = RunShardOperator.partial(task_id="shards", plan=record, **for_all, **for_shards).expand(
                 shard=plan.output
             )
-            collect = CollectSweepOperator(plan=record, **for_all)
+            collect = CollectSweepOperator(plan=record, mlflow_conn_id=mlflow_conn_id, **for_all)
             shards >> collect
         return SweepOutput(operator=collect)
 
@@ -106,9 +107,11 @@ def sweep_task(
     warm_start: bool = False,
     max_shards: int = 8,
     compute: str = "local",
+    mlflow_conn_id: str | None = "mlflow_default",
     **task_arguments: Any,
 ) -> Any:
-    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, and those of any Airflow task.
+    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, `CollectSweepOperator`, and those of
+    any Airflow task.
 
     The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time-outs given here go to
     the tasks that run trials.
@@ -139,6 +142,7 @@ def sweep_task(
         "warm_start": warm_start,
         "max_shards": max_shards,
         "compute": compute,
+        "mlflow_conn_id": mlflow_conn_id,
         **task_arguments,
     }
     if python_callable is not None:

@@ -11,6 +11,11 @@ from airflow_ml.hooks.connection import get_connection
 if TYPE_CHECKING:
     from airflow_ml.core.ports import SnapshotSource
 
+#: Of logging in; a warehouse that resumes answers within this.
+LOGIN_TIMEOUT_SECONDS = 60
+#: Of one request with all its retries. A statement may run longer: the connector polls for its result.
+NETWORK_TIMEOUT_SECONDS = 300
+
 
 def snapshot_source(conn_id: str) -> SnapshotSource:
     """Return the warehouse behind an Airflow connection.
@@ -46,6 +51,10 @@ def _snowflake(conn_id: str) -> SnapshotSource:
     hook = SnowflakeHook(snowflake_conn_id=conn_id)
 
     def connect() -> Any:
-        return hook.get_conn()
+        from snowflake import connector
+
+        # The hook's own get_conn sets no time limits, and the connector's defaults wait for a dead server for ever.
+        limits = {"login_timeout": LOGIN_TIMEOUT_SECONDS, "network_timeout": NETWORK_TIMEOUT_SECONDS}
+        return connector.connect(**{**hook._get_conn_params(), **limits})
 
     return SnowflakeSource(connect, source_name=f"snowflake:{conn_id}")

@@ -29,7 +29,8 @@ class RegisterModelOperator(MLOperator):
 
     The version has the model's files, signature, input example, metrics, the leaderboard and tags for its lineage.
 
-    Retry, clear: the same selection gives the same version; a second one is never made. Kill, timeout: run again.
+    Retry, clear, of this task or of any before it: the same models from the same features are the same version; a
+    second one is never made. Kill, timeout: run again.
 
     Args:
         selection: The `Selection` that passed its gate (templated).
@@ -101,7 +102,7 @@ class RegisterModelOperator(MLOperator):
         with self.scratch() as folder:
             registered = registry.register(
                 self.name,
-                key=digest_json([self.namespace, self.name, selection.fingerprint]),
+                key=_identity(self.namespace, self.name, selection, features),
                 model_dir=_write_model(store, selection, features, folder),
                 params={"refit": selection.refit, "groups": selection.groups},
                 metrics=draft.metrics,
@@ -128,6 +129,15 @@ class RegisterModelOperator(MLOperator):
 def register_model(selection: Any, **kwargs: Any) -> Any:
     """Build a `RegisterModelOperator` and return its output, a `ModelVersion`; arguments as there."""
     return RegisterModelOperator(selection=selection, **kwargs).output
+
+
+def _identity(namespace: str, name: str, selection: Selection, features: FeatureSet) -> str:
+    """Return what makes a version the same version: content alone.
+
+    The selection's fingerprint will not do: its ancestor, the snapshot, names the warehouse's statement, which is another
+    one whenever the snapshot's task is cleared.
+    """
+    return digest_json([namespace, name, selection.models.digest, features.view_digest, features.artifact.digest])
 
 
 def _write_model(store: ArtifactStore, selection: Selection, features: FeatureSet, folder: Path) -> Path:

@@ -11,16 +11,21 @@ from airflow.sdk import TriggerRule
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.errors import NotARecord
+from airflow_ml.errors import ConfigurationError, NotARecord, RegistryError
+from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.store import store_uri
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow.sdk import Context
 
     from airflow_ml.runtime.job import Progress
 
+#: Best trials that become runs of their own in MLflow; all of them are in the leaderboard.
+TRACKED_TRIALS = 5
 #: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
 PLAN_KEY = "plan"
 
@@ -193,17 +198,22 @@ class CollectSweepOperator(MLOperator):
 
     Args:
         plan: The `SweepPlan` (templated).
+        mlflow_conn_id: Airflow connection of MLflow, where the sweep becomes one run with its leaderboard and its best
+            trials as child runs; None for none (templated). MLflow being away costs a warning, never the sweep.
 
     Raises:
         SweepFailed: fewer successful trials than ``min_success_fraction``, or none at all.
     """
 
-    template_fields: Sequence[str] = ("plan",)
+    template_fields: Sequence[str] = ("plan", "mlflow_conn_id")
     ui_color = "#ede9fe"
 
-    def __init__(self, *, plan: Any, task_id: str = "collect", **kwargs: Any) -> None:
+    def __init__(
+        self, *, plan: Any, mlflow_conn_id: str | None = None, task_id: str = "collect", **kwargs: Any
+    ) -> None:
         super().__init__(task_id=task_id, trigger_rule=TriggerRule.ALL_DONE, **kwargs)
         self.plan = plain(plan)
+        self.mlflow_conn_id = mlflow_conn_id
 
     def execute(self, context: Context) -> Any:
         """Say plainly where there is no plan: with ``all_done`` this task runs after a failed plan, too."""
@@ -223,7 +233,27 @@ class CollectSweepOperator(MLOperator):
             "%d of %d trials succeeded; best %s %.5g in group %s with %s", leaderboard.succeeded, leaderboard.trials,
             leaderboard.metric, leaderboard.best.value, leaderboard.best.group, dict(leaderboard.best.params),
         )  # fmt: skip
+        if self.mlflow_conn_id:
+            self._track(context, leaderboard, store.path(leaderboard.artifact))
         return leaderboard
+
+    def _track(self, context: Context, leaderboard: Leaderboard, path: Path) -> None:
+        from airflow_ml.runtime.leaderboard import best_rows
+
+        names = provenance(context)
+        hook = MLflowHook(str(self.mlflow_conn_id))
+        try:
+            run_id = hook.registry().log_sweep(
+                path,
+                top=best_rows(path, direction=leaderboard.direction, count=TRACKED_TRIALS),
+                tags={f"airflow_ml.{key}": value for key, value in names.items()},
+                experiment=hook.experiment() or names["dag"],
+                key=leaderboard.sweep,
+            )
+        except (RegistryError, ConfigurationError) as error:
+            self.log.warning("The sweep is not in MLflow: %s", error)
+        else:
+            self.log.info("In MLflow: run %s with the leaderboard and its best trials", run_id)
 
 
 def leaderboard_ref(namespace: str, context: Context, task_id: str) -> str:

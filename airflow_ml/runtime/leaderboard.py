@@ -86,6 +86,14 @@ def read_rows(parquet: Path) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
+def best_rows(parquet: Path, *, direction: str, count: int) -> list[dict[str, Any]]:
+    """Return the best trials over all groups, best first, with ``params`` and ``metrics`` as mappings."""
+    sign = 1.0 if direction == "minimize" else -1.0
+    rows = [row for row in read_rows(parquet) if row["value"] is not None]
+    best = sorted(rows, key=lambda row: (sign * row["value"], row["trial"]))[:count]
+    return [{**row, **{name: json.loads(row[name] or "{}") for name in ("params", "metrics")}} for row in best]
+
+
 def _sorted_rows(
     plan: SweepPlan, trials: Sequence[PlannedTrial], results: Mapping[str, TrialResult]
 ) -> list[dict[str, Any]]:

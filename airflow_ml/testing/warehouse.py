@@ -1,6 +1,6 @@
 """A warehouse on this machine for the real Snowflake connector: fakesnow's server (DuckDB), on disk, over TLS.
 
-    python -m airflow_ml.testing.warehouse --directory DIR --port PORT [--plain-http]
+    python -m airflow_ml.testing.warehouse --directory DIR --port PORT [--plain-http] [--host HOST --server-name NAME]
 
 What fakesnow's own command line does not do:
 
@@ -9,7 +9,8 @@ What fakesnow's own command line does not do:
   ``DIR/ca.pem`` is the bundle a client needs in ``REQUESTS_CA_BUNDLE``: this authority and the public ones;
 - refuse at once what it cannot answer, and keep null timestamps null: see ``fakesnow_repairs``.
 
-It has no Time Travel, no query history and takes any password: for demonstrations and tests, on 127.0.0.1 only.
+It has no Time Travel, no query history and takes any password: for demonstrations and tests, on 127.0.0.1 only, or on
+a network of containers that nobody else is on (``--host``, with the name that they know it by).
 """
 
 from __future__ import annotations
@@ -198,7 +199,9 @@ def connect(extra: Mapping[str, Any], *, schema: str, network_timeout_seconds: i
     )
 
 
-def serve(directory: Path, port: int, *, plain_http: bool = False) -> None:
+def serve(
+    directory: Path, port: int, *, plain_http: bool = False, host: str = HOST, server_name: str = SERVER_NAME
+) -> None:
     """Run the server in this process until TERM or INT."""
     # Fakesnow makes the folder of its stages when it is imported, and leaves it; stages do not survive a restart.
     stages = directory / "stages"
@@ -216,16 +219,16 @@ def serve(directory: Path, port: int, *, plain_http: bool = False) -> None:
     fakesnow.server.shared_fs = FakeSnow(db_path=directory)
     tls: dict[str, Any] = {}
     if not plain_http:
-        certificate = _certificate(directory)
+        certificate = _certificate(directory, server_name)
         tls = {"ssl_certfile": str(certificate), "ssl_keyfile": str(certificate)}
     try:
         # A client that left without a word would otherwise hold the end up for half a minute of TLS shutdown.
-        uvicorn.run(fakesnow.server.app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=2, **tls)
+        uvicorn.run(fakesnow.server.app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, **tls)
     finally:
         fakesnow.server.shared_fs.duck_conn.close()
 
 
-def _certificate(directory: Path) -> Path:
+def _certificate(directory: Path, server_name: str) -> Path:
     """Return the server's key and certificate in one file; made once per directory, since clients keep the bundle."""
     import certifi
     import trustme
@@ -235,7 +238,7 @@ def _certificate(directory: Path) -> Path:
     server = tls / "server.pem"
     if not (server.exists() and bundle.exists()):
         authority = trustme.CA(organization_name="airflow_ml local warehouse")
-        authority.issue_cert(SERVER_NAME, HOST).private_key_and_cert_chain_pem.write_to_path(str(server))
+        authority.issue_cert(server_name, HOST).private_key_and_cert_chain_pem.write_to_path(str(server))
         server.chmod(0o600)
         bundle.write_bytes(authority.cert_pem.bytes() + b"\n" + Path(certifi.where()).read_bytes())
     return server
@@ -253,8 +256,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--directory", type=Path, required=True, help="where data and certificates lie")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--plain-http", action="store_true", help="no TLS")
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--server-name", default=SERVER_NAME, help="name in a new certificate (default: %(default)s)")
     options = parser.parse_args(arguments)
-    serve(options.directory.absolute(), options.port, plain_http=options.plain_http)
+    serve(
+        options.directory.absolute(),
+        options.port,
+        plain_http=options.plain_http,
+        host=options.host,
+        server_name=options.server_name,
+    )
 
 
 if __name__ == "__main__":
