@@ -14,9 +14,10 @@ class FieldComments(griffe.Extension):
 
     def on_attribute(self, *, attr: griffe.Attribute, **kwargs: Any) -> None:
         """Read the comment out of the attribute's file."""
-        if attr.docstring is not None or attr.lineno is None:
+        path = attr.filepath
+        if attr.docstring is not None or attr.lineno is None or isinstance(path, list):
             return
-        text = comment_of(attr.lines_collection[attr.filepath], attr.lineno, attr.endlineno or attr.lineno)
+        text = comment_of(attr.lines_collection[path], attr.lineno, attr.endlineno or attr.lineno)
         if text:
             attr.docstring = griffe.Docstring(text, lineno=attr.lineno, parent=attr)
 

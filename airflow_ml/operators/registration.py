@@ -134,8 +134,8 @@ def register_model(selection: Any, **kwargs: Any) -> Any:
 def _identity(namespace: str, name: str, selection: Selection, features: FeatureSet) -> str:
     """Return what makes a version the same version: content alone.
 
-    The selection's fingerprint will not do: its ancestor, the snapshot, names the warehouse's statement, which is another
-    one whenever the snapshot's task is cleared.
+    The selection's fingerprint will not do: its ancestor, the snapshot, names the warehouse's statement, and that is
+    another one whenever the snapshot's task is cleared.
     """
     return digest_json([namespace, name, selection.models.digest, features.view_digest, features.artifact.digest])
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_ml.testing.airflow_instance import AirflowInstance
-from airflow_ml.testing.child_process import ChildProcess, last_lines
-from airflow_ml.testing.warehouse import LocalWarehouse
+from airflow_ml.testing.child_process import ChildProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -48,13 +47,134 @@ def results(parts: Any, dags_examples: Path, tmp_path_factory: pytest.TempPathFa
         assert airflow.running() == []
     finally:
         airflow.stop()
-        print(last_lines(home / "dags.log", 200))
     found = dict(zip(PLAN, json.loads(out.read_text()), strict=True))
     print({name: one["seconds"] for name, one in found.items()})
     return found
 
 
-def test_dev(results):
-    Path("/tmp/w2/results.json").write_text(json.dumps(results, indent=1))
-    for n, r in results.items():
-        print(n, r["seconds"], r["state"], r["tasks"])
+def xcom(found: Mapping[str, Any], task: str, key: str = "return_value") -> Any:
+    return found["xcoms"][task][key]
+
+
+def states(found: Mapping[str, Any]) -> dict[str, set[str]]:
+    return {task: set(each) for task, each in found["tasks"].items()}
+
+
+@pytest.mark.parametrize("name", [name for name in PLAN if name not in ("gate_blocks", "hindsight")])
+def test_every_task_succeeds(results: Results, name: str) -> None:
+    found = results[name]
+    assert found["state"] == "success"
+    assert set().union(*states(found).values()) == {"success"}
+
+
+def test_each_example_is_played(dags_examples: Path) -> None:
+    played = {one["dag"].removeprefix("example_").removesuffix("_blocks") for one in PLAN.values()}
+    assert played == {path.stem for path in dags_examples.glob("*.py")} - {"flight_delays"}
+
+
+def test_snapshot(results: Results) -> None:
+    flights, airports = (xcom(results["snapshot"], task) for task in ("snapshot", "airports"))
+    assert (flights["as_of"], flights["consistency"]) == ("2013-01-20T00:00:00Z", "plain_read")
+    assert 4_000 < flights["rows"] < xcom(results["gate"], "snapshot")["rows"], "one airport's flights, not all"
+    assert airports["rows"] == 1_458
+    told = xcom(results["snapshot"], "tell")
+    assert [text.partition(":")[0] for text in told] == ["snapshot", "airports"]
+    assert flights["artifact"]["digest"] in told[0]
+
+
+def test_gate_quarantines_and_warns(results: Results) -> None:
+    report, clean = xcom(results["gate"], "gate_dataset", "report"), xcom(results["gate"], "gate_dataset")
+    assert report["verdict"] == "warn"
+    assert report["quarantined"] == report["quarantine"]["rows"] > 0
+    assert clean["rows"] == xcom(results["gate"], "snapshot")["rows"] - report["quarantined"]
+    broken = {one["name"]: one["severity"] for one in report["checks"] if not one["passed"]}
+    assert set(broken.values()) == {"critical", "warning"}
+
+
+def test_gate_blocks(results: Results) -> None:
+    found = results["gate_blocks"]
+    assert found["state"] == "failed"
+    assert states(found) == {
+        "snapshot": {"success"},
+        "gate_dataset": {"failed"},
+        "learn": {"upstream_failed"},
+        "tell": {"success"},
+    }
+    assert xcom(found, "gate_dataset", "report")["verdict"] == "block"
+    assert "return_value" not in found["xcoms"]["gate_dataset"], "nothing is passed on"
+    assert len(xcom(found, "tell")) == 4
+
+
+def test_features(results: Results) -> None:
+    built = xcom(results["features"], "build_features")
+    assert set(built["split_rows"]) == {"train", "validate", "test"}
+    assert all(rows > 1_000 for rows in built["split_rows"].values())
+    assert {"temp", "seats", "late_mean_6h_by_origin"} < set(built["features"])
+    assert set(built["sources"]) == {"weather", "planes", "flights"}
+
+
+def test_a_view_with_hindsight_stops_the_line(results: Results) -> None:
+    assert results["hindsight"]["state"] == "failed"
+    assert states(results["hindsight"])["build_features"] == {"failed"}
+
+
+def test_sweep(results: Results) -> None:
+    board, plan = xcom(results["sweep"], "train.collect"), xcom(results["sweep"], "train.plan", "plan")
+    assert (board["trials"], board["succeeded"], board["groups"]) == (12, 12, 3)
+    assert plan["groups"] == ["EWR", "JFK", "LGA"]
+    assert len(results["sweep"]["tasks"]["train.shards"]) == plan["shards"] == 2
+    assert 0 < board["best"]["value"] < 0.25
+
+
+def test_selection(results: Results) -> None:
+    selection, report = xcom(results["selection"], "gate_model"), xcom(results["selection"], "gate_model", "report")
+    assert (selection["groups"], selection["refit"]) == (3, "train+validate")
+    assert selection == xcom(results["selection"], "select_model"), "a gate passes its subject on"
+    assert report["verdict"] in ("pass", "warn")
+    assert report["rows"] == xcom(results["selection"], "build_features")["split_rows"]["test"]
+
+
+def test_registration_again_is_the_same_version(results: Results) -> None:
+    first, second = (xcom(results[name], "register_model") for name in ("registration", "registration again"))
+    assert (first["name"], first["version"], first["alias"]) == ("example_delays", "1", "challenger")
+    assert (second["version"], second["run_id"], second["model_digest"]) == (
+        "1",
+        first["run_id"],
+        first["model_digest"],
+    )
+    statements = {xcom(results[name], "snapshot")["statement_id"] for name in ("registration", "registration again")}
+    assert len(statements) == 2, "the whole line ran twice"
+    assert xcom(results["registration again"], "train.shards")["ran"] == 0, "no finished trial runs again"
+
+
+def test_canary_installs_the_first_champion(results: Results, parts: Any) -> None:
+    rollout = xcom(results["canary"], "canary")
+    assert (rollout["outcome"], rollout["champion"], rollout["challenger"]) == ("installed", "", "1")
+    from airflow_ml.adapters.gateway import GatewayRouter
+
+    traffic = GatewayRouter(parts.gateway.url, token=parts.gateway.token).read("example_delays")
+    assert traffic is not None
+    assert traffic.champion["version"] == "1"
+
+
+def test_monitoring_writes_no_row_twice(results: Results, parts: Any) -> None:
+    first, second = (xcom(results[name], "predict") for name in ("monitoring", "monitoring again"))
+    assert (first["version"], first["table"]) == ("1", "example_scores")
+    assert first["rows"] == second["rows"] > 1_000
+    assert first["artifact"]["digest"] == second["artifact"]["digest"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in parts.warehouse.environment().items():
+            patch.setenv(name, value)
+        connection = parts.warehouse.connect()
+        (count,) = connection.cursor().execute("SELECT COUNT(*) FROM example_scores").fetchone()
+        connection.close()
+    assert count == first["rows"]
+
+
+def test_monitoring_measures_drift_and_live_error(results: Results) -> None:
+    report = xcom(results["monitoring"], "monitor")
+    assert report["rows"] == xcom(results["monitoring"], "predict")["rows"]
+    assert 0 < report["outcomes"] < report["rows"], "some flights of the last day are still in the air"
+    assert report["measures"]
+    assert all(0 < error < 0.5 for error in report["error_by_week"].values())
+    assert report == xcom(results["monitoring again"], "monitor")

@@ -207,9 +207,12 @@ def test_a_fernet_key_is_one() -> None:
 
 
 def compose_command() -> list[str] | None:
-    """Return Compose as it is installed here, plugin or program; None without one."""
+    """Return Compose 2 or later as it is installed here, plugin or program; None without one."""
     for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True).returncode == 0:
+        if shutil.which(command[0]) is None:
+            continue
+        told = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
+        if told.returncode == 0 and not told.stdout.startswith("1."):
             return command
     return None
 
