@@ -34,8 +34,9 @@ class ModelVersionLink(BaseOperatorLink):
         """Return the page of the registered model; "" where the connection cannot be read."""
         from airflow_ml.hooks.connection import base_url, get_connection
 
-        conn_id, model = getattr(operator, "mlflow_conn_id", None), getattr(operator, "name", None)
+        conn_id = getattr(operator, "mlflow_conn_id", None)
+        model = str(getattr(operator, "model", None) or getattr(operator, "name", "")).partition("@")[0]
         if not conn_id or not model:
             return ""
         connection = get_connection(conn_id, conn_type="mlflow")
-        return safe_url(f"{base_url(connection, default_port=5000)}/#/models/{quote(str(model), safe='')}")
+        return safe_url(f"{base_url(connection, default_port=5000)}/#/models/{quote(model, safe='')}")

@@ -153,6 +153,7 @@ def flight_delays_release():
 @dag(
     schedule="@daily",
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
+    end_date=datetime(2014, 1, 1, tzinfo=UTC),  # the data ends there
     catchup=False,
     max_active_runs=1,
     tags=["airflow-ml"],

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -189,21 +190,21 @@ def stage_table(line: Line) -> Table:
 
 def closing_table(runs: Sequence[dict[str, Any]], expected: Iterable[str]) -> Table:
     """Return one row per run of the summary, beside the outcome that was expected."""
-    table = Table(title="What came of it", title_justify="left")
-    for name in ("run", "outcome", "data", "features", "trials", "best", "version", "data days", "seconds"):
-        table.add_column(name, justify="left" if name in ("run", "outcome", "version") else "right")
-    for run, wanted in zip(runs, expected, strict=True):
+    table = Table(title="What came of it", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("run", "outcome", "rows", "inputs", "trials", "best", "days", "s"):
+        table.add_column(name, justify="left" if name in ("run", "outcome") else "right", no_wrap=True)
+    # A run with another outcome than expected is the last one.
+    for run, wanted in zip(runs, expected, strict=False):
         sweep, rollout = run.get("sweep", {}), run.get("rollout", {})
         best = next((value for name, value in sweep.get("best", {}).items() if isinstance(value, float)), None)
         met = run["outcome"] == wanted
         table.add_row(
             run["name"],
             f"[green]{run['outcome']}[/]" if met else f"[bold red]{run['outcome']}, expected {wanted}[/]",
-            f"{run['snapshot']['rows']:,} rows" if "snapshot" in run else "",
+            f"{run['snapshot']['rows']:,}" if "snapshot" in run else "",
             f"{run['features']['columns']}" if "features" in run else "",
             f"{sweep['trials']}" if sweep else "",
             f"{best:.4f}" if best is not None else "",
-            run.get("version", {}).get("version", ""),
             f"{rollout['data_days']}" if rollout else "",
             f"{sum(run['seconds'].values()):.0f}",
         )

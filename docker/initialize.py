@@ -26,7 +26,7 @@ def write_login(path: Path, password: str) -> None:
 
 def make_buckets() -> None:
     """Make the buckets of artifact store and MLflow; address and keys come from boto3's own variables."""
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     client = boto3.client("s3")
     found = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}

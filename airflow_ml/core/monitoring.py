@@ -34,7 +34,7 @@ class ScoreTable(Record):
     #: First and last ``predict_at`` of the rows.
     start_at: datetime
     end_at: datetime
-    #: The same rows as an artifact: key, predict_at, score, variant, features.
+    #: The same rows as an artifact: key, predict_at, score, model, version, variant.
     artifact: Artifact
     #: The model's manifest, so that the reference can be scored, too.
     models: Artifact

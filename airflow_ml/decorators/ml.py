@@ -10,9 +10,10 @@ from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_d
 
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.record import JSON, parse_as
-from airflow_ml.errors import CallFailed, CallTimedOut, ConfigurationError
+from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.runner_call import value_of_call
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -100,15 +101,8 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
             namespace=self.namespace,
         )
 
-    def _call_in_runner(self, call: Call, store: ArtifactStore) -> JSON:
-        from airflow_ml.runtime.runner import run_call
-
-        result = run_call(call, store_uri=store.uri, timeout_seconds=self.timeout_seconds, log=self.log.info)
-        if result.status == "succeeded":
-            return result.value
-        if result.status == "timed_out":
-            raise CallTimedOut("The function took too long", f"{self.timeout_seconds} s", "Raise timeout_seconds.")
-        raise CallFailed(f"The function {result.status}", result.error, f"Its traceback ends:\n{result.traceback}")
+    def _call_in_runner(self, call: Call, store: ArtifactStore) -> Any:
+        return value_of_call(call, store=store, log=self.log.info, timeout_seconds=self.timeout_seconds)
 
 
 def ml_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

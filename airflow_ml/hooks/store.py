@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import conf
 
 from airflow_ml.adapters.object_store import open_store
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.errors import ConfigurationError, MissingDependency
+from airflow_ml.hooks.connection import get_connection
 
 if TYPE_CHECKING:
     from airflow_ml.core.ports import ArtifactStore
@@ -30,8 +32,53 @@ def store_uri() -> str:
 
 
 def artifact_store() -> ArtifactStore:
-    """Open the deployment's store."""
-    return open_store(store_uri())
+    """Open the deployment's store; an address like ``s3://conn_id@bucket`` takes its credentials from the connection.
+
+    Raises:
+        ConfigurationError: no store is configured.
+        MissingDependency: the Amazon provider is needed and not installed.
+    """
+    uri = store_uri()
+    conn_id = _connection_in(uri)
+    return open_store(uri, client=_s3_hook(conn_id).get_conn()) if conn_id else open_store(uri)
+
+
+def runner_environment() -> dict[str, str]:
+    """Return what a clean interpreter needs to open the same store: the connection's credentials, nothing else.
+
+    Empty for a folder, and where the worker's own role opens the bucket.
+    """
+    conn_id = _connection_in(store_uri())
+    if not conn_id:
+        return {}
+    hook = _s3_hook(conn_id)
+    credentials = hook.get_credentials()
+    found = {
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "AWS_SESSION_TOKEN": credentials.token,
+        "AWS_DEFAULT_REGION": hook.region_name,
+        "AWS_ENDPOINT_URL_S3": hook.conn_config.get_service_endpoint_url("s3"),
+    }
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def _connection_in(uri: str) -> str | None:
+    parts = urlsplit(uri)
+    return parts.username if parts.scheme == "s3" else None
+
+
+def _s3_hook(conn_id: str) -> Any:
+    try:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    except ImportError as error:
+        raise MissingDependency(
+            "A store on S3 by an Airflow connection needs a package that is not installed",
+            "apache-airflow-providers-amazon",
+            "Install airflow-ml[amazon], or write s3://bucket/prefix and give the workers a role.",
+        ) from error
+    get_connection(conn_id, conn_type="aws")
+    return S3Hook(aws_conn_id=conn_id)
 
 
 def namespace() -> str:

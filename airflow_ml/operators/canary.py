@@ -15,6 +15,7 @@ from airflow_ml.errors import AliasConflict, ConfigurationError, FencedOut, Mode
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.variant import variant_of
+from airflow_ml.links import ModelVersionLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
@@ -79,6 +80,7 @@ class CanaryOperator(MLOperator):
         "mlflow_conn_id",
         "router_conn_id",
     )
+    operator_extra_links = (ModelVersionLink(),)
     ui_color = "#dcfce7"
 
     def __init__(

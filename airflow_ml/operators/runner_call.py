@@ -9,6 +9,7 @@ from airflow_ml.core.call import Call
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, CallTimedOut
+from airflow_ml.hooks import store as store_hook
 
 
 def run_in_runner(
@@ -31,7 +32,6 @@ def run_in_runner(
     """
     from airflow_ml.runtime.capture import as_function_ref, capture
     from airflow_ml.runtime.environment import environment_digest
-    from airflow_ml.runtime.runner import run_call
 
     call = Call(
         function=as_function_ref(capture(function), store),
@@ -40,11 +40,27 @@ def run_in_runner(
         environment=environment_digest(),
         namespace=namespace,
     )
-    result = run_call(call, store_uri=store.uri, timeout_seconds=timeout_seconds, log=log)
+    return value_of_call(call, store=store, log=log, timeout_seconds=timeout_seconds)
+
+
+def value_of_call(
+    call: Call, *, store: ArtifactStore, log: Callable[[str], None], timeout_seconds: float | None = None
+) -> Any:
+    """Run a call in a clean interpreter and return its JSON value.
+
+    Raises:
+        CallFailed: the function raised; the message carries its error and the traceback's end.
+        CallTimedOut: it took longer than ``timeout_seconds``.
+    """
+    from airflow_ml.runtime.runner import run_call
+
+    result = run_call(
+        call, store_uri=store.uri, timeout_seconds=timeout_seconds, log=log, environment=store_hook.runner_environment()
+    )
     if result.status == "succeeded":
         return result.value
     if result.status == "timed_out":
-        raise CallTimedOut(f"{function.__name__} took too long", f"{timeout_seconds} s", "Raise the time limit.")
+        raise CallTimedOut(f"{call.function.qualname} took too long", f"{timeout_seconds} s", "Raise the time limit.")
     raise CallFailed(
-        f"{function.__name__} {result.status}", result.error, f"The end of its traceback:\n{result.traceback}"
+        f"{call.function.qualname} {result.status}", result.error, f"The end of its traceback:\n{result.traceback}"
     )

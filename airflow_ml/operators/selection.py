@@ -31,7 +31,8 @@ class SelectModelOperator(MLOperator):
 
     Args:
         leaderboard: The `Leaderboard` of a sweep (templated).
-        refit: ``train+validate`` (default: the newest rows are the most like tomorrow's), ``train``.
+        refit: ``train+validate`` (default: the newest rows are the most like tomorrow's), ``train``, or ``none``: fit
+            as the trial did.
         constraints: Bounds on other metrics, ``value`` or ``seconds``, e.g. ``{"seconds": {"max": 5}}`` (templated).
         timeout_seconds: Of the whole refit. Default one hour.
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import TriggerRule
 
 from airflow_ml.core.features import FeatureSet
-from airflow_ml.core.record import parse_as
+from airflow_ml.core.fingerprint import digest_json
+from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.errors import ConfigurationError, NotARecord, RegistryError
+from airflow_ml.errors import ConfigurationError, NotARecord, RefConflict, RegistryError
+from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.mlflow import MLflowHook
-from airflow_ml.hooks.store import store_uri
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
 
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_ml.core.ports import ArtifactStore
     from airflow_ml.runtime.job import Progress
 
+#: The compute profile of the worker's own processes.
+LOCAL = "local"
 #: Best trials that become runs of their own in MLflow; all of them are in the leaderboard.
 TRACKED_TRIALS = 5
 #: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
@@ -43,12 +48,14 @@ class PlanSweepOperator(MLOperator):
         by: Column of the features that makes the groups; None for one group (templated).
         trials_per_group: Trials in each group; a grid ignores it (templated). Default 20.
         sampler: ``random`` (default) or ``grid``.
-        minimize, maximize: Name of the metric that decides; exactly one of them.
+        metric, direction: The metric that decides, and ``minimize`` or ``maximize``; in the decorator one of its
+            arguments ``minimize`` and ``maximize``.
         seed: Seed of the whole sweep; each trial derives its own (templated). Default 0.
         timeout_seconds: Of one trial. Default 600.
         max_train_rows: Rows of a group that a trial fits on at most, sampled by seed; None (default) for all.
         min_success_fraction: Fewer successful trials than this share fail the sweep. Default 0.95.
-        warm_start: Begin each group with the best parameters of this task's last leaderboard. Default False.
+        warm_start: Begin each group with the best parameters of this task's last leaderboard. Fixed at the first
+            attempt of a run, so that a retry or clear plans the same trials. Default False.
         max_shards: Task instances at most. Default 8: a shard uses all CPUs of its worker.
         compute: Compute profile. Default ``local``: processes of the worker.
         constants: Further JSON arguments of the function (templated).
@@ -91,6 +98,10 @@ class PlanSweepOperator(MLOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
+        if compute != LOCAL:
+            raise ConfigurationError(
+                "A sweep cannot run there", repr(compute), f"Use compute={LOCAL!r}, the processes of a worker."
+            )
         self.python_callable = python_callable
         self.data = plain(data)
         self.space = plain(space)
@@ -111,11 +122,11 @@ class PlanSweepOperator(MLOperator):
     def run(self, context: Context) -> list[Any]:
         """Plan, push the plan aside, and return the shard numbers to map over."""
         from airflow_ml.runtime.capture import as_function_ref, capture
-        from airflow_ml.runtime.sweep_plan import make_plan, warm_start_params
+        from airflow_ml.runtime.sweep_plan import make_plan
 
         store = self.store()
         function = as_function_ref(capture(self.python_callable), store)
-        warm = warm_start_params(store, self._leaderboard_ref(context)) if self.warm_start else None
+        warm = self._warm_start(context, store) if self.warm_start else None
         plan = make_plan(
             function,
             parse_as(FeatureSet, self.data),
@@ -133,6 +144,7 @@ class PlanSweepOperator(MLOperator):
             max_shards=int(self.max_shards),
             constants=self.constants,
             compute=self.compute,
+            namespace=self.namespace,
             store=store,
         )
         context["ti"].xcom_push(key=PLAN_KEY, value=plan.to_xcom())
@@ -142,8 +154,19 @@ class PlanSweepOperator(MLOperator):
         )  # fmt: skip
         return list(range(plan.shards))
 
-    def _leaderboard_ref(self, context: Context) -> str:
-        return leaderboard_ref(self.namespace, context, self.task_id)
+    def _warm_start(self, context: Context, store: ArtifactStore) -> dict[str, list[dict[str, JSON]]]:
+        """Return the parameters to begin with, as the first attempt of this run found them."""
+        from airflow_ml.runtime.sweep_plan import warm_start_params
+
+        names = provenance(context)
+        run = digest_json([self.namespace, names["dag"], names["run"], names["task"]]).partition(":")[2]
+        ref = f"warm_starts/{self.namespace}/{run}"
+        if store.latest(ref) is None:
+            found = warm_start_params(store, leaderboard_ref(self.namespace, context, self.task_id))
+            with suppress(RefConflict):  # another attempt was first; its word counts
+                store.append(ref, {"params": cast(JSON, found)}, after=0)
+        first = store.latest(ref)
+        return cast("dict[str, list[dict[str, JSON]]]", first.value["params"]) if first is not None else {}
 
 
 class RunShardOperator(MLOperator):
@@ -174,7 +197,8 @@ class RunShardOperator(MLOperator):
         plan = parse_as(SweepPlan, self.plan)
         outcome = run_shard(
             shard_job(plan, int(self.shard)),
-            store_uri=store_uri(),
+            store_uri=self.store().uri,
+            environment=store_hook.runner_environment(),
             log=self.log.info,
             on_progress=self._show,
             stop=self._stop,

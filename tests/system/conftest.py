@@ -50,6 +50,10 @@ class Parts:
             },
         }
 
+    def wait_ready(self) -> None:
+        """Return when MLflow, too, answers."""
+        self.mlflow.wait_ready()
+
     @property
     def environment(self) -> Mapping[str, str]:
         """Further variables of Airflow's processes."""
@@ -68,7 +72,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     with ExitStack() as stack:
         mlflow = MLflowServer(root / "mlflow")
         stack.callback(mlflow.stop)
-        mlflow.start()  # takes longest; the others come up meanwhile
+        mlflow.start()  # takes longest; whoever needs it says wait_ready() when all else is there
         warehouse = stack.enter_context(LocalWarehouse(root / "warehouse"))
         gateway = LocalGateway(root / "gateway", store.as_uri(), token=secrets.token_urlsafe(16))
         stack.enter_context(gateway)
@@ -76,7 +80,6 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
             for name, value in warehouse.environment().items():
                 patch.setitem(os.environ, name, value)
             load(warehouse)
-        mlflow.wait_ready()
         yield Parts(warehouse, mlflow, gateway, store.as_uri())
 
 

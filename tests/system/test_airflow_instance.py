@@ -122,6 +122,7 @@ def test_the_password_is_its_owners_alone(airflow: AirflowInstance) -> None:
     assert airflow.passwords_path.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long  # a database and four processes of its own: a minute for one message
 def test_a_component_that_cannot_start_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

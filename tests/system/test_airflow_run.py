@@ -62,6 +62,7 @@ def run(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     )
     airflow.start()
     try:
+        parts.wait_ready()
         airflow.api.wait_for_dag(DAG)
         airflow.api.unpause(DAG)
         found = Run(airflow, airflow.api.trigger(DAG, run_after=AS_OF))

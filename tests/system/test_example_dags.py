@@ -38,6 +38,7 @@ def results(parts: Any, dags_examples: Path, tmp_path_factory: pytest.TempPathFa
     home = tmp_path_factory.mktemp("examples")
     airflow = AirflowInstance(home, dags_examples, connections=parts.connections, env=parts.environment)
     airflow.prepare()
+    parts.wait_ready()
     out = home / "results.json"
     program = str(Path(__file__).with_name("run_dags.py"))
     command = [sys.executable, program, str(dags_examples), json.dumps(list(PLAN.values())), str(out)]

@@ -177,10 +177,13 @@ def test_the_image_is_of_the_locked_airflow() -> None:
     assert first == f"apache/airflow:{locked[1]}-python3.11"
 
 
-def test_what_the_image_copies_exists() -> None:
+def test_the_image_is_built_from_what_it_copies_and_nothing_else() -> None:
     lines = re.findall(r"^COPY (?:--\S+ )*(.+) \S+$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
-    assert lines
-    assert all((ROOT / name).exists() for line in lines for name in line.split())
+    copied = {name for line in lines for name in line.split()}
+    assert all((ROOT / name).exists() for name in copied)
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in rules, "secrets and environments never reach the builder"
+    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == copied
 
 
 def test_env_file_is_private_random_and_never_overwritten(tmp_path: Path) -> None:

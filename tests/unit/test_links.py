@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from airflow_ml.links import safe_url
+from airflow_ml.links import ModelVersionLink, safe_url
 
 
 @pytest.mark.parametrize("url", ["http://ml:5000/#/models/churn", "https://ml.example.com/a?b=c"])
@@ -29,3 +31,18 @@ def test_kept(url: str) -> None:
 )
 def test_dropped(url: str) -> None:
     assert safe_url(url) == ""
+
+
+@pytest.mark.parametrize(
+    ("operator", "path"),
+    [
+        pytest.param({"mlflow_conn_id": "ml", "name": "churn"}, "/#/models/churn", id="registered"),
+        pytest.param({"mlflow_conn_id": "ml", "model": "churn@champion"}, "/#/models/churn", id="by alias"),
+        pytest.param({"mlflow_conn_id": "ml", "name": "a/b c"}, "/#/models/a%2Fb%20c", id="quoted"),
+        pytest.param({"mlflow_conn_id": "ml"}, "", id="no model"),
+    ],
+)
+def test_model_version_link(monkeypatch: pytest.MonkeyPatch, operator: dict[str, str], path: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ML", '{"conn_type": "mlflow", "host": "https://ml.example.com"}')
+    link = ModelVersionLink().get_link(SimpleNamespace(**operator), ti_key=None)  # type: ignore[arg-type]
+    assert link == (f"https://ml.example.com{path}" if path else "")

@@ -29,7 +29,7 @@ SCHEDULE = FeatureView(
 )
 
 
-@task.ml(compute="local", seed=3)
+@task.ml(seed=3)
 def origins(flights):
     """A frame becomes an artifact; what comes in is a record."""
     import pandas as pd
@@ -37,7 +37,7 @@ def origins(flights):
     return pd.DataFrame({"origin": ["EWR", "JFK", "LGA"], "rows": [flights.rows] * 3})
 
 
-@task.ml
+@task.ml(compute="local")
 def count(frame):
     """An artifact comes in as what it holds; what is JSON goes out as JSON."""
     return {"origins": sorted(frame["origin"]), "rows": int(frame["rows"].max())}

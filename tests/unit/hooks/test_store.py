@@ -1,0 +1,66 @@
+"""A store on S3 by an Airflow connection: in the task, and in the clean interpreter beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from airflow_ml.adapters.object_store import open_store
+from airflow_ml.errors import ConfigurationError, ConnectionMissing
+from airflow_ml.hooks import store as hooks
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    client = boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
+    )
+    client.create_bucket(Bucket="bucket")
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def connection(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LAKE", json.dumps({"conn_type": "aws", "login": "key", "password": "secret", "extra": extra})
+    )
+    monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", "s3://lake@bucket/ml")
+
+
+def test_task_and_runner_open_the_same_store(connection: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = hooks.artifact_store()
+    stored = here.put_bytes(b"hello", format="bytes")
+    for name, value in hooks.runner_environment().items():
+        monkeypatch.setenv(name, value)
+    there = open_store(here.uri)
+    assert there.get_bytes(stored) == b"hello"
+    assert "lake" not in here.uri
+
+
+def test_a_folder_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", "file:///mnt/store")
+    assert hooks.runner_environment() == {}
+
+
+def test_missing_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", "s3://nowhere@bucket/ml")
+    with pytest.raises(ConnectionMissing, match="nowhere"):
+        hooks.artifact_store()
+
+
+def test_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", "")
+    with pytest.raises(ConfigurationError, match="artifact_store is empty"):
+        hooks.artifact_store()
