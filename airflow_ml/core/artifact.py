@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from airflow_ml.core.record import Record
 from airflow_ml.errors import InvalidKey
@@ -25,6 +26,8 @@ class Column:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact(Record):
     """Some bytes in the store. Two artifacts with the same digest are the same bytes."""
+
+    incidental: ClassVar[frozenset[str]] = frozenset({"uri"})
 
     #: ``sha256:<hex>`` of the content; the address in the store and the proof on every read.
     digest: str

@@ -38,6 +38,8 @@ class Record:
 
     #: Raised by one when a field changes its meaning; readers take this number and the one before.
     schema: ClassVar[int] = 1
+    #: Fields that say where or when, not what: they are on the wire and not in the fingerprint.
+    incidental: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -85,8 +87,9 @@ class Record:
 
     @property
     def fingerprint(self) -> str:
-        """The digest of the wire form: this record's identity, by which later records name it as their parent."""
-        return digest_bytes(canonical_json(self.to_dict()))
+        """The digest of what the record says, without its incidental fields: its identity, by which later records
+        name it as their parent. Doing the same again gives the same one."""
+        return digest_bytes(canonical_json(_identity(self)))
 
     def to_xcom(self) -> dict[str, JSON]:
         """Return the wire form, refusing what is too large for XCom.
@@ -156,6 +159,19 @@ def encode(value: object) -> JSON:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"A record field cannot hold {type(value).__qualname__}: {value!r}")
+
+
+def _identity(value: object) -> JSON:
+    """Return the JSON form without incidental fields, at any depth."""
+    if isinstance(value, Record):
+        kept = [f.name for f in dataclasses.fields(cast(Any, value)) if f.name not in value.incidental]
+        body = {name: _identity(getattr(value, name)) for name in kept}
+        return {"record": type(value).__name__, "schema": value.schema, **body}
+    if isinstance(value, Mapping):
+        return {str(key): _identity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_identity(item) for item in value]
+    return encode(value)
 
 
 def decode(kind: Any, value: Any) -> Any:

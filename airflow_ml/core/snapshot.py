@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import JSON, Record
@@ -17,6 +18,8 @@ PLAIN_READ = "plain_read"  #: the warehouse has no history; rows as they were wh
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSnapshot(Record):
     """Rows of a table or query, as one Parquet artifact."""
+
+    incidental: ClassVar[frozenset[str]] = frozenset({"statement_id"})
 
     name: str
     artifact: Artifact

@@ -142,6 +142,8 @@ class Choice(Distribution):
     def __init__(self, *values: JSON) -> None:
         if not values:
             raise InvalidSpace("A Choice of nothing", "Choice()", "Give at least one value.")
+        if len(values) == 1 and isinstance(values[0], list | tuple):
+            raise InvalidSpace("A Choice of one list", repr(values[0]), "Write the values apart: Choice(20, 40).")
         try:
             texts = [canonical_json(value) for value in values]
         except (TypeError, ValueError) as error:

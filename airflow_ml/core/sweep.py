@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import FunctionRef
@@ -56,6 +57,8 @@ class Leaderboard(Record):
     Columns: ``group, trial, status, value, seconds, seed, reason, metrics, params`` (the last two as JSON text) and one
     ``param_<name>`` column for each parameter.
     """
+
+    incidental: ClassVar[frozenset[str]] = frozenset({"seconds"})
 
     sweep: str
     function: FunctionRef

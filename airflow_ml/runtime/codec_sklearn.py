@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,10 @@ def _type_name(value: object) -> str:
 
 def _skops() -> Any:
     try:
-        import skops.io
+        # Its import asks every loaded module for a name, and Airflow's modules answer with a deprecation each.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import skops.io
     except ImportError as error:
         raise MissingDependency(
             "Models of scikit-learn are stored with skops", str(error), "Install airflow-ml[mlflow]."
