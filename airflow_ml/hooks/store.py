@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import conf
 
-from airflow_ml.adapters.object_store import open_store
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks.connection import get_connection
 
@@ -38,6 +37,8 @@ def artifact_store() -> ArtifactStore:
         ConfigurationError: no store is configured.
         MissingDependency: the Amazon provider is needed and not installed.
     """
+    from airflow_ml.adapters.object_store import open_store  # not while a DAG file is parsed
+
     uri = store_uri()
     conn_id = _connection_in(uri)
     return open_store(uri, client=_s3_hook(conn_id).get_conn()) if conn_id else open_store(uri)
