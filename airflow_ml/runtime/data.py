@@ -8,6 +8,7 @@ Readers are opened on each use and run on the calling thread: a worker forked af
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -157,15 +158,21 @@ def frame_for_model(
     for name in features:
         values = frame[name]
         if name in known:
-            index = pd.Index(list(known[name]), dtype=object)
-            codes = index.get_indexer(pd.Index(values, dtype=object))
-            columns[name] = pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(known[name])))
+            index, dtype = _categories(tuple(known[name]))
+            columns[name] = pd.Categorical.from_codes(index.get_indexer(values.to_numpy(dtype=object)), dtype=dtype)
             continue
         try:
-            # Without a dtype, a column of nulls or of Python numbers from JSON has the type object.
-            columns[name] = pd.to_numeric(values.astype(object).where(values.notna(), float("nan"))).astype("float64")
+            columns[name] = values.to_numpy(dtype="float64", na_value=float("nan"))
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"The feature {name} is a number to the model", str(error)[:160], "Send a number or null."
             ) from error
     return pd.DataFrame(columns, index=frame.index, columns=list(features))
+
+
+@functools.lru_cache(maxsize=256)
+def _categories(names: tuple[str, ...]) -> tuple[Any, Any]:
+    """Return an index to look values up and the type of the result; making them costs more than a small request."""
+    import pandas as pd
+
+    return pd.Index(list(names), dtype=object), pd.CategoricalDtype(list(names))
