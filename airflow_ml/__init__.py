@@ -50,6 +50,7 @@ _HOME = {
     "MonitorOperator": "airflow_ml.operators.monitoring",
     "NotWorseThanChampion": "airflow_ml.core.model_checks",
     "PredictOperator": "airflow_ml.operators.prediction",
+    "ReconcileRolloutsOperator": "airflow_ml.operators.reconciliation",
     "RegisterModelOperator": "airflow_ml.operators.registration",
     "RollbackOperator": "airflow_ml.operators.canary",
     "Rolling": "airflow_ml.core.feature_view",
@@ -67,8 +68,10 @@ _HOME = {
     "gate_model": "airflow_ml.operators.gate_model",
     "monitor": "airflow_ml.operators.monitoring",
     "predict": "airflow_ml.operators.prediction",
+    "reconcile_rollouts": "airflow_ml.operators.reconciliation",
     "register_model": "airflow_ml.operators.registration",
     "rollback": "airflow_ml.operators.canary",
+    "runs": "airflow_ml.client",
     "select_model": "airflow_ml.operators.selection",
     "snapshot": "airflow_ml.operators.snapshot",
 }
@@ -80,12 +83,21 @@ if TYPE_CHECKING:
 
 
 def load(value: Any) -> Record:
-    """Return the record that an airflow_ml task gave to a plain task.
+    """Return the record that an airflow_ml task gave to a plain task, or that one named like ``dag/task@run`` made.
+
+    Args:
+        value: The record in wire form; or text such as ``flight_delays_train/features@latest``, which is looked up in
+            the store of ``AIRFLOW__ML__ARTIFACT_STORE`` (the run as in `airflow_ml.client.find_run`).
 
     Raises:
         NotARecord: it is none.
         RecordTooNew: a newer airflow_ml wrote it.
+        ArtifactNotFound: no such run, task or output.
     """
+    if isinstance(value, str):
+        from airflow_ml.client import find_output
+
+        return find_output(value)
     for home in set(_HOME.values()):
         if home.startswith("airflow_ml.core."):
             importlib.import_module(home)  # a record is known once its module is

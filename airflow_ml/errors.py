@@ -73,7 +73,8 @@ class AirflowMLError(Exception):
         self.actual = actual
         self.remedy = remedy
         head = f"{what}: {actual}" if actual != "" else what
-        super().__init__(f"{head}. {remedy}" if remedy else head)
+        stop = "" if head.endswith((".", "!", "?")) else "."  # the actual value may be another error's sentence
+        super().__init__(f"{head}{stop} {remedy}" if remedy else head)
 
     def __reduce__(self) -> tuple[type[AirflowMLError], tuple[str, object, str]]:
         return type(self), (self.what, self.actual, self.remedy)
@@ -266,7 +267,7 @@ class MetricUnreadable(RolloutError, ValueError):
 
 
 class NoTraffic(RolloutError, TimeoutError):
-    """No request reached the router in time."""
+    """Too few requests reach the router for the plan ever to end with a decision."""
 
 
 class RouterFailed(RolloutError, RuntimeError):

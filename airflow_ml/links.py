@@ -7,6 +7,8 @@ from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
+from airflow_ml.errors import ConnectionMissing
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 def safe_url(url: str) -> str:
     """Return an absolute http or https URL as it is, and "" for everything else.
 
-    Schemes such as ``javascript:``, addresses with user and password, and control characters never reach a page.
+    Schemes such as ``javascript:``, addresses with user and password, control characters and look-alike letters (an
+    address is ASCII, international names in their ``xn--`` form) never reach a page.
     """
-    if any(ord(character) < 33 or character == "\\" for character in url):
+    if not url.isascii() or any(ord(character) < 33 or character in "\\\x7f" for character in url):
         return ""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         return ""
     return url
@@ -31,12 +37,15 @@ class ModelVersionLink(BaseOperatorLink):
     name = "MLflow"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the page of the registered model; "" where the connection cannot be read."""
+        """Return the page of the registered model; "" where there is no such connection, or no safe address in it."""
         from airflow_ml.hooks.connection import base_url, get_connection
 
         conn_id = getattr(operator, "mlflow_conn_id", None)
         model = str(getattr(operator, "model", None) or getattr(operator, "name", "")).partition("@")[0]
         if not conn_id or not model:
             return ""
-        connection = get_connection(conn_id, conn_type="mlflow")
+        try:
+            connection = get_connection(conn_id, conn_type="mlflow")
+        except ConnectionMissing:
+            return ""  # the task itself says so; a link adds nothing
         return safe_url(f"{base_url(connection, default_port=5000)}/#/models/{quote(model, safe='')}")

@@ -40,6 +40,14 @@ class _Answer:
     def error(self) -> str:
         return str(self.body.get("error", f"HTTP {self.status}"))[:1000]
 
+    @property
+    def remedy(self) -> str:
+        """What the gateway says to do is a part of ``error`` already; of its own failures it gives a number only."""
+        if self.body.get("remedy"):
+            return ""
+        number = f" for {self.body['id']}" if "id" in self.body else ""
+        return f"Look into the gateway's log{number}."
+
 
 class _Client:
     """One request, one connection: looks are seconds apart, and a kept connection would hide a restart."""
@@ -220,7 +228,7 @@ class GatewayRouter:
         if answer.status == 401:
             raise RouterFailed(f"The gateway refused to {doing}", answer.error, _TOKEN_REMEDY)
         if answer.status != 200:
-            raise RouterFailed(f"The gateway could not {doing}", answer.error)
+            raise RouterFailed(f"The gateway could not {doing}", answer.error, answer.remedy)
 
 
 class GatewayMetrics:
@@ -244,7 +252,7 @@ class GatewayMetrics:
         except _NO_ANSWER as error:
             raise MetricUnreadable(f"The gateway at {self._client.address} gives no answer", error, _REMEDY) from error
         if answer.status != 200:
-            raise MetricUnreadable(f"The gateway cannot read {metric} of {model}", answer.error)
+            raise MetricUnreadable(f"The gateway cannot read {metric} of {model}", answer.error, answer.remedy)
         try:
             reading: Reading = decode(Reading, answer.body)
         except (AirflowMLError, ValueError, TypeError) as error:

@@ -1,7 +1,7 @@
 """MLflow as model registry and tracker.
 
 MLflow has neither an idempotency key nor a compare-and-swap. So every run and version carries the tag
-``airflow_ml.key``, searched for before and after something is made; of two the earlier stays. An alias is read,
+``airflow_ml.key``, searched for before and after something is made; of two the earlier counts. An alias is read,
 compared and set, which narrows a race but cannot exclude it: the record of a rollout is the truth, an alias its
 projection.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.adapters.mlflow_limits import MAX_VERSION_TAG_CHARS, check_plain, fit_tags
-from airflow_ml.adapters.mlflow_runs import KEY_TAG, ensure_experiment, ensure_run, finish, log, upload
+from airflow_ml.adapters.mlflow_runs import KEY_TAG, ensure_experiment, ensure_run, finish, log, mark_doubles, upload
 from airflow_ml.adapters.mlflow_session import Operation, Session, already_exists
 from airflow_ml.core.ports import RegisteredModel
 from airflow_ml.core.record import JSON
@@ -102,7 +102,8 @@ class MLflowRegistry:
         with self._session.operation() as operation:
             self._ensure_name(operation, name)
             version = self._ensure_version(operation, name, key, run, tags)
-            finish(operation, run.info.run_id)
+            finish(operation, str(version.run_id))
+            mark_doubles(operation, experiment_id, key=key, of=str(version.run_id))
             return _registered(version)
 
     def get(self, name: str, version: str) -> RegisteredModel:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The tag that makes runs and versions idempotent.
 KEY_TAG = "airflow_ml.key"
+#: On a run that lost a race: the run that counts.
+DOUBLE_TAG = "airflow_ml.double_of"
 NOT_FINITE_TAG = "airflow_ml.metrics_not_finite"
 
 
@@ -58,26 +60,21 @@ def ensure_experiment(operation: Operation, name: str) -> str:
 
 
 def ensure_run(operation: Operation, experiment_id: str, *, key: str, name: str, parent: str | None = None) -> Run:
-    """Return the one run with a key, made if need be.
+    """Return the run with a key, made if need be.
 
-    Of two runs that were made at once (or after a lost answer) the earlier stays, and the later is deleted.
+    Of two runs that were made at once (or after a lost answer) the earlier is returned. The other stays: whoever made
+    it may be logging to it, and would fail, or register a version of a deleted run.
     """
     check_plain("key", key)
     tags = {KEY_TAG: key, "mlflow.runName": name, **({"mlflow.parentRunId": parent} if parent else {})}
 
-    def search() -> list[Run]:
-        found = operation.client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=100)
-        return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
-
     def find_or_create() -> Run:
-        runs = search()
+        runs = _with_key(operation, experiment_id, key)
         if not runs:
             operation.client.create_run(experiment_id, start_time=int(time.time() * 1000), tags=tags, run_name=name)
-            runs = search()
+            runs = _with_key(operation, experiment_id, key)
         if not runs:
             raise RegistryError("A run that was just made cannot be found", key, "Retry the task.")
-        for double in runs[1:]:
-            operation.client.delete_run(double.info.run_id)
         return runs[0]
 
     return operation.need(f"run {name}", find_or_create)
@@ -134,6 +131,20 @@ def upload(operation: Operation, run_id: str, files: Mapping[str, Path]) -> None
             )
 
 
+def mark_doubles(operation: Operation, experiment_id: str, *, key: str, of: str) -> None:
+    """End the other runs with a key, and say on each which one counts; logging to them goes on working."""
+    found = operation.step("doubles", lambda: _with_key(operation, experiment_id, key)) or []
+    for double in (run.info.run_id for run in found if run.info.run_id != of):
+        operation.step("mark a double", partial(operation.client.set_tag, double, DOUBLE_TAG, of))
+        finish(operation, double)
+
+
 def finish(operation: Operation, run_id: str) -> None:
     """Mark a run as finished."""
     operation.step("finish the run", lambda: operation.client.set_terminated(run_id, "FINISHED"))
+
+
+def _with_key(operation: Operation, experiment_id: str, key: str) -> list[Run]:
+    """Return the runs with a key, the earliest first."""
+    found = operation.client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=100)
+    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))

@@ -55,8 +55,8 @@ class Session:
     ) -> None:
         if not tracking_uri:
             raise ConfigurationError("No MLflow tracking URI", repr(tracking_uri), "Give one such as http://host:5000.")
-        self.uri, user, secret = _split(tracking_uri)
-        self._registry_uri = _split(registry_uri)[0] if registry_uri else None
+        self.uri, user, secret = split_credentials(tracking_uri)
+        self._registry_uri = split_credentials(registry_uri)[0] if registry_uri else None
         self._username, self._password = username or user, password or secret
         self._deadline_seconds = deadline_seconds
         self._client: MlflowClient | None = None
@@ -175,6 +175,9 @@ def already_exists(error: Any) -> bool:
 
 
 def _transient(error: Any, code: str) -> bool:
+    # Two clients wrote the same thing at once and the server's database took the other's: asked again, it is there.
+    if any(word in str(error) for word in ("IntegrityError", "UniqueViolation")):
+        return True
     return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED") or (
         error.get_http_status_code() in (408, 429, 500, 502, 503, 504)
     )
@@ -185,7 +188,7 @@ def _first_line(error: BaseException) -> str:
     return (text.splitlines()[0] if text else type(error).__name__)[:300]
 
 
-def _split(uri: str) -> tuple[str, str | None, str | None]:
+def split_credentials(uri: str) -> tuple[str, str | None, str | None]:
     """Return a URI without its user and password, and the two; a database URI keeps them, as its driver needs them."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from airflow_ml.core.record import Record
+from airflow_ml.core.record import JSON, Record
 from airflow_ml.errors import InvalidKey
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -31,14 +31,21 @@ class Artifact(Record):
 
     #: ``sha256:<hex>`` of the content; the address in the store and the proof on every read.
     digest: str
-    #: What the bytes are: ``parquet``, ``json``, ``jsonl``, ``skops``, ``python`` (a code package), ``bytes``.
+    #: What the bytes are: ``parquet``, ``json``, ``jsonl``, ``skops``, ``python`` (a code package), ``svg``,
+    #: ``bytes``.
     format: str
     size_bytes: int
-    #: Where the store that wrote it keeps it; informative, readers go by the digest.
+    #: Where the store that wrote it keeps it; informative, readers go by the digest. Empty where a record has many.
     uri: str
     rows: int | None = None
+    #: Of tabular data, where the record has the room; a Parquet file says them itself.
     columns: tuple[Column, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the wire form, without empty ``columns`` and ``metadata``: a record holds many artifacts."""
+        wire = Record.to_dict(self)
+        return {name: value for name, value in wire.items() if value or name not in ("columns", "metadata")}
 
 
 def check_digest(digest: str) -> str:

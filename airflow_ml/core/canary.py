@@ -38,4 +38,6 @@ class Rollout(Record):
     looks: int = 0
     #: Every look with its statistics and decision, as JSON lines.
     evidence: Artifact | None = None
+    #: The looks as an SVG: effect and interval over data days, steps, decision. Made by the canary stage.
+    picture: Artifact | None = None
     parents: tuple[str, ...] = ()

@@ -267,7 +267,9 @@ def join_from_dict(data: Mapping[str, Any]) -> Join:
     try:
         return kind(**arguments)
     except TypeError as error:
-        raise NotARecord(f"The {kind.__name__} of a feature view is damaged", str(error), "") from error
+        raise NotARecord(
+            f"The {kind.__name__} of a feature view is damaged", str(error), "Pass what to_dict() returns."
+        ) from error
 
 
 def _positive(duration: str, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import JSON, Record
@@ -39,6 +39,7 @@ class GateReport(Record):
     kind: str
     verdict: str
     reason: str
+    #: At most 10, those that failed first; ``report`` has all of them.
     checks: tuple[CheckResult, ...]
     #: Rows tested, and rows taken out because they break a row-level rule.
     rows: int
@@ -46,6 +47,35 @@ class GateReport(Record):
     quarantine: Artifact | None = None
     #: The whole result as JSON, for people and the UI.
     report: Artifact | None = None
+    #: How many checks were run, and how many of them failed.
+    checks_run: int = 0
+    checks_failed: int = 0
+
+
+#: Checks that a report names. A suite may have hundreds, and a report is an XCom.
+SHOWN_CHECKS = 10
+
+
+def most_telling(checks: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+    """Return the checks that a report names: failed ones before passed ones, critical before warning before info.
+
+    Otherwise their order stays. Long words are cut; the report's artifact has the whole.
+    """
+    worst = {"warning": 1, "info": 2}
+    ordered = sorted(checks, key=lambda check: (check.passed is True, worst.get(check.severity, 0)))
+    return tuple(
+        replace(
+            check,
+            observed=check.observed[:120] if isinstance(check.observed, str) else check.observed,
+            expected=check.expected[:120],
+        )
+        for check in ordered[:SHOWN_CHECKS]
+    )
+
+
+def count_failed(checks: Sequence[CheckResult]) -> int:
+    """Return how many checks did not pass, of whatever severity."""
+    return sum(check.passed is not True for check in checks)
 
 
 #: What to do with rows that break a critical row-level rule.

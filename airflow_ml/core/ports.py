@@ -243,7 +243,8 @@ class Sample:
     """
 
     variant: str
-    #: For example ``"3/2013-05-02"``: rollout step and data day.
+    #: ``<weight percent>/<data day>``, for example ``"25/2013-05-02"``: the split in effect, and the UTC day of the
+    #: requests. Arms are compared within a stratum only.
     stratum: str
     units: int
     requests: int
@@ -253,6 +254,9 @@ class Sample:
     sum_xn: float
     #: Requests without an outcome yet.
     waiting: int = 0
+    #: Sum over requests, not units, of the metric's square: with it the design effect of a plan can be estimated. None
+    #: where the source does not have it.
+    sum_squares: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,14 @@ only when every step had its data days and the last weight is reached.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from airflow_ml.core.guardrail import MINIMIZE, GuardrailLook, judge_all
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
-from airflow_ml.core.rollout_plan import MINIMIZE, SUPERIORITY, RolloutPlan
+from airflow_ml.core.rollout_plan import SUPERIORITY, RolloutPlan
 from airflow_ml.core.rollout_state import Look, RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
 from airflow_ml.core.statistics import Effect, confidence_sequence, effect_of, log_e_one_sided
@@ -39,7 +41,13 @@ class _Verdict:
 
 
 def decide(
-    plan: RolloutPlan, state: RolloutState, reading: Reading | None, now: datetime, *, unreadable: str = ""
+    plan: RolloutPlan,
+    state: RolloutState,
+    reading: Reading | None,
+    now: datetime,
+    *,
+    guardrails: Mapping[str, Reading] | None = None,
+    unreadable: str = "",
 ) -> Decision:
     """Decide one look.
 
@@ -48,18 +56,22 @@ def decide(
         state: Its newest record, live and with a confirmed weight.
         reading: Everything measured so far; None where the metric could not be read.
         now: Wall clock, for silence and trouble only; all durations of the plan go by ``reading.watermark_at``.
+        guardrails: What was measured of each of the plan's guardrails, by metric.
         unreadable: Why the reading is None.
     """
+    readings = guardrails or {}
     problem = unreadable or "The metric could not be read" if reading is None else _impossible(state, reading)
+    problem = problem or _unguarded(plan, state, readings)
     if reading is None or problem:
         return _in_trouble(plan, state, now, problem)
+    limits = {"alpha": plan.test_alpha, "tau_requests": plan.tau_requests}
+    guarded = judge_all(plan.guardrails, readings, min_units=plan.min_units, **limits)
     effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER)
     ratio = _sample_ratio(plan, reading)
     verdict = _verdict(plan, effect)
-    action, reason = _action(plan, state, reading, now, effect, ratio, verdict)
-    return Decision(
-        action=action, reason=reason, statistics=_look(state, reading, now, action, reason, effect, ratio, verdict)
-    )
+    action, reason = _action(plan, state, reading, now, effect, ratio, verdict, guarded)
+    look = _look(state, reading, now, action, reason, effect, ratio, verdict)
+    return Decision(action=action, reason=reason, statistics=replace(look, guardrails=guarded))
 
 
 def _action(
@@ -70,6 +82,7 @@ def _action(
     effect: Effect | None,
     ratio: SampleRatio,
     verdict: _Verdict,
+    guarded: Sequence[GuardrailLook],
 ) -> tuple[str, str]:
     if ratio.mismatch:
         return ROLL_BACK, (
@@ -78,9 +91,12 @@ def _action(
         )
     if verdict.harmful:
         return ROLL_BACK, f"The challenger is worse: {_in_words(plan, effect, verdict)}"
+    for guardrail in guarded:
+        if guardrail.broken:
+            return ROLL_BACK, f"The challenger breaks a guardrail: {guardrail.metric} {guardrail.effect:+.5g}"
     if state.step < 0:
         return ADVANCE, f"First step: {plan.steps[0].weight_percent:g} % of units"
-    missing = _missing(plan, state, reading, verdict)
+    missing = _missing(plan, state, reading, verdict, guarded)
     if not missing:
         return _onward(plan, state, effect, verdict)
     if _days_since(state.started_watermark_at, reading) >= plan.max_data_days:
@@ -99,20 +115,25 @@ def _onward(plan: RolloutPlan, state: RolloutState, effect: Effect | None, verdi
     return ADVANCE, f"Step {state.step + 1} of {len(plan.steps)} is done, {why}: {following:g} % of units"
 
 
-def _missing(plan: RolloutPlan, state: RolloutState, reading: Reading, verdict: _Verdict) -> str:
+def _missing(
+    plan: RolloutPlan, state: RolloutState, reading: Reading, verdict: _Verdict, guarded: Sequence[GuardrailLook]
+) -> str:
     """Say what keeps the rollout from its next step or its promotion; empty if nothing does."""
     step = plan.steps[state.step]
     if reading.watermark_at is None:
         return "No outcome has been read yet"
     days = _days_since(state.step_watermark_at, reading, weight=step.weight_percent)
     if days < step.data_days:
-        return f"Step {state.step + 1} has had {days:.1f} of {step.data_days:g} data days"
+        return f"Step {state.step + 1} has had {max(days, 0.0):.1f} of {step.data_days:g} data days"
     if step.weight_percent < 100:
         if not _measured(reading, step.weight_percent):
             return f"No outcome of the challenger at {step.weight_percent:g} % yet"
         last_split = state.step == len(plan.steps) - 1 or plan.steps[state.step + 1].weight_percent >= 100
         if last_split and not verdict.shown:
             return f"The challenger is not shown {_claim(plan)} yet"
+        unproven = [guardrail.metric for guardrail in guarded if not guardrail.held]
+        if last_split and unproven:
+            return f"Not shown to hold the guardrail yet: {', '.join(unproven)}"
     # At 100 % there is no champion to compare with: superiority was shown at the look that sent the traffic there.
     return ""
 
@@ -120,7 +141,7 @@ def _missing(plan: RolloutPlan, state: RolloutState, reading: Reading, verdict: 
 def _verdict(plan: RolloutPlan, effect: Effect | None) -> _Verdict:
     if effect is None or effect.variance <= 0:
         return _Verdict(False, False, ())
-    interval = confidence_sequence(effect, alpha=plan.alpha, tau_requests=plan.tau_requests)
+    interval = confidence_sequence(effect, alpha=plan.test_alpha, tau_requests=plan.tau_requests)
     if not all(math.isfinite(bound) for bound in interval):
         return _Verdict(False, False, ())
     if min(effect.champion_units, effect.challenger_units) < plan.min_units:
@@ -129,9 +150,19 @@ def _verdict(plan: RolloutPlan, effect: Effect | None) -> _Verdict:
     if plan.hypothesis == SUPERIORITY:
         low, high = sorted((sign * interval[0], sign * interval[1]))
         return _Verdict(high < 0, low > 0, interval)
-    r, bar = effect.weight / plan.tau_requests, -math.log(plan.alpha)
+    r, bar = effect.weight / plan.tau_requests, -math.log(plan.test_alpha)
     excess = (sign * effect.difference - plan.margin) / math.sqrt(effect.variance)
     return _Verdict(log_e_one_sided(-excess, r) >= bar, log_e_one_sided(excess, r) >= bar, interval)
+
+
+def _unguarded(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
+    """Say which guardrail cannot be tested, and why; empty if all can."""
+    for guardrail in plan.guardrails:
+        reading = readings.get(guardrail.metric)
+        problem = "it was not read" if reading is None else _impossible(state, reading)
+        if problem:
+            return f"Guardrail {guardrail.metric}: {problem}"
+    return ""
 
 
 def _sample_ratio(plan: RolloutPlan, reading: Reading) -> SampleRatio:

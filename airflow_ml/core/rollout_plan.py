@@ -9,10 +9,10 @@ from typing import Any
 
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import finite
+from airflow_ml.core.guardrail import MAXIMIZE, MINIMIZE, Guardrail, parse_guardrails
 from airflow_ml.core.record import Record
 from airflow_ml.errors import ConfigurationError
 
-MINIMIZE, MAXIMIZE = "minimize", "maximize"
 SUPERIORITY, NON_INFERIORITY = "superiority", "non_inferiority"
 ROLL_BACK = "roll_back"
 _DAY_SECONDS = 86_400.0
@@ -40,6 +40,12 @@ class RolloutPlan(Record):
     hypothesis: str = SUPERIORITY
     #: In the metric's unit; 0 for superiority.
     margin: float = 0.0
+    #: Metrics that must not get worse by more than their margin: shown worse, the rollout goes back; promoted is only
+    #: what is shown to hold all of them.
+    guardrails: tuple[Guardrail, ...] = ()
+    #: In the metric's unit, above 0: the improvement the plan is made for. It decides nothing; the forecast before the
+    #: start says how long it takes, and a plan that could hardly ever show it is refused. 0: none is named.
+    expected_effect: float = 0.0
     #: Chance of any wrong decision over the whole rollout, at however many looks.
     alpha: float = 0.05
     #: Fixes the mixture: its variance is that of one request over this number. The test is tightest near 8 times as
@@ -62,19 +68,26 @@ class RolloutPlan(Record):
     #: the 90 s that restarts take, below the time by which operators expect an end.
     max_trouble_seconds: float = 300.0
 
+    @property
+    def test_alpha(self) -> float:
+        """The chance of error of each metric's test: ``alpha``, evenly divided among metric and guardrails."""
+        return self.alpha / (1 + len(self.guardrails))
 
-def parse_plan(steps: Sequence[Any], **settings: Any) -> RolloutPlan:
+
+def parse_plan(steps: Sequence[Any], *, guardrails: Sequence[Any] = (), **settings: Any) -> RolloutPlan:
     """Return a checked plan.
 
     Args:
         steps: Weights in percent (``[5, 25, 50, 100]``), pairs of weight and data days or duration (``(5, "2d")``),
             mappings with the fields of `Step`, or `Step` objects. A weight of 100 by itself is kept 0 days, others 1.
+        guardrails: See `parse_guardrails`.
         settings: The other fields of `RolloutPlan`.
 
     Raises:
         ConfigurationError: naming the value that cannot work.
     """
-    plan = RolloutPlan(steps=tuple(_step(step) for step in steps), **settings)
+    checked = parse_guardrails(guardrails)
+    plan = RolloutPlan(steps=tuple(_step(step) for step in steps), guardrails=checked, **settings)
     check_plan(plan)
     return plan
 
@@ -112,6 +125,14 @@ def check_plan(plan: RolloutPlan) -> None:
             f"The margin does not fit the hypothesis {plan.hypothesis}",
             plan.margin,
             "non_inferiority needs a margin above 0 in the metric's unit, superiority has none.",
+        )
+    if plan.metric in [guardrail.metric for guardrail in plan.guardrails]:
+        raise ConfigurationError(
+            "The metric cannot be its own guardrail", plan.metric, "Use non_inferiority with a margin instead."
+        )
+    if not 0 <= plan.expected_effect < math.inf:
+        raise ConfigurationError(
+            "expected_effect is no improvement", plan.expected_effect, "Give its size in the metric's unit, above 0."
         )
     least = sum(step.data_days for step in plan.steps)
     if least > plan.max_data_days:

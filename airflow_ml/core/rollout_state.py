@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.fingerprint import format_time, identity
+from airflow_ml.core.guardrail import GuardrailLook
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.errors import FencedOut, RolloutBusy
@@ -61,6 +62,7 @@ class Look:
     data_days: float = 0.0
     #: Log evidence of a sample-ratio mismatch less its bar; an alarm from 0 on.
     sample_ratio_excess: float | None = None
+    guardrails: tuple[GuardrailLook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ class RolloutState(Record):
     challenger: Mapping[str, JSON]
     #: Who leads it: dag, run, task and map index, without the try number.
     owner: str
+    #: The name by which its router is found (an Airflow connection id), so that a reconciler asks the right one.
+    router_name: str = ""
     #: Wall clock; None from the end on.
     lease_expires_at: datetime | None
     #: Wall clock.
@@ -140,12 +144,14 @@ def created(
     now: datetime,
     lease_seconds: float,
     router_epoch: int = 0,
+    router_name: str = "",
 ) -> RolloutState:
     """Return the first record of a rollout, at weight 0.
 
     Args:
         previous: The model's rollout before, if there was one.
         router_epoch: The epoch that the router itself holds, which may be ahead of a lost or foreign history.
+        router_name: The name by which the router is found again.
 
     Raises:
         RolloutBusy: the one before has not ended.
@@ -170,6 +176,7 @@ def created(
         champion=champion,
         challenger=challenger,
         owner=owner,
+        router_name=router_name,
         lease_expires_at=now + timedelta(seconds=lease_seconds),
         started_at=now,
     )

@@ -48,6 +48,10 @@ class SweepPlan(Record):
     #: Argument names are ``data``, ``params``, ``trial``; further constant arguments of the function.
     constants: Mapping[str, JSON] = field(default_factory=dict)
     compute: str = "local"
+    #: The search space in wire form, for samplers that choose while the sweep runs.
+    space: Mapping[str, JSON] = field(default_factory=dict)
+    sampler: str = "random"
+    pruner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +83,7 @@ class Leaderboard(Record):
     constants: Mapping[str, JSON] = field(default_factory=dict)
     compute: str = "local"
     parents: tuple[str, ...] = ()
+    #: Trials that their pruner ended: neither good nor bad.
+    pruned: int = 0
+    #: Trials that were not begun, because nearly all before them failed alike.
+    not_run: int = 0

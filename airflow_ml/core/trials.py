@@ -8,19 +8,24 @@ from typing import Any, Self, cast
 
 from airflow_ml.core.fingerprint import canonical_json, digest_json, seed_of
 from airflow_ml.core.record import JSON, decode, encode
+from airflow_ml.core.sampler import GRID, LEARNING, RANDOM, check_sampler, in_sequence
 from airflow_ml.core.space import Distribution, draw, grid, parse_space, space_to_dict
 from airflow_ml.errors import InvalidSpace
 
 #: The one group of a sweep without groups.
 ALL = "all"
-RANDOM, GRID = "random", "grid"
 #: How a trial ended. ``killed`` is a crash of its process (segmentation fault, os._exit, out of memory).
 SUCCEEDED, FAILED, TIMED_OUT, KILLED, LOST = "succeeded", "failed", "timed_out", "killed", "lost"
+#: Ended by itself because the pruner saw no hope; and not begun, because nearly all before it failed alike.
+PRUNED, NOT_RUN = "pruned", "not_run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTrial:
-    """One point of the search space for one group, fixed before anything runs."""
+    """One point of the search space for one group, fixed before anything runs.
+
+    A sampler that learns chooses the parameters later; ``params`` then has those of a warm start only.
+    """
 
     trial: str
     group: str
@@ -49,7 +54,8 @@ class TrialResult:
     """What a trial came to, as it is committed to the store."""
 
     trial: str
-    #: ``succeeded``, ``failed`` (it raised, or its metric is no finite number), ``timed_out`` or ``killed``.
+    #: ``succeeded``, ``failed`` (it raised, or its metric is no finite number), ``timed_out``, ``killed``,
+    #: ``pruned``.
     status: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     #: Why it did not succeed, in one line.
@@ -59,6 +65,10 @@ class TrialResult:
     seconds: float = 0.0
     #: Reported intermediate values, as (step, value).
     reports: tuple[tuple[float, ...], ...] = ()
+    #: What the sampler chose, where it learns; else the plan has them.
+    params: Mapping[str, JSON] = field(default_factory=dict)
+    #: What sampler and pruner noted on this trial, for those after it.
+    notes: Mapping[str, JSON] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the committed form."""
@@ -80,26 +90,29 @@ def plan_trials(
     seed: int,
     shards: int,
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]] | None = None,
+    pruner: str | None = None,
 ) -> list[PlannedTrial]:
     """Return all trials, sorted by trial id; each belongs to exactly one shard, and no shard is empty.
 
     Parameters and seeds depend on the seed, the group and the position in the group only, so a changed function is
     tried on the same points. Whole groups share a shard where there are at least as many groups as shards; otherwise
-    groups are divided.
+    groups are divided, unless their trials learn from each other: then there are no more shards than groups.
 
     Args:
         space: Distributions (or their wire forms) by parameter name.
         groups: Names of the groups, each once.
         trials_per_group: Points per group; for the grid None (all points), or at least their number.
-        sampler: ``random`` or ``grid``.
+        sampler: ``random``, ``grid``, or one that learns (`airflow_ml.core.sampler.LEARNING`).
         seed: Of the whole sweep.
         shards: At most this many; never more than trials.
         warm_start: Per group, parameters to try first, best first. A parameter that the space does not hold is left
             out, one that it lacks or does not contain is sampled afresh.
+        pruner: Name of a pruner; it does not change the points, only who may share a shard.
 
     Raises:
-        InvalidSpace: nothing to try, an unknown sampler, or a grid that does not fit.
+        InvalidSpace: nothing to try, an unknown sampler or pruner, or a grid that does not fit.
     """
+    check_sampler(sampler, pruner)
     parsed = parse_space(space)
     if not groups or len(set(groups)) < len(groups):
         raise InvalidSpace("A sweep needs groups, each once", repr(list(groups))[:200], "Check the column in by=.")
@@ -107,7 +120,7 @@ def plan_trials(
         raise InvalidSpace("A sweep needs at least one shard", shards, "Raise max_shards.")
     points = {group: _points(parsed, group, trials_per_group, sampler, seed, warm_start or {}) for group in groups}
     total = sum(len(items) for items in points.values())
-    count = min(shards, total)
+    count = min(shards, len(groups) if in_sequence(sampler, pruner) else total)
     width = max(5, len(str(total - 1)))
     trials: list[PlannedTrial] = []
     for position, group in enumerate(groups):
@@ -144,6 +157,7 @@ def sweep_identity(
     environment: str,
     namespace: str,
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]] | None = None,
+    pruner: str | None = None,
 ) -> str:
     """Return the digest of everything that a trial's result depends on, and of nothing else.
 
@@ -159,7 +173,7 @@ def sweep_identity(
             "sweep": [function, data, environment, namespace],
             "space": space_to_dict(space),
             "groups": [by, list(groups)],
-            "plan": [trials_per_group, sampler, seed],
+            "plan": [trials_per_group, sampler, seed, *([pruner] if pruner else [])],
             "metric": [metric, direction],
             "limits": [float(timeout_seconds), max_train_rows],
             "constants": dict(constants),
@@ -187,19 +201,19 @@ def _points(
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]],
 ) -> list[dict[str, JSON]]:
     if sampler == GRID:
-        points = list(grid(space))
-        if trials_per_group is not None and trials_per_group < len(points):
+        all_points = list(grid(space))
+        if trials_per_group is not None and trials_per_group < len(all_points):
             raise InvalidSpace(
-                f"The grid has {len(points)} points, more than trials_per_group",
+                f"The grid has {len(all_points)} points, more than trials_per_group",
                 trials_per_group,
                 "Leave trials_per_group out, thin the grid, or use the random sampler.",
             )
-        return points
-    if sampler != RANDOM:
-        raise InvalidSpace("Unknown sampler", repr(sampler), "Use 'random' or 'grid'.")
+        return all_points
     if trials_per_group is None or trials_per_group < 1:
-        raise InvalidSpace("The random sampler needs trials_per_group >= 1", trials_per_group, "Give a number.")
-    points = [draw(space, "params", str(seed), group, str(index)) for index in range(trials_per_group)]
+        raise InvalidSpace(f"The {sampler} sampler needs trials_per_group >= 1", trials_per_group, "Give a number.")
+    points: list[dict[str, JSON]] = [{} for _ in range(trials_per_group)]
+    if sampler not in LEARNING:
+        points = [draw(space, "params", str(seed), group, str(index)) for index in range(trials_per_group)]
     for index, earlier in enumerate(list(warm_start.get(group, ()))[:trials_per_group]):
         points[index] |= {
             name: earlier[name] for name in space if name in earlier and space[name].contains(earlier[name])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 
 from airflow_ml.core.call import Call, CallResult
+from airflow_ml.core.provenance import HIT, MISS
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import plain
@@ -60,6 +61,10 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         self.cache = cache
         self.seed = seed
         self.timeout_seconds = timeout_seconds
+        #: What `run` did, for provenance, or why it can be done in this process only.
+        self.call: Call | None = None
+        self.not_portable = ""
+        self.cache_outcome = ""
 
     def run(self, context: Context) -> Any:
         """Call the function here or in the runner, or return its earlier result."""
@@ -67,9 +72,15 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         bound = inspect.signature(self.python_callable).bind(*self.op_args, **self.op_kwargs)
         arguments: dict[str, JSON] = dict(bound.arguments)
         if self.compute == WORKER and not self.cache:
+            try:
+                self.call = self._as_call(arguments, store)
+            except Exception as error:  # it runs here all the same, and cannot be reproduced elsewhere
+                self.not_portable = f"{type(error).__name__}: {error}"
             return self._call_here(arguments, store)
-        call = self._as_call(arguments, store)
+        call = self.call = self._as_call(arguments, store)
         earlier = _cached(call, store) if self.cache else None
+        if self.cache:
+            self.cache_outcome = MISS if earlier is None else HIT
         if earlier is not None:
             self.log.info("The result of the same call is in the store (%s); the function is not run.", call.key)
             return earlier.value

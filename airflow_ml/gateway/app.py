@@ -41,7 +41,11 @@ class _App:
         self._authorize(request)
         body = await _body(request, TRAFFIC_LIMIT_BYTES)
         if not isinstance(body, dict) or body.get("model") != request.path_params["model"]:
-            raise ConfigurationError("The body's model is not the address's", request.path_params["model"])
+            raise ConfigurationError(
+                "The body's model is not the address's",
+                request.path_params["model"],
+                "Name the same model in both, with the body that reading traffic returns.",
+            )
         return _json(traffic_to_wire(await self._gateway.set_traffic(traffic_from_wire(body))))
 
     async def get_traffic(self, request: Request) -> Response:

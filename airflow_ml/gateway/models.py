@@ -60,7 +60,7 @@ class ModelProcess:
         """Return when the model is loaded for the first time.
 
         Raises:
-            RouterFailed: it cannot be loaded.
+            RouterFailed: it could not be loaded so far; it is tried again in the background.
         """
         await asyncio.shield(self._first)
 
@@ -122,8 +122,9 @@ class ModelProcess:
                     continue
                 started_at = time.monotonic()
                 self._up.set()
-                if not self._first.done():
-                    self._first.set_result(None)
+                if self._first.done():  # the first try failed, or it was lost since: what counts is that it loads now
+                    self._first = asyncio.get_running_loop().create_future()
+                self._first.set_result(None)
                 await asyncio.wait([child.task])
                 self._up.clear()
                 self.losses += 1

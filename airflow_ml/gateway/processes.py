@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow_ml.errors import CallFailed
 from airflow_ml.gateway.worker import HEADER, encode_frame
+from airflow_ml.runtime.environment import allowed_environment
 
 _log = logging.getLogger("airflow_ml.gateway")
 
@@ -142,12 +143,12 @@ class Spawner:
 
 
 def _spawn(fd: int, store_uri: str) -> subprocess.Popen[bytes]:
-    # The model sees neither the gateway's token nor anything of Airflow's.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    # A model is user code: it sees neither the gateway's token nor any other secret that was set for the gateway.
+    environment = allowed_environment(os.environ, store_uri=store_uri)
     # Batches are small and the cores shared: more threads than one cost more than they give.
     environment.setdefault("OMP_NUM_THREADS", "1")
     return subprocess.Popen(
-        [sys.executable, "-m", "airflow_ml.gateway.worker", str(fd), store_uri],
+        [sys.executable, "-P", "-m", "airflow_ml.gateway.worker", str(fd), store_uri],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=(fd,),

@@ -77,8 +77,13 @@ class MetricReport:
     without_outcome: Mapping[str, int]
 
 
-def log_loss(score: float, label: float) -> float:
-    """Return the logarithmic loss in nats, with scores kept 1e-15 away from 0 and 1 (as scikit-learn once did)."""
+def log_loss(score: float, label: float | None) -> float | None:
+    """Return the logarithmic loss in nats, with scores kept 1e-15 away from 0 and 1 (as scikit-learn once did).
+
+    None without a label, as SQL's own arithmetic gives null: requests that wait for their outcome are asked, too.
+    """
+    if label is None:
+        return None
     p = min(max(score, 1e-15), 1 - 1e-15)
     return -(label * math.log(p) + (1 - label) * math.log(1 - p))
 
@@ -193,14 +198,17 @@ def _samples(connection: sqlite3.Connection, metric: str, values: Mapping[str, s
     statement = f"""
 WITH unit AS (
   SELECT p.assigned AS arm, p.step || '/' || substr(p.at, 1, 10) AS stratum, p.unit,
-    total({_METRICS[metric]}) AS x, count(o.label) AS n, sum(o.key IS NULL) AS waiting
+    total({_METRICS[metric]}) AS x, count(o.label) AS n, sum(o.key IS NULL) AS waiting,
+    total({_METRICS[metric]} * {_METRICS[metric]}) AS squares
   {_JOINED} AND p.at < :day
   GROUP BY 1, 2, 3
 )
-SELECT arm, stratum, sum(n > 0), sum(n), total(x), total(x * x), total(n * n), total(x * n), sum(waiting)
+SELECT arm, stratum, sum(n > 0), sum(n), total(x), total(x * x), total(n * n), total(x * n), sum(waiting),
+  total(squares)
 FROM unit GROUP BY arm, stratum ORDER BY arm, stratum
 """  # noqa: S608 - constants; values are bound
-    for arm, stratum, units, requests, sum_x, sum_xx, sum_nn, sum_xn, waiting in connection.execute(statement, values):
+    for row in connection.execute(statement, values):
+        arm, stratum, units, requests, sum_x, sum_xx, sum_nn, sum_xn, waiting, squares = row
         yield Sample(
             variant=arm,
             stratum=stratum,
@@ -211,6 +219,7 @@ FROM unit GROUP BY arm, stratum ORDER BY arm, stratum
             sum_nn=sum_nn,
             sum_xn=sum_xn,
             waiting=waiting,
+            sum_squares=squares,
         )
 
 

@@ -31,14 +31,16 @@ def get_connection(conn_id: str, *, conn_type: str) -> Connection:
 
 
 def base_url(connection: Connection, *, default_port: int) -> str:
-    """Return ``scheme://host:port`` of a connection whose host may be a whole URL."""
+    """Return ``scheme://host:port`` of a connection whose host may be a whole URL, with a path behind the port.
+
+    A port in the URL wins over the connection's, that over ``default_port``; https without one stays without.
+    """
     host = (connection.host or "127.0.0.1").rstrip("/")
     if "://" not in host:
         host = f"{connection.schema or 'http'}://{host}"
     scheme, _, rest = host.partition("://")
-    if ":" in rest.rpartition("]")[2].partition("/")[0]:
+    if ":" in rest.partition("/")[0].rpartition("@")[2].rpartition("]")[2]:  # a colon in user:password is no port
         return host
-    if connection.port:
-        address, slash, path = rest.partition("/")
-        return f"{scheme}://{address}:{connection.port}{slash}{path}"
-    return host if scheme == "https" else f"{host}:{default_port}"
+    port = connection.port or (None if scheme == "https" else default_port)
+    address, slash, path = rest.partition("/")
+    return f"{scheme}://{address}:{port}{slash}{path}" if port else host

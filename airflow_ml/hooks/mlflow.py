@@ -57,23 +57,39 @@ class MLflowHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask the server for its experiments; for the Test button, without importing mlflow."""
+        from airflow_ml.adapters.mlflow_session import split_credentials
+
         connection = get_connection(self.mlflow_conn_id, conn_type=self.conn_type)
-        url = base_url(connection, default_port=5000)
+        url, user, secret = split_credentials(base_url(connection, default_port=5000))
         if not url.startswith(("http://", "https://")):
-            return False, f"The host must be an http or https address, not {url!r}."
+            return False, f"The host must be an http or https address, not {url.partition('://')[0]!r}."
         request = urllib.request.Request(  # noqa: S310 - http and https only, checked above
             f"{url}/api/2.0/mlflow/experiments/search",
             data=json.dumps({"max_results": 1}).encode(),
-            headers={"Content-Type": "application/json", **_authorization(connection.login, connection.password)},
+            headers={
+                "Content-Type": "application/json",
+                **_authorization(connection.login or user, connection.password or secret),
+            },
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            with _without_redirects().open(request, timeout=10) as answer:
                 json.load(answer)
         except urllib.error.HTTPError as error:
             return False, f"The server answered {error.code} {error.reason}. Check user, password and address."
         except (OSError, ValueError) as error:
             return False, f"No MLflow server answers at that address: {error}"
         return True, "MLflow answers"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Turns a redirect into the error that it is here: the header with the password must not go to another host."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        return None
+
+
+def _without_redirects() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_NoRedirects)
 
 
 def _authorization(login: str | None, password: str | None) -> dict[str, str]:

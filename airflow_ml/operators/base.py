@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.operators.recording import recorded
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +31,15 @@ class MLOperator(BaseOperator, abc.ABC):
     """
 
     def execute(self, context: Context) -> Any:
-        """Run and return the record in wire form."""
+        """Run, write down what was done, and return the record in wire form."""
+        return recorded(self, context, lambda: self._run_to_wire(context))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; what came of the task is written down as for any other."""
+        goes_on = super().resume_execution
+        return recorded(self, context, lambda: goes_on(next_method, next_kwargs, context))
+
+    def _run_to_wire(self, context: Context) -> Any:
         with failing_at_once():
             result = self.run(context)
         return result.to_xcom() if isinstance(result, Record) else result

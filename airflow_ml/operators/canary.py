@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import AssetAlias
 
-from airflow_ml.core.canary import Rollout
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
-from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
-from airflow_ml.core.rollout_state import CONFLICT, SERVING_ENDS, RolloutState
-from airflow_ml.errors import AliasConflict, ConfigurationError, FencedOut, ModelNotFound, RouterFailed
+from airflow_ml.errors import (
+    AirflowMLError,
+    AliasConflict,
+    ConfigurationError,
+    FencedOut,
+    ModelNotFound,
+    NoTraffic,
+    RouterFailed,
+)
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.variant import variant_of
@@ -20,12 +26,17 @@ from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
 from airflow_ml.operators.rollback import RollbackOperator, rollback
-from airflow_ml.runtime.rollout_evidence import closing_record, find_end
+from airflow_ml.runtime.rollout_evidence import closing_record, draw_evidence, find_end
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.artifact import Artifact
+    from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ModelRegistry
+    from airflow_ml.core.rollout_plan import RolloutPlan
+    from airflow_ml.core.rollout_state import RolloutState
+    from airflow_ml.runtime.rollout import RolloutDriver
 
 __all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
 
@@ -50,6 +61,11 @@ class CanaryOperator(MLOperator):
         direction: ``minimize`` (default: losses) or ``maximize``.
         hypothesis: ``superiority`` (default) or ``non_inferiority`` with a ``margin``.
         margin: In the metric's unit: how much worse still counts as no worse.
+        guardrails: Metrics that must not get worse by more than a margin: ``[("log_loss", 0.02)]``, or mappings with
+            ``metric``, ``margin`` and ``direction`` (templated). Shown worse, the rollout goes back; it is promoted
+            only when shown to hold all of them. ``alpha`` is divided among them and the metric.
+        expected_effect: In the metric's unit, above 0: the improvement you hope for (templated). The log then says how
+            long it takes, and a plan that could hardly ever show it is refused.
         steps: Weights in percent, or pairs of weight and data days or duration: ``[(5, "2d"), (25, "2d"), 50, 100]``
             (templated). A step's duration is a minimum. The default is one data day each.
         alpha: Chance of a wrong decision over the whole rollout, however often it is looked at (templated).
@@ -66,6 +82,7 @@ class CanaryOperator(MLOperator):
         ModelNotFound: no version has the alias ``challenger``, or it is the champion already.
         ModelNotServable: a version was not registered by airflow_ml.
         RolloutBusy: another rollout of this model is under way.
+        NoTraffic: at the champion's observed traffic the plan can never end with a decision.
         MetricUnreadable, RouterFailed: the pre-flight found that it cannot work.
         AliasConflict: somebody moved ``champion`` meanwhile, or took over the router.
     """
@@ -73,6 +90,8 @@ class CanaryOperator(MLOperator):
     template_fields: Sequence[str] = (
         "model",
         "metric",
+        "guardrails",
+        "expected_effect",
         "steps",
         "alpha",
         "min_units",
@@ -91,6 +110,8 @@ class CanaryOperator(MLOperator):
         direction: str = "minimize",
         hypothesis: str = "superiority",
         margin: float = 0.0,
+        guardrails: Sequence[Any] = (),
+        expected_effect: float = 0.0,
         steps: Sequence[Any] = (5, 25, 50, 100),
         alpha: float = 0.05,
         min_units: int = 100,
@@ -112,6 +133,8 @@ class CanaryOperator(MLOperator):
         self.direction = direction
         self.hypothesis = hypothesis
         self.margin = margin
+        self.guardrails = plain(guardrails)
+        self.expected_effect = expected_effect
         self.steps = plain(steps)
         self.alpha = alpha
         self.min_units = min_units
@@ -125,6 +148,8 @@ class CanaryOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
+        from airflow_ml.core.rollout_state import SERVING_ENDS
+
         plan = self._plan()
         registry = MLflowHook(self.mlflow_conn_id).registry()
         challenger, champion = registry.by_alias(self.model, CHALLENGER), registry.by_alias(self.model, CHAMPION)
@@ -151,6 +176,8 @@ class CanaryOperator(MLOperator):
         variant = variant_of(challenger)
         if champion is None:
             return self._project(context, registry, driver.install(plan, self.model, self.namespace, variant, owner))
+        if newest is None or newest.owner != owner:
+            self._foretell(driver, plan)
         state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
         if state.live:
             self.log.info(
@@ -163,6 +190,23 @@ class CanaryOperator(MLOperator):
             )
             self._hand_over(state)
         return self._project(context, registry, state)
+
+    def _foretell(self, driver: RolloutDriver, plan: RolloutPlan) -> None:
+        """Log what the plan can show and when, before anything is started; refuse one that can show nothing."""
+        days = sum(step.data_days for step in plan.steps)
+        self.log.info("The plan takes at least %g and at most %g data days", days, plan.max_data_days)
+        found = driver.forecast(plan, self.model)
+        if found is None:
+            self.log.info("No whole day of the champion's traffic is known: nothing can be estimated")
+            return
+        for sentence in found.sentences(plan.metric):
+            self.log.info("%s", sentence)
+        if found.problem:
+            raise NoTraffic(
+                f"The plan for {self.model!r} can never end with a decision",
+                found.problem,
+                "Raise max_data_days or the weights, lower min_units, or plan for a larger effect.",
+            )
 
     def _hand_over(self, state: RolloutState) -> NoReturn:
         from airflow_ml.triggers.canary import CanaryTrigger
@@ -204,12 +248,16 @@ class CanaryOperator(MLOperator):
                 f"lease_seconds={self.lease_seconds:g}, poll_interval_seconds={self.poll_interval_seconds:g}",
                 "It has to outlast two looks, and 30 s.",
             )
+        from airflow_ml.core.rollout_plan import parse_plan
+
         return parse_plan(
             self.steps,
             metric=self.metric,
             direction=self.direction,
             hypothesis=self.hypothesis,
             margin=float(self.margin),
+            guardrails=self.guardrails,
+            expected_effect=float(self.expected_effect),
             alpha=float(self.alpha),
             min_units=int(self.min_units),
             tau_requests=float(self.tau_requests),
@@ -218,6 +266,8 @@ class CanaryOperator(MLOperator):
         )
 
     def _project(self, context: Context, registry: ModelRegistry, state: RolloutState) -> Rollout:
+        from airflow_ml.core.rollout_state import CONFLICT, SERVING_ENDS
+
         record = closing_record(state)
         self.log.info("%s: %s. %s", self.model, record.outcome, record.reason)
         if state.state == CONFLICT:
@@ -230,7 +280,18 @@ class CanaryOperator(MLOperator):
             move_champion(registry, record, keep_previous=True)
             registry.set_tags(record.model, record.challenger, promotion_tags(state))
             tell_moved(context, self._moved, record)
-        return record
+        return replace(record, picture=self._picture(state))
+
+    def _picture(self, state: RolloutState) -> Artifact | None:
+        """Draw last of all: what has been decided and done is not lost for the lack of a picture."""
+        try:
+            picture = draw_evidence(self.store(), state)
+        except (AirflowMLError, OSError) as error:
+            self.log.warning("The evidence could not be drawn: %s", error)
+            return None
+        if picture is not None:
+            self.log.info("The evidence as a picture: %s", picture.uri)
+        return picture
 
 
 def canary(model: str, **kwargs: Any) -> Any:

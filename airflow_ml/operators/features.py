@@ -149,7 +149,8 @@ def feature_set(
         view=view.name,
         view_digest=view.digest,
         definition=store.put_bytes(canonical_json(view.to_dict()), format="json"),
-        artifact=store.put_file(built.path, format="parquet", rows=rows, columns=built.columns),
+        # It goes into later records, so it stays small: Parquet says its columns itself, and digests are addresses.
+        artifact=store.put_file(built.path, format="parquet", rows=rows),
         as_of=as_of,
         key=view.key,
         predict_at=view.predict_at,
@@ -159,8 +160,8 @@ def feature_set(
         split_rows=built.split_rows,
         split_at=built.split_at,
         excluded=built.excluded,
-        spine=replace(spine, columns=()),  # Parquet says it itself; the record stays small
-        sources=dict(sources),
+        spine=replace(spine, columns=(), uri=""),
+        sources={table: replace(artifact, columns=(), uri="") for table, artifact in sources.items()},
         engine=built.engine,
         parents=parents,
     )

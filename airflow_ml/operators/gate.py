@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.gate import BLOCK, ERROR, GateReport, decide
+from airflow_ml.core.gate import BLOCK, ERROR, CheckResult, GateReport, count_failed, decide, most_telling
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.errors import AirflowMLError, ConfigurationError, GateBlocked, GateErrored
@@ -103,14 +103,16 @@ class GateDatasetOperator(MLOperator):
             kind="dataset",
             verdict=verdict,
             reason=reason,
-            checks=validation.checks,
+            checks=most_telling(validation.checks),
+            checks_run=len(validation.checks),
+            checks_failed=count_failed(validation.checks),
             rows=validation.rows,
             quarantined=quarantine.rows or 0 if quarantine else 0,
             quarantine=quarantine,
             report=store.put_bytes(canonical_json(cast(JSON, validation.details)), format="json"),
         )
         context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
-        self._tell(report)
+        self._tell(validation.checks, report)
         stop_unless_passed(report, "the data")
         return DatasetSnapshot(
             name=subject.name,
@@ -141,8 +143,8 @@ class GateDatasetOperator(MLOperator):
                 return subject.artifact, quarantine
             return store.put_file(clean_file, format="parquet", rows=kept, columns=columns), quarantine
 
-    def _tell(self, report: GateReport) -> None:
-        for check in report.checks:
+    def _tell(self, checks: Sequence[CheckResult], report: GateReport) -> None:
+        for check in checks:
             mark = "ok  " if check.passed else f"FAIL ({check.severity})"
             self.log.info("%s %s: %s, expected %s", mark, check.name, check.observed, check.expected)
         self.log.info("Verdict %s: %s", report.verdict, report.reason)

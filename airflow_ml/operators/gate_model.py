@@ -10,7 +10,7 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.gate import ERROR, GateReport, decide_model
+from airflow_ml.core.gate import ERROR, GateReport, count_failed, decide_model, most_telling
 from airflow_ml.core.model_checks import check_from_dict, evaluate, needed_columns
 from airflow_ml.core.record import JSON, encode, parse_as
 from airflow_ml.core.registration import CHAMPION
@@ -36,7 +36,7 @@ class GateModelOperator(MLOperator):
     This is the one place that opens the test split. The champion, where there is one, is scored on the same rows, over
     the features of its own view. The report is a record of its own, under the XCom key ``report``.
 
-    Retry, clear: tests again, with the same result. Kill, timeout: nothing is passed on.
+    Retry, clear: tests again, with the same result while the champion is the same. Kill, timeout: nothing is passed on.
 
     Args:
         selection: The `Selection` to test (templated).
@@ -122,7 +122,9 @@ class GateModelOperator(MLOperator):
             kind="model",
             verdict=verdict,
             reason=reason,
-            checks=results,
+            checks=most_telling(results),
+            checks_run=len(results),
+            checks_failed=count_failed(results),
             rows=features.split_rows.get(TEST, 0),
             report=store.put_bytes(
                 canonical_json({"checks": encode(results), "holdout": holdout_artifact.to_dict()}), format="json"

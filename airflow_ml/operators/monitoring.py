@@ -37,8 +37,8 @@ class MonitorOperator(MLOperator):
 
     Args:
         scores: The `ScoreTable` of a predict task (templated).
-        outcomes: A SELECT of key and label of the rows whose outcome is known, or the path of a ``.sql`` file; None
-            measures drift only (templated).
+        outcomes: A SELECT of key and label of the rows whose outcome is known, each key once, or the path of a ``.sql``
+            file; None measures drift only (templated).
         parameters: Values bound into ``outcomes`` (templated).
         as_of, delay: As in `SnapshotDatasetOperator` (templated).
         drift_asset: The `Asset` that tells drift. The default tells nobody.
@@ -46,6 +46,7 @@ class MonitorOperator(MLOperator):
 
     Raises:
         ColumnMissing: the outcomes lack the key or the label.
+        ConfigurationError: the outcomes name a key twice.
     """
 
     template_fields: Sequence[str] = ("scores", "outcomes", "parameters", "as_of", "delay", "snowflake_conn_id")
@@ -94,11 +95,11 @@ class MonitorOperator(MLOperator):
             old, new = folder / "reference.parquet", folder / "live.parquet"
             join_live(
                 store.path(reference.artifact), store.path(self._reference_scores(scores, reference)), None,
-                key=reference.key, label=reference.label, into=old,
+                key=reference.key, predict_at=reference.predict_at, label=reference.label, into=old,
             )  # fmt: skip
             join_live(
                 store.path(live.artifact), store.path(scores.artifact), outcomes,
-                key=live.key, label=live.label, into=new,
+                key=live.key, predict_at=live.predict_at, label=live.label, into=new,
             )  # fmt: skip
             findings = measure_drift(
                 old,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_ml.assets import create_asset
-from airflow_ml.core.canary import Rollout
 from airflow_ml.core.registration import CHAMPION, PREVIOUS
-from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import AliasConflict
 from airflow_ml.operators.base import provenance
 
 if TYPE_CHECKING:
     from airflow.sdk import AssetAlias, Context
 
+    from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ModelRegistry
+    from airflow_ml.core.rollout_state import RolloutState
 
 
 def owner_of(context: Context) -> str:

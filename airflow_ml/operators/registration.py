@@ -10,7 +10,7 @@ from airflow_ml.assets import create_asset
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.registration import CHALLENGER, ModelVersion
+from airflow_ml.core.registration import CHALLENGER, CHAMPION, ModelVersion
 from airflow_ml.core.selection import Selection
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.mlflow import MLflowHook
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from airflow_ml.core.ports import ArtifactStore
 
+#: Rows of the validate split that the version shows as its input example.
+EXAMPLE_ROWS = 5
+
 
 class RegisterModelOperator(MLOperator):
     """Register a selection as a new version, with the alias ``challenger``, and tell it as an asset event.
@@ -31,19 +34,19 @@ class RegisterModelOperator(MLOperator):
     The version has the model's files, signature, input example, metrics, the leaderboard and tags for its lineage.
 
     Retry, clear, of this task or of any before it: the same models from the same features are the same version; a
-    second one is never made. Kill, timeout: run again.
+    second one is never made, and the alias points to it again. Kill, timeout: run again.
 
     Args:
         selection: The `Selection` that passed its gate (templated).
         name: Name of the registered model. Not templated: it names the asset that other DAGs are scheduled on, which
             Airflow must know when it parses the file.
-        alias: Alias that the version gets. Default ``challenger``; ``champion`` moves by canary only.
+        alias: Alias that the version gets. Default ``challenger``; ``champion`` is refused, it moves by canary only.
         tags: Further tags (templated).
         mlflow_conn_id: Airflow connection of the registry (templated).
 
     Raises:
+        ConfigurationError: when the DAG file is parsed, for a templated name or the alias ``champion``.
         RegistryUnavailable: MLflow does not answer.
-        ModelNotServable: the model has no predict.
     """
 
     template_fields: Sequence[str] = ("selection", "tags", "mlflow_conn_id")
@@ -66,6 +69,12 @@ class RegisterModelOperator(MLOperator):
                 "The name of a registered model must be known when the DAG file is parsed",
                 repr(name),
                 "Write the name itself, without XComArg and Jinja.",
+            )
+        if alias == CHAMPION:
+            raise ConfigurationError(
+                "A new version cannot be registered as the champion",
+                f"alias={alias!r}",
+                "Register it as challenger: canary installs a first champion and later moves the alias.",
             )
         outlets = [*kwargs.pop("outlets", []), create_asset(model=name, alias=alias)]
         super().__init__(task_id=task_id, outlets=outlets, **kwargs)
@@ -146,7 +155,7 @@ def _write_model(store: ArtifactStore, selection: Selection, features: FeatureSe
     from airflow_ml.runtime.data import Data
     from airflow_ml.runtime.grouped_model import write_model_dir
 
-    example = Data(store.path(features.artifact), features).validate.X.head(5)
+    example, _ = next(Data(store.path(features.artifact), features).validate.batches(EXAMPLE_ROWS))
     into = folder / "model"
     write_model_dir(store, selection.models, features, into, example)
     return into

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias
 
-from airflow_ml.core.canary import Rollout
 from airflow_ml.core.registration import CHAMPION, PREVIOUS
-from airflow_ml.core.rollout_plan import parse_plan
-from airflow_ml.core.rollout_state import SERVING_ENDS
 from airflow_ml.errors import ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
@@ -22,6 +19,7 @@ from airflow_ml.runtime.rollout_evidence import closing_record
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ModelRegistry, RegisteredModel
 
 
@@ -67,6 +65,9 @@ class RollbackOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Take back traffic, then the alias."""
+        from airflow_ml.core.rollout_plan import parse_plan
+        from airflow_ml.core.rollout_state import SERVING_ENDS
+
         owner = owner_of(context)
         driver = rollout_driver(
             self.model, router_conn_id=self.router_conn_id, mlflow_conn_id=self.mlflow_conn_id, lease_seconds=180.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.call import Call
-from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, CallTimedOut
 from airflow_ml.hooks import store as store_hook
+
+if TYPE_CHECKING:
+    from airflow_ml.core.ports import ArtifactStore
 
 
 def run_in_runner(
@@ -48,6 +50,13 @@ def value_of_call(
 ) -> Any:
     """Run a call in a clean interpreter and return its JSON value.
 
+    Args:
+        call: What to run.
+        store: Where its result is committed; the interpreter opens the same address with the credentials of
+            ``[ml] artifact_store``.
+        log: Called with each line that the function writes.
+        timeout_seconds: After which the interpreter is ended; None (default) for no limit but the task's own.
+
     Raises:
         CallFailed: the function raised; the message carries its error and the traceback's end.
         CallTimedOut: it took longer than ``timeout_seconds``.
@@ -55,7 +64,12 @@ def value_of_call(
     from airflow_ml.runtime.runner import run_call
 
     result = run_call(
-        call, store_uri=store.uri, timeout_seconds=timeout_seconds, log=log, environment=store_hook.runner_environment()
+        call,
+        store_uri=store.uri,
+        store=store,
+        timeout_seconds=timeout_seconds,
+        log=log,
+        environment=store_hook.runner_environment(),
     )
     if result.status == "succeeded":
         return result.value

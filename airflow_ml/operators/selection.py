@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
@@ -100,7 +101,7 @@ class SelectModelOperator(MLOperator):
             value=value,
             reason=selection_reason(everyone, metric=board.metric, direction=board.direction, value=value),
             models=Artifact.from_dict(manifest),
-            leaderboard=board.artifact,
+            leaderboard=replace(board.artifact, columns=()),  # Parquet says them itself; the record stays small
             refit=self.refit,
             groups=len(choices),
             data=board.data,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from airflow_ml.core.ports import TableFile
 
+#: Wider tables than this are described by their Parquet file alone: the record is an XCom.
+SHOWN_COLUMNS = 60
+
 
 class SnapshotDatasetOperator(MLOperator):
     """Read a table or query as of one instant into a Parquet artifact.
@@ -27,8 +30,9 @@ class SnapshotDatasetOperator(MLOperator):
     Where the warehouse has Time Travel the rows are those of ``as_of`` (tables, and queries with the placeholder
     ``{at}`` behind a table's name); elsewhere it is a plain read, and the record's ``consistency`` says which.
 
-    Retry, clear: read again as of the same instant; with Time Travel that is the same artifact. Kill: the statement is
-    left to the warehouse's own timeout, nothing is stored. Timeout: as kill.
+    Retry, clear: read again as of the same instant. With Time Travel these are the same rows; the artifact is the same
+    one where the query has an ORDER BY, since no warehouse promises an order without it. Kill: the statement is left
+    to the warehouse's own timeout, nothing is stored. Timeout: as kill.
 
     Args:
         sql: A SELECT, or the path of a ``.sql`` file beside the DAG file (templated). Values come in by
@@ -111,7 +115,8 @@ class SnapshotDatasetOperator(MLOperator):
                 f"{found.rows} of at least {self.min_rows}",
                 "Check the query, its as_of, and whether the table's load is late (delay=).",
             )
-        artifact = self.store().put_file(found.path, format="parquet", rows=found.rows, columns=found.columns)
+        columns = found.columns if len(found.columns) <= SHOWN_COLUMNS else ()
+        artifact = self.store().put_file(found.path, format="parquet", rows=found.rows, columns=columns)
         return DatasetSnapshot(
             name=self.name,
             artifact=artifact,

@@ -18,6 +18,7 @@ from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+from airflow_ml.operators.sweep_progress import ProgressTeller
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.ports import ArtifactStore
-    from airflow_ml.runtime.job import Progress
 
 #: The compute profile of the worker's own processes.
 LOCAL = "local"
@@ -47,7 +47,10 @@ class PlanSweepOperator(MLOperator):
         space: Search space by parameter name (templated).
         by: Column of the features that makes the groups; None for one group (templated).
         trials_per_group: Trials in each group; a grid ignores it (templated). Default 20.
-        sampler: ``random`` (default) or ``grid``.
+        sampler: ``random`` (default), ``grid``, or one of Optuna's that learns from the group's trials before: ``tpe``,
+            ``gp``, ``cmaes``, ``nsgaii``, ``qmc``. The trials of a group then run one after the other.
+        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna: ends trials whose reports show no hope, see
+            ``trial.should_prune()``. None (default) for none. The trials of a group then run one after the other.
         metric, direction: The metric that decides, and ``minimize`` or ``maximize``; in the decorator one of its
             arguments ``minimize`` and ``maximize``.
         seed: Seed of the whole sweep; each trial derives its own (templated). Default 0.
@@ -84,6 +87,7 @@ class PlanSweepOperator(MLOperator):
         by: str | None = None,
         trials_per_group: int | str = 20,
         sampler: str = "random",
+        pruner: str | None = None,
         metric: str,
         direction: str,
         seed: int | str = 0,
@@ -108,6 +112,7 @@ class PlanSweepOperator(MLOperator):
         self.by = by
         self.trials_per_group = trials_per_group
         self.sampler = sampler
+        self.pruner = pruner
         self.metric = metric
         self.direction = direction
         self.seed = seed
@@ -134,6 +139,7 @@ class PlanSweepOperator(MLOperator):
             by=self.by,
             trials_per_group=int(self.trials_per_group),
             sampler=self.sampler,
+            pruner=self.pruner,
             metric=self.metric,
             direction=self.direction,
             seed=int(self.seed),
@@ -172,6 +178,8 @@ class PlanSweepOperator(MLOperator):
 class RunShardOperator(MLOperator):
     """Run one shard's trials in a clean interpreter; each finished trial is durable and never runs again.
 
+    When nearly all of the first 20 trials, from as many groups as there are, fail alike, the others are not begun.
+
     Retry, clear: run only the trials that are not finished. Kill, timeout, a worker's restart: the runner and all its
     children are ended; finished trials stay.
 
@@ -200,19 +208,16 @@ class RunShardOperator(MLOperator):
             store_uri=self.store().uri,
             environment=store_hook.runner_environment(),
             log=self.log.info,
-            on_progress=self._show,
+            on_progress=ProgressTeller(self.log.info, context.get("task_state_store")),
             stop=self._stop,
         )
+        if outcome.stopped:
+            self.log.warning("Stopped early: %s. Clear this task to run the other trials.", outcome.stopped)
         return {"shard": int(self.shard), "trials": outcome.trials, "failed": outcome.failed, "ran": outcome.ran}
 
     def on_kill(self) -> None:
         """End the runner and its children."""
         self._stop.set()
-
-    def _show(self, progress: Progress) -> None:
-        best = "" if progress.best is None else f", best {progress.best:.5g}"
-        eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:.0f} s to go"
-        self.log.info("%d of %d trials, %d failed%s%s", progress.finished, progress.trials, progress.failed, best, eta)
 
 
 class CollectSweepOperator(MLOperator):

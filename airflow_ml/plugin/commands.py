@@ -17,7 +17,10 @@ def get_commands() -> list[CLICommand]:
             func=_run,
             args=(
                 Arg(  # type: ignore[no-untyped-call]
-                    ("verb",), help="refs, show or rollouts", nargs="?", default="--help"
+                    ("verb",),
+                    help="runs, show, diff, lineage, why, reproduce, refs or rollouts",
+                    nargs="?",
+                    default="--help",
                 ),
                 Arg(  # type: ignore[no-untyped-call]
                     ("rest",), help="arguments of the verb", nargs=argparse.REMAINDER

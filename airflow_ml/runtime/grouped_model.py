@@ -51,9 +51,8 @@ class GroupedModel:
     """
 
     def __init__(self, manifest: Mapping[str, Any], read: Callable[[Artifact], Any]) -> None:
-        missing = {"by", "features", "members", "pooled"} - set(manifest)
-        if missing:
-            raise NotARecord("Not a manifest of models; it lacks", sorted(missing), "Pass the output of select_model.")
+        #: The columns that ``predict`` reads: the features, and ``by`` where it is none of them.
+        self.columns = _columns(manifest)
         self.by: str | None = manifest["by"]
         self.features: tuple[str, ...] = tuple(manifest["features"])
         self.categories: Mapping[str, Sequence[str]] = dict(manifest.get("categories") or {})
@@ -70,11 +69,6 @@ class GroupedModel:
         self._pooled = member(manifest["pooled"]) if manifest["pooled"] else None
         if not self._members and self._pooled is None:
             raise ModelNotServable("The manifest holds no model", "", "Pass the output of select_model.")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that ``predict`` reads: the features, and ``by`` where it is none of them."""
-        return tuple(dict.fromkeys([*self.features, *([self.by] if self.by else [])]))
 
     @classmethod
     def load(cls, store: ArtifactStore, manifest: Artifact) -> GroupedModel:
@@ -113,7 +107,7 @@ class GroupedModel:
         """
         import numpy as np
 
-        self._check_columns(frame)
+        _check_columns(frame, self.columns)
         scores = np.full(len(frame), np.nan, dtype=np.float64)
         if len(frame) == 0:
             return scores
@@ -127,13 +121,6 @@ class GroupedModel:
         from airflow_ml.runtime.data import frame_for_model
 
         return frame_for_model(frame, list(self.features), self.categories)
-
-    def _check_columns(self, frame: pd.DataFrame) -> None:
-        missing = [name for name in self.columns if name not in frame.columns]
-        if missing:
-            raise ColumnMissing(
-                "The rows to score lack columns of the model", missing, "Build them with the model's own feature view."
-            )
 
     def _assign(self, frame: pd.DataFrame) -> list[tuple[Any, np.ndarray[Any, Any]]]:
         """Return each model that answers with the positions of its rows."""
@@ -190,6 +177,8 @@ def write_model_dir(
 ) -> Path:
     """Write a self-contained MLflow model directory and return it.
 
+    No model is loaded: their files are copied as bytes, verified. So a process with connections may call it.
+
     Args:
         store: Holds the manifest and the models.
         manifest: ``Selection.models``.
@@ -205,20 +194,29 @@ def write_model_dir(
     """
     from airflow_ml.runtime.model_signature import save_pyfunc
 
-    model = GroupedModel.load(store, manifest)
+    content: Mapping[str, Any] = json.loads(store.get_bytes(manifest))
+    columns = _columns(content)
     if len(example) == 0:
         raise EmptyDataset("The input example has no rows", 0, "Give a few rows of the training data.")
-    if model.by and model.by not in example.columns:
-        example = example.assign(**{model.by: next(iter(model.manifest["members"]), "")})
-    model._check_columns(example)
+    by = content["by"]
+    if by and by not in example.columns:
+        example = example.assign(**{by: next(iter(content["members"]), "")})
+    _check_columns(example, columns)
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as scratch:
         data = Path(scratch) / "data"
         data.mkdir()
-        (data / MANIFEST_NAME).write_bytes(canonical_json(dict(model.manifest)))
-        for entry in _entries(model.manifest):
+        (data / MANIFEST_NAME).write_bytes(canonical_json(dict(content)))
+        for entry in _entries(content):
             artifact = Artifact.from_dict(entry["model"])
             shutil.copyfile(store.path(artifact), data / _file_name(artifact))
-        save_pyfunc(into, data=data, loader=__name__, example=example[list(model.columns)].head(20), features=features)
+        save_pyfunc(
+            into,
+            data=data,
+            loader=__name__,
+            example=example[list(columns)].head(20),
+            features=features,
+            rows=store.path(features.artifact),
+        )
     return into
 
 
@@ -236,6 +234,26 @@ def _load_pyfunc(data_path: str) -> GroupedModel:
         return read_file(artifact, path)
 
     return GroupedModel(json.loads((folder / MANIFEST_NAME).read_bytes()), read)
+
+
+def _columns(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns that the models of a manifest read.
+
+    Raises:
+        NotARecord: the manifest lacks a part.
+    """
+    missing = {"by", "features", "members", "pooled"} - set(manifest)
+    if missing:
+        raise NotARecord("Not a manifest of models; it lacks", sorted(missing), "Pass the output of select_model.")
+    return tuple(dict.fromkeys([*manifest["features"], *([manifest["by"]] if manifest["by"] else [])]))
+
+
+def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ColumnMissing(
+            "The rows to score lack columns of the model", missing, "Build them with the model's own feature view."
+        )
 
 
 def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:

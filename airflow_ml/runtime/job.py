@@ -33,6 +33,7 @@ class Progress(Record):
     seconds: float
     #: Seconds that the rest will take at the speed so far; None while nothing has ended.
     eta_seconds: float | None = None
+    pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +52,6 @@ class ShardOutcome(Record):
     best: float | None
     workers: int
     seconds: float
+    pruned: int = 0
+    #: Why trials were not begun: nearly all before them failed alike. Empty where all have a result.
+    stopped: str = ""

@@ -7,16 +7,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact, Column
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.core.sweep import Leaderboard, SweepPlan, TrialSummary
-from airflow_ml.core.trials import LOST, SUCCEEDED, PlannedTrial, TrialResult, shard_ref
-from airflow_ml.errors import SweepFailed
-from airflow_ml.runtime.shard import planned_trials, results_of
+from airflow_ml.core.trials import LOST, NOT_RUN, PRUNED, SUCCEEDED, PlannedTrial, TrialResult, shard_ref
+from airflow_ml.errors import ColumnMissing, SweepFailed
+from airflow_ml.runtime.ledger import results_of
+from airflow_ml.runtime.shard import planned_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Names of groups that a record can hold; the Parquet file has all of them.
 _MAX_NAMED_GROUPS = 20
@@ -25,19 +29,21 @@ _MAX_NAMED_GROUPS = 20
 def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     """Return the leaderboard of a sweep, from whatever its shards committed.
 
-    A trial without a result is ``lost``: its shard never ran it, or ended too early.
+    A trial without a result is ``not_run`` where its shard was stopped because all failed alike, else ``lost``: its
+    shard never ran it, or ended too early.
 
     Raises:
         SweepFailed: no trial succeeded, or fewer than ``plan.min_success_fraction`` of them; the message names the most
             common error. The leaderboard is stored nevertheless, and the message says where.
     """
-    results = committed_results(plan, store)
+    results, stopped = _committed(plan, store)
     trials = planned_trials(plan, store)
-    rows = _sorted_rows(plan, trials, results)
-    artifact = _store(rows, trials, store)
+    rows = _sorted_rows(plan, trials, results, stopped)
+    artifact = _store(rows, store)
+    counts = Counter(str(row["status"]) for row in rows)
     succeeded = [row for row in rows if row["status"] == SUCCEEDED]
     _judge(plan, rows, len(succeeded), artifact)
-    best = min(succeeded, key=lambda row: _order(plan, row))
+    first = min(succeeded, key=lambda row: _order(plan, row))
     with_success = {str(row["group"]) for row in succeeded}
     without = [group for group in plan.groups if group not in with_success]
     return Leaderboard(
@@ -48,16 +54,18 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
         artifact=artifact,
         trials=len(rows),
         succeeded=len(succeeded),
-        failed=len(rows) - len(succeeded),
+        failed=len(rows) - sum(counts[status] for status in (SUCCEEDED, PRUNED, NOT_RUN)),
+        pruned=counts[PRUNED],
+        not_run=counts[NOT_RUN],
         groups_without_success=tuple(without[:_MAX_NAMED_GROUPS]),
         groups=len(plan.groups),
         metric=plan.metric,
         direction=plan.direction,
         best=TrialSummary(
-            trial=str(best["trial"]),
-            group=str(best["group"]),
-            params=json.loads(best["params"]),
-            value=float(best["value"]),
+            trial=str(first["trial"]),
+            group=str(first["group"]),
+            params=json.loads(first["params"]),
+            value=float(first["value"]),
         ),
         seed=plan.seed,
         seconds=round(sum(result.seconds for result in results.values()), 3),
@@ -69,12 +77,20 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
 
 def committed_results(plan: SweepPlan, store: ArtifactStore) -> dict[str, TrialResult]:
     """Return the results of a sweep by trial; of two commits of one trial the first."""
+    return _committed(plan, store)[0]
+
+
+def _committed(plan: SweepPlan, store: ArtifactStore) -> tuple[dict[str, TrialResult], dict[int, str]]:
+    """Return the results by trial, and by shard why its other trials were not begun."""
     found: dict[str, TrialResult] = {}
+    stopped: dict[int, str] = {}
     for shard in range(plan.shards):
         for entry in store.history(shard_ref(plan.sweep, shard, plan.shards)):
+            if "stopped" in entry.value:
+                stopped[shard] = str(entry.value["stopped"])
             for result in results_of(entry.value):
                 found.setdefault(result.trial, result)
-    return found
+    return found, stopped
 
 
 def read_rows(parquet: Path) -> Iterator[dict[str, Any]]:
@@ -90,21 +106,62 @@ def best_rows(parquet: Path, *, direction: str, count: int) -> list[dict[str, An
     """Return the best trials over all groups, best first, with ``params`` and ``metrics`` as mappings."""
     sign = 1.0 if direction == "minimize" else -1.0
     rows = [row for row in read_rows(parquet) if row["value"] is not None]
-    best = sorted(rows, key=lambda row: (sign * row["value"], row["trial"]))[:count]
-    return [{**row, **{name: json.loads(row[name] or "{}") for name in ("params", "metrics")}} for row in best]
+    first = sorted(rows, key=lambda row: (sign * row["value"], row["trial"]))[:count]
+    return [{**row, **{name: json.loads(row[name] or "{}") for name in ("params", "metrics")}} for row in first]
+
+
+def best(board: Leaderboard, store: ArtifactStore, *, by: str | None = "group") -> list[dict[str, Any]]:
+    """Return the best trial for each value of a column, in the order of its values.
+
+    Args:
+        board: The leaderboard.
+        store: Where its file is.
+        by: A column of the leaderboard, such as ``group`` (default) or ``param_booster``; None for the one best trial.
+
+    Returns:
+        Rows with ``params`` and ``metrics`` as mappings. A value without a success has none.
+
+    Raises:
+        ColumnMissing: the leaderboard has no such column.
+    """
+    import pyarrow.parquet as pq
+
+    path = store.path(board.artifact)
+    columns = pq.read_schema(path).names
+    if by is not None and by not in columns:
+        raise ColumnMissing("The leaderboard has no column", by, f"It has {', '.join(columns)}.")
+    found: dict[Any, dict[str, Any]] = {}
+    for row in best_rows(path, direction=board.direction, count=board.trials):
+        found.setdefault(None if by is None else row[by], row)
+    return [found[value] for value in sorted(found, key=lambda value: (value is None, value))]
+
+
+def to_pandas(board: Leaderboard, store: ArtifactStore) -> pd.DataFrame:
+    """Return all trials as a frame, best first within each group; columns as `Leaderboard` says."""
+    import pyarrow.parquet as pq
+
+    frame: pd.DataFrame = pq.read_table(store.path(board.artifact)).to_pandas()
+    return frame
 
 
 def _sorted_rows(
-    plan: SweepPlan, trials: Sequence[PlannedTrial], results: Mapping[str, TrialResult]
+    plan: SweepPlan,
+    trials: Sequence[PlannedTrial],
+    results: Mapping[str, TrialResult],
+    stopped: Mapping[int, str],
 ) -> list[dict[str, Any]]:
     position = {group: index for index, group in enumerate(plan.groups)}
-    rows = [_row(plan, trial, results.get(trial.trial)) for trial in trials]
+    rows = [_row(plan, trial, results.get(trial.trial), stopped.get(trial.shard, "")) for trial in trials]
     rows.sort(key=lambda row: (position[str(row["group"])], *_order(plan, row)))
     return rows
 
 
-def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:
-    done = result or TrialResult(trial=trial.trial, status=LOST, reason="no result: its shard did not run it to an end")
+def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None, stopped: str) -> dict[str, Any]:
+    done = result or TrialResult(
+        trial=trial.trial,
+        status=NOT_RUN if stopped else LOST,
+        reason=f"not begun: {stopped}" if stopped else "no result: its shard did not run it to an end",
+    )
     return {
         "group": trial.group,
         "trial": trial.trial,
@@ -114,7 +171,7 @@ def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None) -> di
         "seed": trial.seed,
         "reason": done.reason,
         "metrics": canonical_json(dict(done.metrics)).decode(),
-        "params": canonical_json(dict(trial.params)).decode(),
+        "params": canonical_json({**trial.params, **done.params}).decode(),
     }
 
 
@@ -125,7 +182,7 @@ def _order(plan: SweepPlan, row: Mapping[str, Any]) -> tuple[bool, float, float,
     return value is None, signed, float(row["seconds"] or 0.0), str(row["trial"])
 
 
-def _store(rows: Sequence[Mapping[str, Any]], trials: Sequence[PlannedTrial], store: ArtifactStore) -> Artifact:
+def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -141,9 +198,9 @@ def _store(rows: Sequence[Mapping[str, Any]], trials: Sequence[PlannedTrial], st
         "params": pa.string(),
     }
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
-    params = {trial.trial: trial.params for trial in trials}
-    for name in sorted({name for trial in trials for name in trial.params}):
-        columns[f"param_{name}"] = _param_column([params[str(row["trial"])].get(name) for row in rows])
+    params = [json.loads(row["params"]) for row in rows]
+    for name in sorted({name for one in params for name in one}):
+        columns[f"param_{name}"] = _param_column([one.get(name) for one in params])
     table = pa.table(columns)
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:
         file = Path(folder) / "leaderboard.parquet"
@@ -166,13 +223,16 @@ def _param_column(values: Sequence[JSON]) -> Any:
 
 
 def _judge(plan: SweepPlan, rows: Sequence[Mapping[str, Any]], succeeded: int, artifact: Artifact) -> None:
-    if succeeded and succeeded / len(rows) >= plan.min_success_fraction:
+    pruned, not_run = (sum(row["status"] == status for row in rows) for status in (PRUNED, NOT_RUN))
+    if succeeded and (succeeded + pruned) / len(rows) >= plan.min_success_fraction:
         return
-    reasons = Counter(str(row["reason"]) for row in rows if row["status"] != SUCCEEDED)
+    bad = [row for row in rows if row["status"] not in (SUCCEEDED, PRUNED)]
+    reasons = Counter(str(row["reason"]) for row in [row for row in bad if row["status"] != NOT_RUN] or bad or rows)
     reason, count = reasons.most_common(1)[0]
     asked = f"{plan.min_success_fraction:.0%} must succeed" if succeeded else "none did"
+    others = f"; {not_run} trials were not begun, because nearly all before them failed alike" if not_run else ""
     raise SweepFailed(
         f"{succeeded} of {len(rows)} trials succeeded, {asked}",
-        f"most common error ({count} times): {reason}",
+        f"most common error ({count} times): {reason}{others}",
         f"All trials with their reasons: {artifact.uri}. Mend the function or lower min_success_fraction.",
     )

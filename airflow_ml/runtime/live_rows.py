@@ -9,29 +9,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def join_live(features: Path, scores: Path, outcomes: Path | None, *, key: str, label: str, into: Path) -> int:
+def join_live(
+    features: Path, scores: Path, outcomes: Path | None, *, key: str, predict_at: str, label: str, into: Path
+) -> int:
     """Write features with their score and, where known, their outcome; return the number of rows.
 
     Args:
-        features: Parquet with the key; a label column in it is dropped, outcomes are read from ``outcomes`` only.
-        scores: Parquet with the key and ``score``; a row without a score is left out.
-        outcomes: Parquet with the key and the label; None where no outcome is known.
-        key: Column that names a row, unique in each file.
+        features: Parquet with key and moment of prediction, which together name a row. Where there are outcomes its own
+            label column is dropped.
+        scores: Parquet with the same two columns and ``score``; a row without a score is left out.
+        outcomes: Parquet with the key, each once, and the label; None where no outcome is known.
+        key: Name of the key.
+        predict_at: Name of the moment of prediction.
         label: Name of the outcome.
         into: Where to write.
 
     Raises:
         ColumnMissing: the outcomes lack the key or the label.
+        ConfigurationError: the outcomes name a key twice: which of them counts?
     """
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from airflow_ml.errors import ColumnMissing
+    from airflow_ml.errors import ColumnMissing, ConfigurationError
 
     rows = pq.read_table(features)
     if outcomes is not None and label in rows.column_names:
         rows = rows.drop_columns([label])
-    scored = pq.read_table(scores, columns=[key, "score"])
-    joined = rows.join(_keyed_as(scored, rows, key), keys=key, join_type="inner")
+    scored = pq.read_table(scores, columns=[key, predict_at, "score"])
+    joined = rows.join(_keyed_as(scored, rows, key), keys=[key, predict_at], join_type="inner")
     if outcomes is not None:
         known = pq.read_table(outcomes)
         missing = [name for name in (key, label) if name not in known.column_names]
@@ -40,6 +46,13 @@ def join_live(features: Path, scores: Path, outcomes: Path | None, *, key: str, 
                 "The outcomes lack a column",
                 ", ".join(missing),
                 f"Select {key} and {label}; there is {known.column_names}.",
+            )
+        again = known.num_rows - pc.count_distinct(known[key], mode="all").as_py()
+        if again:
+            raise ConfigurationError(
+                "The outcomes name a key twice",
+                f"{again} of {known.num_rows} rows",
+                f"Select each {key} once, with its last outcome.",
             )
         joined = joined.join(_keyed_as(known.select([key, label]), joined, key), keys=key, join_type="left outer")
     pq.write_table(joined, into, compression="zstd")

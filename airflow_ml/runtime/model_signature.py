@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,33 @@ if TYPE_CHECKING:
 _REQUIRED = ("scikit-learn", "skops", "numpy", "pandas", "pyarrow", "scipy")
 
 
-def save_pyfunc(into: Path, *, data: Path, loader: str, example: pd.DataFrame, features: FeatureSet) -> None:
+def save_pyfunc(
+    into: Path, *, data: Path, loader: str, example: pd.DataFrame, features: FeatureSet, rows: Path
+) -> None:
     """Write an MLflow model directory around ``data``.
+
+    Args:
+        into: The directory; must not exist.
+        data: The folder with the manifest and the models' files.
+        loader: Module with ``_load_pyfunc``.
+        example: Rows with the columns that the model reads, in their order.
+        features: The feature set that the models were trained on.
+        rows: Its Parquet file, which knows the columns' types.
 
     Raises:
         MissingDependency: mlflow is not installed.
     """
+    # Read once, when mlflow is imported; registration imports it here first, before any client of the registry does.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     try:
         import mlflow.pyfunc
     except ImportError as error:
         raise MissingDependency(
             "The mlflow package is not installed", str(error), "Install airflow-ml[mlflow]."
         ) from error
-    types = {column.name: column.dtype for column in features.artifact.columns}
+    import pyarrow.parquet as pq
+
+    types = {field.name: str(field.type) for field in pq.read_schema(rows)}
     mlflow.pyfunc.save_model(
         path=str(into),
         loader_module=loader,

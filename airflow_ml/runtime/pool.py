@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,8 +80,17 @@ class Pool:
         """Take tasks that have not begun off the list."""
         self._skipped.update(names)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Ended | None]:
-        """Yield each task's end as it happens, and None about ten times a second in between.
+    def add(self, task: Task, *, next: bool) -> None:
+        """Take another task while the pool runs, to the front or the end of those that wait."""
+        if next:
+            self._waiting.appendleft(task)
+        else:
+            self._waiting.append(task)
+        if len(self._workers) < self._count and all(worker.task is not None for worker in self._workers):
+            self._add_worker()  # one has died when nothing was waiting
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Ended | None, None, None]:
+        """Yield each task's end as it happens, and None about ten times a second in between; closed, all workers end.
 
         Raises:
             Stopped: ``stopping`` was set; what had not ended then has not happened.
@@ -154,7 +163,7 @@ class Pool:
         if (
             worker.terminated
         ):  # it ended by itself after SIGTERM: too late is too late, and the worker is not to be trusted
-            status, answer = "timed_out", {"reason": self._late()}
+            status, answer = "timed_out", {**worker.noted, "reason": self._late()}
             worker.end(signal.SIGKILL)
         return [Ended(task, status, answer, seconds)]
 
@@ -164,7 +173,7 @@ class Pool:
         if message is not None and not worker.terminated:
             ended = self._finish(worker, str(message.pop("status")), message)
         else:
-            answer = {"reason": self._late() if worker.terminated else explain(status)}
+            answer = {**worker.noted, "reason": self._late() if worker.terminated else explain(status)}
             ended = self._finish_dead(worker, answer)
         worker.end(signal.SIGKILL)  # what it started and left behind
         self._forget(worker)

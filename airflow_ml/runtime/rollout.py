@@ -10,6 +10,7 @@ from airflow_ml.core.failpoint import fp
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
+from airflow_ml.core.rollout_forecast import Forecast, forecast, observe
 from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.rollout_state import (
     BY_EVIDENCE,
@@ -22,7 +23,7 @@ from airflow_ml.core.rollout_state import (
     created,
     ending,
 )
-from airflow_ml.errors import AirflowMLError, RefConflict, RouterFailed
+from airflow_ml.errors import AirflowMLError, MetricUnreadable, RefConflict, RouterFailed
 from airflow_ml.runtime.rollout_history import At
 from airflow_ml.runtime.rollout_lead import RolloutLead, lost
 
@@ -44,6 +45,7 @@ class RolloutDriver(RolloutLead):
             so that a reconciler has its chance to do it in the record too.
         champion_of: Asked just before a promotion for the version that is champion by the registry; a rollout whose
             baseline was replaced meanwhile ends as a conflict.
+        router_name: Written into each record, so that a reconciler finds the router again.
     """
 
     def begin(
@@ -92,6 +94,23 @@ class RolloutDriver(RolloutLead):
             )
         return self._preflight(self._create(at, in_effect, plan, model, namespace, champion, challenger, owner))
 
+    def forecast(self, plan: RolloutPlan, model: str) -> Forecast | None:
+        """Return what a plan can show at the traffic that the router's champion has now; None where none is known.
+
+        Traffic often begins only with the rollout: then nothing can be said before it.
+
+        Raises:
+            RouterFailed: the router cannot be read.
+        """
+        in_effect = self._router.read(model)
+        if in_effect is None:
+            return None
+        try:
+            observed = observe(self._metrics.read(model, metric=plan.metric, epoch=in_effect.epoch))
+        except (MetricUnreadable, ValueError):
+            return None  # whether the metric can be read is for the pre-flight to say, and its sums for the first look
+        return forecast(plan, observed) if observed is not None else None
+
     def install(
         self,
         plan: RolloutPlan,
@@ -131,7 +150,7 @@ class RolloutDriver(RolloutLead):
         with self._stopping_on_error(at, "pre-flight"):
             self._apply(at.state)
             fp("rollout.after_preflight_router")
-            self._metrics.read(at.state.model, metric=at.state.plan.metric, epoch=at.state.epoch)
+            self._read(at.state)
             return self._history.append(at, confirmed(at.state)).state
 
     def _free(self, model: str, namespace: str, owner: str) -> At | None:
@@ -179,6 +198,7 @@ class RolloutDriver(RolloutLead):
             now=self._clock(),
             lease_seconds=self._lease_seconds,
             router_epoch=in_effect.epoch if in_effect else 0,
+            router_name=self._router_name,
         )
         try:
             at = self._history.append(at, state)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.canary import Rollout
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import encode
-from airflow_ml.core.rollout_state import Look, RolloutState
+from airflow_ml.core.record import decode, encode
 from airflow_ml.errors import FencedOut
+
+# The operators import this module while a DAG file is parsed; the records come in when a task runs.
+if TYPE_CHECKING:
+    from airflow_ml.core.artifact import Artifact
+    from airflow_ml.core.canary import Rollout
+    from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.rollout_state import Look, RolloutState
 
 
 def rollout_ref(model: str, namespace: str) -> str:
@@ -44,6 +48,8 @@ def compile_evidence(store: ArtifactStore, state: RolloutState, *, newest: Rollo
 
 
 def _looks(store: ArtifactStore, state: RolloutState) -> Iterator[Look]:
+    from airflow_ml.core.rollout_state import RolloutState
+
     for entry in store.history(rollout_ref(state.model, state.namespace)):
         if entry.sequence <= state.evidence_through or entry.value.get("epoch") != state.epoch:
             continue
@@ -56,12 +62,31 @@ def _line(look: Look) -> bytes:
     return canonical_json(encode(look))
 
 
+def draw_evidence(store: ArtifactStore, state: RolloutState) -> Artifact | None:
+    """Store the picture of an ended rollout's looks and return the artifact; None where it had none.
+
+    The same rollout gives the same bytes, however often it is drawn.
+
+    Raises:
+        ArtifactNotFound, ArtifactCorrupt: the evidence cannot be read.
+    """
+    from airflow_ml.core.rollout_picture import rollout_picture
+    from airflow_ml.core.rollout_state import Look
+
+    if state.evidence is None:
+        return None
+    looks = [decode(Look, json.loads(line)) for line in store.get_bytes(state.evidence).splitlines()]
+    return store.put_bytes(rollout_picture(state, looks).encode(), format="svg")
+
+
 def find_end(store: ArtifactStore, model: str, namespace: str, epoch: int) -> RolloutState:
     """Return the last record of one rollout, even if others began since.
 
     Raises:
         FencedOut: there is none, or it has not ended.
     """
+    from airflow_ml.core.rollout_state import RolloutState
+
     found: RolloutState | None = None
     newest = store.latest(rollout_ref(model, namespace))
     if newest is not None and newest.value.get("epoch") == epoch:
@@ -79,6 +104,8 @@ def find_end(store: ArtifactStore, model: str, namespace: str, epoch: int) -> Ro
 
 def closing_record(state: RolloutState) -> Rollout:
     """Return what the canary stage hands on."""
+    from airflow_ml.core.canary import Rollout
+
     look = state.last_look
     champion = state.champion or {}
     return Rollout(

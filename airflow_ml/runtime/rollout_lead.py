@@ -29,7 +29,7 @@ from airflow_ml.core.rollout_state import (
 from airflow_ml.errors import FencedOut, MetricUnreadable, RefConflict, RegistryUnavailable, RouterFailed
 from airflow_ml.runtime.rollout_evidence import rollout_ref
 from airflow_ml.runtime.rollout_history import At, RolloutHistory
-from airflow_ml.runtime.rollout_traffic import apply
+from airflow_ml.runtime.rollout_traffic import apply, same_division, traffic_of
 
 #: Lost races for an entry before giving up; each one means that somebody else made progress.
 _RACES = 20
@@ -49,6 +49,7 @@ class RolloutLead:
         lease_seconds: float = 180.0,
         router_seconds: float = 300.0,
         champion_of: Callable[[], str | None] | None = None,
+        router_name: str = "",
     ) -> None:
         self._history = RolloutHistory(store)
         self._router = router
@@ -57,6 +58,7 @@ class RolloutLead:
         self._lease_seconds = lease_seconds
         self._router_seconds = router_seconds
         self._champion_of = champion_of
+        self._router_name = router_name
 
     def latest(self, model: str, namespace: str) -> RolloutState | None:
         """Return the newest record of a model's rollouts, live or ended; None where there never was one."""
@@ -108,6 +110,27 @@ class RolloutLead:
             return at.state if at else None
         return self.roll_back(at.state, lost(at.state))
 
+    def reassert(self, model: str, namespace: str) -> bool:
+        """Set a router right that does otherwise than the end of a rollout says; returns whether that was needed.
+
+        It may have been restored from an older copy. One with a higher epoch follows somebody else and is left alone,
+        as is one that does not know the model.
+
+        Raises:
+            RouterFailed: the router cannot be read or set.
+        """
+        at = self._history.latest(model, namespace)
+        if at is None or at.state.live:
+            return False
+        wanted, seen = traffic_of(at.state, expires_at=self._clock()), self._router.read(model)
+        if wanted is None or seen is None or seen.epoch > wanted.epoch or same_division(seen, wanted):
+            return False
+        try:
+            self._apply(at.state)
+        except FencedOut:
+            return False  # the next rollout began meanwhile
+        return True
+
     def _look(self, at: At) -> RolloutState:
         state, now = at.state, self._clock()
         if not state.live:
@@ -127,15 +150,29 @@ class RolloutLead:
 
     def _decide(self, state: RolloutState, now: datetime) -> Decision:
         reading: Reading | None = None
+        guardrails: dict[str, Reading] = {}
         problem = ""
         try:
-            reading = self._metrics.read(state.model, metric=state.plan.metric, epoch=state.epoch)
+            reading, guardrails = self._read(state)
         except (MetricUnreadable, OSError) as error:
             problem = f"The metric cannot be read: {error}"
-        decision = decide(state.plan, state, reading, now, unreadable=problem)
+        decision = decide(state.plan, state, reading, now, guardrails=guardrails, unreadable=problem)
         if decision.action == PROMOTE and self._champion_of is not None:
             return self._checked(state, decision, now, self._champion_of)
         return decision
+
+    def _read(self, state: RolloutState) -> tuple[Reading, dict[str, Reading]]:
+        """Read the metric and each guardrail's.
+
+        Raises:
+            MetricUnreadable, OSError: one of them cannot be read.
+        """
+        plan, model, epoch = state.plan, state.model, state.epoch
+        reading = self._metrics.read(model, metric=plan.metric, epoch=epoch)
+        return reading, {
+            guardrail.metric: self._metrics.read(model, metric=guardrail.metric, epoch=epoch)
+            for guardrail in plan.guardrails
+        }
 
     def _checked(
         self, state: RolloutState, decision: Decision, now: datetime, champion_of: Callable[[], str | None]

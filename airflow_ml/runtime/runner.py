@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.record import parse
@@ -18,6 +18,9 @@ from airflow_ml.runtime.call import CallJob, call_ref
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
 from airflow_ml.runtime.processes import explain
 from airflow_ml.runtime.runner_process import RunnerProcess
+
+if TYPE_CHECKING:
+    from airflow_ml.core.ports import ArtifactStore
 
 
 def run_call(
@@ -28,6 +31,7 @@ def run_call(
     log: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
+    store: ArtifactStore | None = None,
 ) -> CallResult:
     """Run a call and return its result as it was committed to the store.
 
@@ -38,6 +42,8 @@ def run_call(
         log: Called with each line of output.
         environment: Further environment variables.
         stop: When set (by ``on_kill``), the runner and everything it started are ended.
+        store: The same store, open already: the caller's may have credentials that its address does not show. By
+            default it is opened by ``store_uri``.
 
     Returns:
         The result, whatever its status: ``succeeded``, ``failed``, ``timed_out``, ``killed`` (its process died) or
@@ -48,7 +54,7 @@ def run_call(
     """
     from airflow_ml.adapters.object_store import open_store
 
-    store = open_store(store_uri)
+    store = open_store(store_uri) if store is None else store
     before = store.latest(call_ref(call))
     job = CallJob(call=call, timeout_seconds=timeout_seconds)
     process = RunnerProcess(job, store_uri=store_uri, environment=environment, log=log, stop=stop)

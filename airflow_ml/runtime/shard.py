@@ -2,109 +2,50 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON
+from airflow_ml.core.sampler import in_sequence
 from airflow_ml.core.sweep import SweepPlan
-from airflow_ml.core.trials import SUCCEEDED, PlannedTrial, TrialResult, shard_ref
-from airflow_ml.errors import RefConflict
+from airflow_ml.core.trials import PRUNED, SUCCEEDED, PlannedTrial, TrialResult, shard_ref
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
+from airflow_ml.runtime.ledger import LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS, Ledger
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.pool import Ended, Pool, Stopped
 from airflow_ml.runtime.preload import preload
+from airflow_ml.runtime.sequence import Sequences
+from airflow_ml.runtime.storm import STORM_TRIALS, Storm
+from airflow_ml.runtime.study import require_optuna
 from airflow_ml.runtime.trial import TrialRunner
 from airflow_ml.runtime.worker import Task
 
-#: A batch is committed when it holds so many trials, when its oldest trial ended so long ago, or with a trial that
-#: itself took so long.
-BATCH_TRIALS = 50
-LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS = 0.05, 2.0
 _PROGRESS_SECONDS = 2.0
-
-
-class Ledger:
-    """The committed results of one shard; the first commit of a trial wins.
-
-    Args:
-        store: Where they are.
-        ref: The shard's ref.
-        batch_seconds: How far behind a commit may be.
-    """
-
-    def __init__(self, store: ArtifactStore, ref: str, *, batch_seconds: float) -> None:
-        self._store = store
-        self._ref = ref
-        self._batch_seconds = batch_seconds
-        self._sequence = 0
-        self._pending: list[TrialResult] = []
-        self._oldest = 0.0
-        self.results: dict[str, TrialResult] = {}
-        self.superseded = 0
-        self.read()
-
-    def read(self) -> list[str]:
-        """Read what others have committed meanwhile, and return the trials."""
-        new: list[str] = []
-        for entry in self._store.history(self._ref):
-            if entry.sequence > self._sequence:
-                self._sequence = entry.sequence
-                for result in results_of(entry.value):
-                    if self.results.setdefault(result.trial, result) is result:
-                        new.append(result.trial)
-        return new
-
-    def add(self, result: TrialResult) -> list[str]:
-        """Take a finished trial; it counts once it is committed. Returns trials that others finished meanwhile."""
-        if result.trial in self.results:  # it was in flight here when somebody else's commit was read
-            self.superseded += 1
-            return []
-        if not self._pending:
-            self._oldest = time.monotonic()
-        self._pending.append(result)
-        # A long trial is committed before its worker begins another: a crash then costs what is in flight, no more.
-        full = len(self._pending) >= BATCH_TRIALS or result.seconds >= self._batch_seconds
-        return self.flush() if full else []
-
-    def tick(self) -> list[str]:
-        """Commit if it is time."""
-        due = self._pending and time.monotonic() - self._oldest >= self._batch_seconds
-        return self.flush() if due else []
-
-    def flush(self) -> list[str]:
-        """Commit everything that is finished. Returns trials that others finished meanwhile."""
-        others: list[str] = []
-        while self._pending:
-            batch: list[JSON] = [result.to_dict() for result in self._pending]
-            try:
-                self._sequence = self._store.append(self._ref, {"trials": batch}, after=self._sequence).sequence
-            except RefConflict:
-                others += self.read()
-                late = [result for result in self._pending if result.trial in self.results]
-                self.superseded += len(late)
-                self._pending = [result for result in self._pending if result.trial not in self.results]
-                continue
-            self.results.update({result.trial: result for result in self._pending})
-            self._pending = []
-        return others
-
-
-def results_of(value: Any) -> Iterable[TrialResult]:
-    """Yield the results in one entry of a shard's ref."""
-    return (TrialResult.from_dict(item) for item in value["trials"])
 
 
 def planned_trials(plan: SweepPlan, store: ArtifactStore) -> list[PlannedTrial]:
     """Return the trials of a plan."""
     return [PlannedTrial.from_dict(json.loads(line)) for line in store.get_bytes(plan.plan).splitlines()]
+
+
+def shard_trials(plan: SweepPlan, shard: int, store: ArtifactStore) -> list[PlannedTrial]:
+    """Return the trials of one shard. They are neighbours in the plan, so the other lines are not parsed: with as many
+    shards as there may be that would cost more than the trials."""
+    lines = store.get_bytes(plan.plan).splitlines()
+    first, end = (
+        bisect_left(lines, number, key=lambda line: json.loads(line)["shard"]) for number in (shard, shard + 1)
+    )
+    return [PlannedTrial.from_dict(json.loads(line)) for line in lines[first:end]]
 
 
 def execute_shard(
@@ -130,7 +71,7 @@ def execute_shard(
         Stopped: the pool was stopped; what had ended by then is committed.
     """
     plan = job.plan
-    trials = [trial for trial in planned_trials(plan, store) if trial.shard == job.shard]
+    trials = shard_trials(plan, job.shard, store)
     local = store.uri.startswith("file:")
     ref = shard_ref(plan.sweep, job.shard, plan.shards)
     ledger = Ledger(store, ref, batch_seconds=LOCAL_BATCH_SECONDS if local else REMOTE_BATCH_SECONDS)
@@ -138,24 +79,93 @@ def execute_shard(
     watch = _Watch(job, len(trials), ledger, on_progress)
     if len(missing) < len(trials):
         log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished before; {len(missing)} to run")
-    workers = max(1, min(job.workers or available_cpus(), len(missing)))
+    learning = in_sequence(plan.sampler, plan.pruner)
+    side_by_side = len({trial.group for trial in missing}) if learning else len(missing)
+    workers = max(1, min(job.workers or available_cpus(), side_by_side))
     if missing:
+        require_optuna(plan.sampler, plan.pruner)
         limit_threads(os.environ, max(1, available_cpus() // workers))
         preload(plan.function, store, log=log)
+        if learning:
+            importlib.import_module("optuna")  # once, before the workers are forked
         runner = TrialRunner(plan, partial(load_function, plan.function, store), _data_file(plan, store))
         pool = Pool(runner, workers=workers, timeout_seconds=plan.timeout_seconds, log=log, close=close)
         started(pool)
+        run = _run_in_sequence if learning else _run_in_any_order
         try:
-            for ended in pool.run([_task(trial) for trial in missing]):
-                pool.skip(ledger.tick() if ended is None else ledger.add(_result(ended)) + ledger.tick())
-                watch.ran += ended is not None
-                watch.tell(last=False)
+            watch.stopped = run(pool, plan, trials, missing, ledger, watch)
         except Stopped:
             ledger.flush()
             log(f"Stopped; {len(ledger.results)} of {len(trials)} trials are finished and will not run again")
             raise
         ledger.flush()
+        if watch.stopped:
+            ledger.stop(watch.stopped)
+            log(f"{len(trials) - len(ledger.results)} of {len(trials)} trials are not begun: {watch.stopped}")
     return watch.outcome(workers)
+
+
+def _run_in_any_order(
+    pool: Pool,
+    plan: SweepPlan,
+    trials: Sequence[PlannedTrial],
+    missing: Sequence[PlannedTrial],
+    ledger: Ledger,
+    watch: _Watch,
+) -> str:
+    storm = Storm()
+    with closing(pool.run([_task(trial.to_dict()) for trial in scouts_first(missing)])) as ends:
+        for ended in ends:
+            if ended is None:
+                pool.skip(ledger.tick())
+            else:
+                result = _result(ended)
+                pool.skip(ledger.add(result) + ledger.tick())
+                watch.ran += 1
+                if reason := storm.add(result):
+                    return reason
+            watch.tell(last=False)
+    return ""
+
+
+def _run_in_sequence(
+    pool: Pool,
+    plan: SweepPlan,
+    trials: Sequence[PlannedTrial],
+    missing: Sequence[PlannedTrial],
+    ledger: Ledger,
+    watch: _Watch,
+) -> str:
+    storm, sequences = Storm(), Sequences(trials, ledger.results, metric=plan.metric)
+    with closing(pool.run([_task(payload) for payload in sequences.first()])) as ends:
+        for ended in ends:
+            if ended is None:
+                ledger.tick()
+            else:
+                result = _result(ended)
+                ledger.add(result)
+                ledger.tick()
+                watch.ran += 1
+                if reason := storm.add(result):
+                    return reason
+                payload = sequences.after(result)
+                if payload is not None:
+                    # One group after the other, whose data is loaded; at first one trial of each, to know them all.
+                    pool.add(_task(payload), next=not storm.is_looking())
+            watch.tell(last=False)
+    return ""
+
+
+def scouts_first(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """Return the trials with one of each group in front, of as many groups as a storm is judged by: so one bad group
+    that happens to come first does not stop the others."""
+    first: dict[str, PlannedTrial] = {}
+    for trial in trials:
+        first.setdefault(trial.group, trial)
+    step = max(1, len(first) // STORM_TRIALS)
+    scouts = list(first.values())[::step][:STORM_TRIALS]
+    chosen = {trial.trial for trial in scouts}
+    return [*scouts, *(trial for trial in trials if trial.trial not in chosen)]
 
 
 class _Watch:
@@ -165,6 +175,7 @@ class _Watch:
         self._job, self._trials, self._ledger, self._on_progress = job, trials, ledger, on_progress
         self._began = self._told = time.monotonic()
         self.ran = 0
+        self.stopped = ""
 
     def tell(self, *, last: bool) -> None:
         now = time.monotonic()
@@ -177,7 +188,8 @@ class _Watch:
             shard=self._job.shard,
             trials=self._trials,
             finished=finished,
-            failed=finished - self._succeeded(),
+            failed=finished - self._count(SUCCEEDED) - self._count(PRUNED),
+            pruned=self._count(PRUNED),
             best=self._best(),
             seconds=seconds,
             eta_seconds=seconds / self.ran * left if self.ran else None,
@@ -186,13 +198,15 @@ class _Watch:
 
     def outcome(self, workers: int) -> ShardOutcome:
         self.tell(last=True)
-        succeeded = self._succeeded()
+        succeeded, pruned = self._count(SUCCEEDED), self._count(PRUNED)
         return ShardOutcome(
             sweep=self._job.plan.sweep,
             shard=self._job.shard,
             trials=self._trials,
             succeeded=succeeded,
-            failed=len(self._ledger.results) - succeeded,
+            failed=len(self._ledger.results) - succeeded - pruned,
+            pruned=pruned,
+            stopped=self.stopped,
             ran=self.ran,
             superseded=self._ledger.superseded,
             best=self._best(),
@@ -200,8 +214,8 @@ class _Watch:
             seconds=time.monotonic() - self._began,
         )
 
-    def _succeeded(self) -> int:
-        return sum(result.status == SUCCEEDED for result in self._ledger.results.values())
+    def _count(self, status: str) -> int:
+        return sum(result.status == status for result in self._ledger.results.values())
 
     def _best(self) -> float | None:
         plan = self._job.plan
@@ -209,8 +223,8 @@ class _Watch:
         return None if not values else min(values) if plan.direction == "minimize" else max(values)
 
 
-def _task(trial: PlannedTrial) -> Task:
-    return Task(trial.trial, trial.to_dict(), prefix=f"[{trial.trial} {trial.group}] ")
+def _task(payload: dict[str, Any]) -> Task:
+    return Task(payload["trial"], payload, prefix=f"[{payload['trial']} {payload['group']}] ")
 
 
 def _result(ended: Ended) -> TrialResult:
@@ -223,6 +237,8 @@ def _result(ended: Ended) -> TrialResult:
         traceback=answer.get("traceback", ""),
         seconds=round(ended.seconds, 6),
         reports=tuple(tuple(item) for item in answer.get("reports", ())),
+        params=answer.get("params", {}),
+        notes=answer.get("notes", {}),
     )
 
 

@@ -12,13 +12,15 @@ from airflow_ml.core.features import TRAIN, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.core.sampler import GRID, RANDOM
 from airflow_ml.core.space import space_to_dict
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.core.trials import ALL, RANDOM, SUCCEEDED, plan_trials, sweep_identity, trial_lines
+from airflow_ml.core.trials import ALL, SUCCEEDED, plan_trials, sweep_identity, trial_lines
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace
 from airflow_ml.runtime.environment import environment_digest
 from airflow_ml.runtime.job import ShardJob
 from airflow_ml.runtime.leaderboard import read_rows
+from airflow_ml.runtime.study import require_optuna
 
 MINIMIZE, MAXIMIZE = "minimize", "maximize"
 #: Parameters of each group that a warm start takes over.
@@ -33,6 +35,7 @@ def make_plan(
     by: str | None = None,
     trials_per_group: int | None = 20,
     sampler: str = RANDOM,
+    pruner: str | None = None,
     metric: str,
     direction: str = MINIMIZE,
     seed: int = 0,
@@ -55,7 +58,8 @@ def make_plan(
         space: Distributions, or their wire forms, by parameter name.
         by: Column that makes the groups; None for one group named ``all``.
         trials_per_group: Points in each group; the grid tries all of its points.
-        sampler: ``random`` or ``grid``.
+        sampler: ``random``, ``grid``, or one of Optuna's that learns: ``tpe``, ``gp``, ``cmaes``, ``nsgaii``, ``qmc``.
+        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna; None for none.
         metric: Name of the metric that decides.
         direction: ``minimize`` or ``maximize``.
         seed: Of the whole sweep.
@@ -71,7 +75,8 @@ def make_plan(
         store: Where plan, function and data are.
 
     Raises:
-        InvalidSpace: nothing to try.
+        InvalidSpace: nothing to try, or no such sampler or pruner.
+        MissingDependency: the sampler or pruner needs a package that is not installed.
         ColumnMissing, EmptyDataset: no such column, or no row to train on.
         ConfigurationError: a limit or direction that makes no sense, or constants that are no JSON.
     """
@@ -81,19 +86,21 @@ def make_plan(
     trials = plan_trials(
         space=wire_space,
         groups=groups,
-        trials_per_group=trials_per_group if sampler == RANDOM else None,
+        trials_per_group=None if sampler == GRID else trials_per_group,
         sampler=sampler,
         seed=seed,
         shards=max_shards,
         warm_start=warm_start,
+        pruner=pruner,
     )
+    require_optuna(sampler, pruner)
     identity = sweep_identity(
         function=function.digest,
         data=features.artifact.digest,
         space=wire_space,
         by=by,
         groups=groups,
-        trials_per_group=trials_per_group if sampler == RANDOM else None,
+        trials_per_group=None if sampler == GRID else trials_per_group,
         sampler=sampler,
         seed=seed,
         metric=metric,
@@ -104,6 +111,7 @@ def make_plan(
         environment=environment or environment_digest(),
         namespace=namespace,
         warm_start=warm_start,
+        pruner=pruner,
     )
     return SweepPlan(
         sweep=identity,
@@ -122,6 +130,9 @@ def make_plan(
         plan=store.put_bytes(trial_lines(trials), format="jsonl", rows=len(trials)),
         constants=dict(constants or {}),
         compute=compute,
+        space=wire_space,
+        sampler=sampler,
+        pruner=pruner,
     )
 
 

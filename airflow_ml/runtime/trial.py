@@ -11,8 +11,9 @@ from typing import Any
 
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.sweep import SweepPlan
-from airflow_ml.core.trials import PlannedTrial
-from airflow_ml.runtime.worker import describe, last_frames, seed_everything
+from airflow_ml.core.trials import PRUNED, PlannedTrial
+from airflow_ml.runtime.study import StudyTrial
+from airflow_ml.runtime.worker import describe, last_frames, note, seed_everything
 
 #: Reported values that are kept of one trial.
 MAX_REPORTS = 1000
@@ -27,17 +28,38 @@ class Trial:
         seed: For ``random_state`` and the like; Python's and numpy's own generators are seeded with it already.
     """
 
-    def __init__(self, id: str, group: str, seed: int) -> None:
+    def __init__(self, id: str, group: str, seed: int, study: StudyTrial | None = None) -> None:
         self.id = id
         self.group = group
         self.seed = seed
+        self.pruned = False
+        self._study = study
         self._reports: list[tuple[float, float]] = []
 
     def report(self, step: float, value: float) -> None:
-        """Record an intermediate value of the metric; the first 1,000 finite ones are kept."""
+        """Record an intermediate value of the metric; the first 1,000 finite ones are kept.
+
+        Args:
+            step: How far the training is; with a pruner a whole number from 0 on.
+            value: Of the metric that decides.
+
+        Raises:
+            ConfigurationError: with a pruner, a step that is no whole number.
+        """
         number = _number(value)
+        if self._study is not None and number is not None:
+            self._study.report(step, number)
         if number is not None and math.isfinite(number) and len(self._reports) < MAX_REPORTS:
             self._reports.append((float(step), number))
+
+    def should_prune(self) -> bool:
+        """Whether the sweep's pruner sees no hope after the last report; always False without a pruner.
+
+        A function that is told True returns at once, whatever it returns: its trial is ``pruned`` and never chosen.
+        """
+        if self._study is not None and not self.pruned:
+            self.pruned = self._study.should_prune()
+        return self.pruned
 
     def log(self, text: object) -> None:
         """Write a line to the task's log."""
@@ -63,28 +85,43 @@ class TrialRunner:
         self._load = load
         self._path = path
         self._function: Callable[..., Any] | None = None
+        self._takes_trial = False
         self._data: tuple[str, Any] | None = None
 
     def __call__(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Run one trial and return its metrics, or why it failed."""
         planned = PlannedTrial.from_dict(payload)
         trial = Trial(planned.trial, planned.group, planned.seed)
+        study: StudyTrial | None = None
+        params = dict(planned.params)
         try:
+            if "history" in payload:
+                study = StudyTrial(self._plan, planned, payload["history"])
+                trial = Trial(planned.trial, planned.group, planned.seed, study)
+                params = study.params
+                note(params=params, notes=study.notes)
             if self._function is None:
                 self._function = self._load()
+                self._takes_trial = accepts(self._function, "trial")
             data = self._group(planned.group)
             seed_everything(planned.seed)
-            given: dict[str, Any] = {**self._plan.constants, "data": data, "params": dict(planned.params)}
-            if accepts(self._function, "trial"):
+            given: dict[str, Any] = {**self._plan.constants, "data": data, "params": params}
+            if self._takes_trial:
                 given["trial"] = trial
             metrics = read_metrics(self._function(**given), self._plan.metric)
         except BaseException as error:
-            failed = {"status": "failed", "reason": describe(error), "traceback": last_frames(error)}
-            return {**failed, "reports": trial.reports}
-        problem = check_metric(metrics, self._plan.metric)
+            if not is_pruned(error):
+                failed = {"status": "failed", "reason": describe(error), "traceback": last_frames(error)}
+                return {**failed, "reports": trial.reports}
+            trial.pruned, metrics = True, {}
+        told = {"reports": trial.reports, **({"notes": study.notes} if study is not None else {})}
         numbers_only = {name: value for name, value in metrics.items() if _finite(value)}
+        if trial.pruned:
+            reason = f"pruned after {len(trial.reports)} reports"
+            return {"status": PRUNED, "reason": reason, "metrics": numbers_only, **told}
+        problem = check_metric(metrics, self._plan.metric)
         status = {"status": "failed", "reason": problem} if problem else {}
-        return {**status, "metrics": numbers_only, "reports": trial.reports}
+        return {**status, "metrics": numbers_only, **told}
 
     def _group(self, group: str) -> Any:
         from airflow_ml.runtime.data import Data
@@ -97,6 +134,11 @@ class TrialRunner:
             data = Data(self._path, features, group=by, max_train_rows=limit, seed=seed)
             self._data = (group, data)
         return self._data[1]
+
+
+def is_pruned(error: BaseException) -> bool:
+    """Whether a function ended as Optuna's own examples do, by raising ``optuna.TrialPruned``."""
+    return type(error).__name__ == "TrialPruned" and type(error).__module__.partition(".")[0] == "optuna"
 
 
 def accepts(function: Callable[..., Any], name: str) -> bool:

@@ -21,6 +21,8 @@ from airflow_ml.runtime.processes import descendants, end_with_parent, send, sen
 
 #: Executes one task in the worker: JSON in, JSON out. What it raises becomes the task's error.
 Execute = Callable[[dict[str, Any]], dict[str, Any]]
+#: In a worker, its way to the runner.
+_CHANNEL: list[socket.socket] = []
 
 
 @dataclass(slots=True)
@@ -48,10 +50,12 @@ class Worker:
     terminated: bool = False
     lines: LineLog | None = None
     received: bytearray = field(default_factory=bytearray)
+    #: What the task said of itself while it ran; part of its answer however it ends.
+    noted: dict[str, Any] = field(default_factory=dict)
 
     def give(self, task: Task, *, lines: LineLog, timeout_seconds: float | None) -> None:
         """Send a task; its time runs from now."""
-        self.task, self.lines, self.terminated = task, lines, False
+        self.task, self.lines, self.terminated, self.noted = task, lines, False, {}
         self.started = time.monotonic()
         self.deadline = None if timeout_seconds is None else self.started + timeout_seconds
         self.channel.setblocking(True)
@@ -63,7 +67,7 @@ class Worker:
             self.channel.setblocking(False)
 
     def read_message(self) -> dict[str, Any] | None:
-        """Return a whole message if one has arrived."""
+        """Return the answer if it has arrived, and keep the notes that came before it."""
         while True:
             try:
                 chunk = self.channel.recv(1 << 16)
@@ -72,12 +76,13 @@ class Worker:
             if not chunk:
                 break
             self.received += chunk
-        end = self.received.find(b"\n")
-        if end < 0:
-            return None
-        line, self.received = bytes(self.received[:end]), self.received[end + 1 :]
-        message: dict[str, Any] = json.loads(line)
-        return message
+        while (end := self.received.find(b"\n")) >= 0:
+            line, self.received = bytes(self.received[:end]), self.received[end + 1 :]
+            message: dict[str, Any] = json.loads(line)
+            if "status" in message:
+                return {**self.noted, **message}
+            self.noted |= message
+        return None
 
     def read_output(self, *, limit_bytes: int = 1 << 20) -> bool:
         """Pass on what the worker has written, more than a pipe holds; False once nobody can write any more."""
@@ -176,7 +181,14 @@ def _restore(output: int, folder: str) -> None:
     os.chdir(folder)
 
 
+def note(**facts: Any) -> None:
+    """Tell the runner something of the running task, which it then knows even if this process dies."""
+    if _CHANNEL:
+        _CHANNEL[-1].sendall(json.dumps(facts, allow_nan=False).encode() + b"\n")
+
+
 def _serve(execute: Execute, channel: socket.socket, output: int) -> None:
+    _CHANNEL.append(channel)
     me, folder = os.getpid(), os.getcwd()
     with channel.makefile("rb") as tasks:
         for line in tasks:

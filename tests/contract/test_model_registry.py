@@ -97,13 +97,15 @@ class TestMLflow(ModelRegistryContract):
         client = MlflowClient(server.uri)
         experiment = client.create_experiment(name)
         early = client.create_run(experiment, start_time=1_000, tags={"airflow_ml.key": "k"})
-        client.create_run(experiment, start_time=2_000, tags={"airflow_ml.key": "k"})
+        late = client.create_run(experiment, start_time=2_000, tags={"airflow_ml.key": "k"})
         (tmp_path / "MLmodel").write_text("flavors: {}\n")
         made = MLflowRegistry(server.uri).register(
             name, key="k", model_dir=tmp_path, params={}, metrics={}, tags={}, files={}, experiment=name
         )
         assert made.run_id == early.info.run_id
-        assert len(client.search_runs([experiment])) == 1
+        double = client.get_run(late.info.run_id)
+        assert (double.data.tags["airflow_ml.double_of"], double.info.status) == (made.run_id, "FINISHED")
+        assert len(client.search_runs([experiment])) == 2, "none is made beside them"
 
     def test_a_sweep_is_one_run_with_its_best_trials(self, server: MLflowServer, tmp_path: Path, name: str) -> None:
         from mlflow import MlflowClient
@@ -217,3 +219,22 @@ class _Failing:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+@pytest.mark.integration
+def test_a_double_run_is_left_to_whoever_made_it(server: MLflowServer) -> None:
+    """Two tasks with the same key: the later one must not delete the run that the other is still logging to."""
+    from mlflow import MlflowClient
+
+    from airflow_ml.adapters.mlflow_runs import ensure_experiment, ensure_run
+    from airflow_ml.adapters.mlflow_session import Session
+
+    client = MlflowClient(server.uri)
+    with Session(server.uri).operation() as operation:
+        experiment = ensure_experiment(operation, "doubles")
+        other = ensure_run(operation, experiment, key="k", name="n")
+        # Its clock is behind, so of the two it is the earlier one, although the other was there first.
+        mine = client.create_run(experiment, start_time=other.info.start_time - 60_000, tags={"airflow_ml.key": "k"})
+        assert ensure_run(operation, experiment, key="k", name="n").info.run_id == mine.info.run_id
+    assert client.get_run(other.info.run_id).info.lifecycle_stage == "active"
+    client.log_metric(other.info.run_id, "brier", 0.25)

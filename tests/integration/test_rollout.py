@@ -19,7 +19,7 @@ from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import identity_models, variant
 
 pytestmark = pytest.mark.integration
-PLAN = parse_plan([(20, "1d"), (50, "1d"), 100], max_data_days=10)
+PLAN = parse_plan([(20, "1d"), (50, "1d"), 100], max_data_days=10, guardrails=[("mae", 0.05)])
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,9 @@ def test_a_rollout_through_the_gateway(
     assert record.outcome == outcome
     assert record.effect is not None
     assert record.effect * shift < 0
+    assert state.last_look is not None
+    (guardrail,) = state.last_look.guardrails
+    assert (guardrail.metric, guardrail.held, guardrail.broken) == ("mae", shift > 0, shift < 0)
     assert record.evidence is not None
     assert record.evidence.rows == record.looks
     seen = router.read(model)
@@ -117,5 +120,8 @@ def test_an_unknown_metric_is_refused_before_any_traffic(gateway: LocalGateway, 
     good = variant("1", identity_models(store), ["x"])
     driver.install(PLAN, "metric", "prod", good, "first")
     plan = parse_plan([50], metric="brierr")
+    guarded = parse_plan([50], guardrails=[("maee", 0.1)])
+    with pytest.raises(MetricUnreadable, match="maee"):
+        driver.begin(guarded, "metric", "prod", good, {**good, "version": "2"}, "guarded")
     with pytest.raises(MetricUnreadable, match="brierr"):
         driver.begin(plan, "metric", "prod", good, {**good, "version": "2"}, "second")

@@ -27,6 +27,7 @@ PLAN: Mapping[str, dict[str, Any]] = {
     "registration": {"dag": "example_registration"},
     "registration again": {"dag": "example_registration"},
     "canary": {"dag": "example_canary"},
+    "reconcile": {"dag": "example_reconcile"},
     "monitoring": {"dag": "example_monitoring"},
     "monitoring again": {"dag": "example_monitoring"},
 }
@@ -156,6 +157,10 @@ def test_canary_installs_the_first_champion(results: Results, parts: Any) -> Non
     traffic = GatewayRouter(parts.gateway.url, token=parts.gateway.token).read("example_delays")
     assert traffic is not None
     assert traffic.champion["version"] == "1"
+
+
+def test_the_reconciler_finds_nothing_that_was_lost(results: Results) -> None:
+    assert xcom(results["reconcile"], "reconcile_rollouts") == []
 
 
 def test_monitoring_writes_no_row_twice(results: Results, parts: Any) -> None:

@@ -26,6 +26,11 @@ def test_kept(url: str) -> None:
         "https://ok@evil.example.com",
         "https:///path",
         "http://a b",
+        "http://[::1",
+        "https://[bad]/x",
+        "https://ex\u0430mple.com",
+        "https://ok\u2028.example.com",
+        "https://ok.example.com\x7f",
         "",
     ],
 )
@@ -46,3 +51,14 @@ def test_model_version_link(monkeypatch: pytest.MonkeyPatch, operator: dict[str,
     monkeypatch.setenv("AIRFLOW_CONN_ML", '{"conn_type": "mlflow", "host": "https://ml.example.com"}')
     link = ModelVersionLink().get_link(SimpleNamespace(**operator), ti_key=None)  # type: ignore[arg-type]
     assert link == (f"https://ml.example.com{path}" if path else "")
+
+
+def test_no_link_without_a_connection() -> None:
+    operator = SimpleNamespace(mlflow_conn_id="nowhere", name="churn")
+    assert ModelVersionLink().get_link(operator, ti_key=None) == ""  # type: ignore[arg-type]
+
+
+def test_no_link_with_a_password_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ML", '{"conn_type": "mlflow", "host": "https://ann:hunter22@ml.example.com"}')
+    operator = SimpleNamespace(mlflow_conn_id="ml", name="churn")
+    assert ModelVersionLink().get_link(operator, ti_key=None) == ""  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ class MemoryMetrics:
         if metric not in ("brier", "squared_error", "mae"):
             raise MetricUnreadable("Unknown metric", metric, "Known are brier, mae, squared_error.")
         if model not in self._requests:
-            raise MetricUnreadable("No such model", model)
+            raise MetricUnreadable("No such model", model, "Write its traffic first.")
         requests = [request for request in self._requests[model] if request.epoch == epoch]
         told = [at for (name, when), at in self._watermarks.items() if name == model and when >= epoch]
         watermark = max(told, default=None)
@@ -126,10 +126,12 @@ class MemoryMetrics:
 
 def _sample(variant: str, stratum: str, by_unit: Mapping[str, list[Request]], metric: str) -> Sample:
     pairs = []
+    squares = 0.0
     for requests in by_unit.values():
         losses = [_loss(metric, request.score, request.label) for request in requests if request.label is not None]
         if losses:
             pairs.append((sum(losses), len(losses)))
+            squares += sum(loss * loss for loss in losses)
     return Sample(
         variant=variant,
         stratum=stratum,
@@ -140,6 +142,7 @@ def _sample(variant: str, stratum: str, by_unit: Mapping[str, list[Request]], me
         sum_nn=float(sum(n * n for _, n in pairs)),
         sum_xn=float(sum(x * n for x, n in pairs)),
         waiting=sum(not request.resolved for requests in by_unit.values() for request in requests),
+        sum_squares=squares,
     )
 
 

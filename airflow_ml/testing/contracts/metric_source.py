@@ -160,4 +160,7 @@ def _check(reading: Reading, requests: Sequence[Request], *, last_day: str) -> N
         assert sample.sum_xx == pytest.approx(sum(value**2 for value in x.values()), abs=1e-9)
         assert sample.sum_nn == sum(value**2 for value in n.values())
         assert sample.sum_xn == pytest.approx(sum(x[unit] * n[unit] for unit in n), abs=1e-9)
+        if sample.sum_squares is not None:
+            squares = sum((request.score - float(request.label or 0.0)) ** 4 for request in labelled)
+            assert sample.sum_squares == pytest.approx(squares, abs=1e-9)
         assert sample.waiting == sum(not request.resolved for request in mine)

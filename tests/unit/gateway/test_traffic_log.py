@@ -159,8 +159,16 @@ def test_log_loss(log: TrafficLog) -> None:
     log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
     assert sample.sum_x == pytest.approx(-math.log(0.25))
-    assert math.isfinite(log_loss(0.0, 1.0))
-    assert math.isfinite(log_loss(1.0, 0.0))
+    limit = pytest.approx(-math.log(1e-15), rel=1e-3)
+    assert (log_loss(0.0, 1.0), log_loss(1.0, 0.0)) == (limit, limit)
+
+
+def test_log_loss_is_read_while_outcomes_are_missing(log: TrafficLog) -> None:
+    log.append([ROW, replace(ROW, key="waits", unit="N2"), replace(ROW, key="cancelled", unit="N3")])
+    log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2), epoch=1)
+    (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
+    assert (sample.requests, sample.waiting) == (1, 1)
+    assert sample.sum_x == pytest.approx(-math.log(0.25))
 
 
 def test_the_log_survives_its_process(tmp_path: Path) -> None:

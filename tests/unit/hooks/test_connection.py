@@ -18,6 +18,10 @@ from airflow_ml.hooks.warehouse import snapshot_source
         pytest.param(
             "https://ml.example.com/mlflow", 8443, None, "https://ml.example.com:8443/mlflow", id="with a path"
         ),
+        pytest.param("http://ml/mlflow", None, None, "http://ml:5000/mlflow", id="a path and the default port"),
+        pytest.param("https://ann:pw@ml/x", 8443, None, "https://ann:pw@ml:8443/x", id="a colon in the password"),
+        pytest.param("http://[::1]", 5001, None, "http://[::1]:5001", id="IPv6"),
+        pytest.param("http://[::1]:7", 5001, None, "http://[::1]:7", id="IPv6 with its port"),
         pytest.param("http://ml:5001", 7, None, "http://ml:5001", id="a port in the url wins"),
         pytest.param("ml", 5001, None, "http://ml:5001", id="host and port"),
         pytest.param("ml", None, None, "http://ml:5000", id="host"),

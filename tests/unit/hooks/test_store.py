@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 
 import boto3
@@ -12,6 +13,11 @@ from moto.server import ThreadedMotoServer
 from airflow_ml.adapters.object_store import open_store
 from airflow_ml.errors import ConfigurationError, ConnectionMissing
 from airflow_ml.hooks import store as hooks
+from airflow_ml.operators.runner_call import run_in_runner
+
+
+def _double(number: int) -> int:
+    return 2 * number
 
 
 @pytest.fixture
@@ -47,6 +53,15 @@ def test_task_and_runner_open_the_same_store(connection: None, monkeypatch: pyte
     there = open_store(here.uri)
     assert there.get_bytes(stored) == b"hello"
     assert "lake" not in here.uri
+
+
+def test_a_call_comes_back_from_a_store_that_only_the_connection_opens(connection: None) -> None:
+    lines: list[str] = []
+    value = run_in_runner(
+        _double, {"number": 21}, store=hooks.artifact_store(), namespace="test", log=lines.append, timeout_seconds=60
+    )
+    assert value == 42, lines
+    assert "AWS_SECRET_ACCESS_KEY" not in os.environ, "the task process itself has no credentials to fall back to"
 
 
 def test_a_folder_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "GateModelOperator": {"selection": {}, "data": {}, "checks": []},
     "RegisterModelOperator": {"selection": {}, "name": "m"},
     "CanaryOperator": {"model": "m"},
+    "ReconcileRolloutsOperator": {},
     "RollbackOperator": {"model": "m", "reason": "because"},
     "PredictOperator": {"model": "m@champion", "spine": "SELECT 1", "into": "t"},
     "MonitorOperator": {"scores": {}},

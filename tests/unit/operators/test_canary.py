@@ -20,7 +20,7 @@ import airflow_ml.triggers.canary
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
-from airflow_ml.errors import RouterFailed
+from airflow_ml.errors import ArtifactNotFound, RouterFailed
 from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.rollout_world import MODEL, World
@@ -162,6 +162,51 @@ def test_a_better_challenger_becomes_champion_and_the_old_one_previous(line: Lin
     assert (line.alias("champion"), line.alias("previous")) == ("2", "1")
     assert line.registry.get(MODEL, "2").tags["airflow_ml.rollout_owner"] == "release/r1/canary"
     assert len(line.events.told) == 1
+
+
+def observed(line: Line) -> Line:
+    """A champion that has answered 4,000 units a day for three days, and a challenger."""
+    line.register("challenger")
+    line.release("r0")
+    for _ in range(3):
+        line.world.metrics.pass_day()
+    line.register("challenger")
+    return line
+
+
+def test_a_plan_that_can_never_decide_is_refused_before_anything_begins(line: Line) -> None:
+    before = observed(line).world.newest
+    with pytest.raises(AirflowFailException, match=r"NoTraffic: .* at 4000 units a day .* Raise max_data_days"):
+        line.release(min_units=100_000)
+    with pytest.raises(AirflowFailException, match="a difference of 1e-05 is shown with less than 50%"):
+        line.release(expected_effect=0.00001)
+    assert line.world.newest == before, "no rollout was created"
+
+
+def test_a_plan_that_can_decide_says_when_and_goes_on(line: Line) -> None:
+    assert observed(line).release(expected_effect=0.02).outcome == "promoted"
+
+
+def test_the_evidence_is_kept_as_a_picture(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    record = line.release()
+    assert record.picture is not None
+    assert record.picture.format == "svg"
+    drawn = line.world.store.get_bytes(record.picture).decode()
+    assert "version 2 against 1" in drawn
+    assert ">promoted<" in drawn
+
+
+def test_a_promotion_stands_without_its_picture(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(store: Any, state: Any) -> Any:
+        raise ArtifactNotFound("No such blob", "sha256:0", "")
+
+    monkeypatch.setattr(airflow_ml.operators.canary, "draw_evidence", lost)
+    line.register("challenger", "champion")
+    line.register("challenger")
+    record = line.release()
+    assert (record.outcome, record.picture, line.alias("champion")) == ("promoted", None, "2")
 
 
 def test_a_worse_challenger_moves_no_alias_and_tells_nobody(line: Line) -> None:

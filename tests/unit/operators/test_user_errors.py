@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,7 +18,9 @@ from airflow.sdk.exceptions import AirflowFailException
 import airflow_ml as ml
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.adapters.memory.source import MemorySource
-from airflow_ml.errors import AirflowMLError, RegistryUnavailable
+from airflow_ml.adapters.object_store import open_store
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.errors import AirflowMLError, ConfigurationError, RegistryUnavailable
 from airflow_ml.hooks.mlflow import MLflowHook
 
 AS_OF = datetime(2024, 1, 31, tzinfo=UTC)
@@ -159,9 +162,42 @@ def test_blocked_gate_leaves_its_report(warehouse: MemorySource) -> None:
     assert told["ti"].pushed["report"]["verdict"] == "block"
 
 
+def test_a_suite_of_hundreds_of_checks_fits_into_its_report(warehouse: MemorySource) -> None:
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "x", "max_value": 9}, "severity": "info"}
+    broken = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "x", "min_value": 5}}
+    suite = [{**rule, "kwargs": {**rule["kwargs"], "min_value": -number}} for number in range(150)]  # type: ignore[dict-item]
+    told = context()
+    operator = ml.GateDatasetOperator(
+        subject=taken(), expectations=[*suite, {**broken, "severity": "warning"}], task_id="t"
+    )
+    assert operator.execute(told)["rows"] == 30
+    report = told["ti"].pushed["report"]
+    assert (report["checks_run"], report["checks_failed"], report["verdict"]) == (151, 1, "warn")
+    assert report["checks"][0]["passed"] is False, "what failed comes first"
+    assert len(json.dumps(report)) < 4096
+    everything = json.loads(operator.store().get_bytes(Artifact.from_dict(report["report"])))
+    assert len(everything["results"]) == 151
+
+
+def test_a_wide_table_fits_into_its_record(warehouse: MemorySource, tmp_path: Path) -> None:
+    columns = [f"a_rather_long_column_name_{number:04d}" for number in range(1000)]
+    pq.write_table(pa.table({"id": [1], **{name: [0.5] for name in columns}}), tmp_path / "wide.parquet")
+    warehouse.write_table("wide", tmp_path / "wide.parquet", key=["id"], tag={})
+    snapshot = taken(table="wide")
+    assert len(json.dumps(snapshot)) < 4096
+    path = open_store(f"file://{tmp_path}/store").path(Artifact.from_dict(snapshot["artifact"]))
+    assert set(columns) < set(pq.read_schema(path).names)
+
+
+def test_a_version_is_never_registered_as_the_champion() -> None:
+    with pytest.raises(ConfigurationError, match="canary"):
+        ml.RegisterModelOperator(selection={}, name="churn", alias="champion")
+
+
 def test_good_input_passes(warehouse: MemorySource) -> None:
     features = built()
     assert features["record"] == "FeatureSet"
-    assert (
-        features["split_rows"] == {"train": 20, "validate": 5, "test": 5} or sum(features["split_rows"].values()) > 20
-    )
+    # Back from 31 January: 26 to 30 test, 21 to 25 validate, 1 to 20 train; each label is known an hour later.
+    assert features["split_rows"] == {"train": 20, "validate": 5, "test": 5}
+    assert "columns" not in features["artifact"]
+    assert "columns" not in features["spine"]

@@ -262,6 +262,19 @@ def test_a_changed_model_file_is_not_loaded(
         mlflow.pyfunc.load_model(str(directory))
 
 
+def test_writing_the_directory_loads_no_model(
+    store: FolderStore, trained: tuple[Artifact, GroupedModel, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It happens in a task with connections; loading a model runs its author's code."""
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("airflow_ml.runtime.grouped_model.read_file", refuse)
+    artifact, _, record = trained
+    write_model_dir(store, artifact, record, tmp_path / "model", FRAME.head(3))
+
+
 def test_an_example_without_rows_is_refused(
     store: FolderStore, trained: tuple[Artifact, GroupedModel, Any], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import TrialResult, shard_ref
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, SweepFailed
-from airflow_ml.runtime.leaderboard import collect, read_rows
-from airflow_ml.runtime.shard import Ledger, planned_trials
+from airflow_ml.runtime.leaderboard import best, collect, read_rows, to_pandas
+from airflow_ml.runtime.ledger import Ledger
+from airflow_ml.runtime.shard import planned_trials, shard_trials
 from airflow_ml.runtime.sweep_plan import make_plan, read_groups, shard_job, warm_start_params
 
 TEXT = "def train(data, params, trial):\n    return 1.0\n"
@@ -47,19 +49,19 @@ def fill(plan: SweepPlan, store: FolderStore, values: dict[int, float | str | No
         book.flush()
 
 
-@pytest.mark.parametrize(("direction", "best", "first"), [("maximize", 0.9, "t00001"), ("minimize", 0.1, "t00003")])
-def test_the_best_come_first_and_every_trial_is_told(tmp_path, direction, best, first):
+@pytest.mark.parametrize(("direction", "value", "first"), [("maximize", 0.9, "t00001"), ("minimize", 0.1, "t00003")])
+def test_the_best_come_first_and_every_trial_is_told(tmp_path, direction, value, first):
     plan, store = plan_of(tmp_path, TEXT, direction=direction, max_shards=2, space=SPACE, min_success_fraction=0.5)
     fill(plan, store, {0: "ValueError: x", 1: 0.9, 3: 0.1, 6: None})
     board = collect(plan, store)
     rows = list(read_rows(store.path(board.artifact)))
     assert [row["group"] for row in rows] == ["EWR"] * 4 + ["JFK"] * 4
-    assert (rows[0]["trial"], rows[0]["value"]) == (first, best)
+    assert (rows[0]["trial"], rows[0]["value"]) == (first, value)
     assert [(row["trial"], row["status"], row["reason"]) for row in (rows[3], rows[7])] == [
         ("t00000", "failed", "ValueError: x"),
         ("t00006", "lost", "no result: its shard did not run it to an end"),
     ]
-    assert (board.best.trial, board.best.value, board.best.group) == (first, best, "EWR")
+    assert (board.best.trial, board.best.value, board.best.group) == (first, value, "EWR")
     assert (board.trials, board.succeeded, board.failed) == (8, 6, 2)
     kinds = {column.name: column.dtype for column in board.artifact.columns}
     assert {kinds["param_rate"], kinds["value"]} == {"double"}
@@ -68,6 +70,62 @@ def test_the_best_come_first_and_every_trial_is_told(tmp_path, direction, best, 
         row["param_pick"] for row in rows
     } | {json.dumps(value) for value in ["a"]}
     assert Leaderboard.from_dict(json.loads(json.dumps(board.to_xcom()))) == board
+
+
+def test_the_best_by_a_column_and_the_frame(tmp_path):
+    plan, store = plan_of(tmp_path, TEXT, space=SPACE, min_success_fraction=0.1)
+    fill(plan, store, {0: 0.1, 1: 0.9, 2: 0.8, 3: None, 4: 0.2, 5: 0.95, 6: "no", 7: 0.3})
+    board = collect(plan, store)
+    rows = best(board, store)
+    assert [(row["group"], row["trial"], row["value"]) for row in rows] == [
+        ("EWR", "t00001", 0.9),
+        ("JFK", "t00005", 0.95),
+    ]
+    assert set(rows[0]["params"]) == set(SPACE)
+    assert rows[0]["metrics"] == {"score": 0.9}
+    assert [row["trial"] for row in best(board, store, by=None)] == ["t00005"]
+    by_flag = {row["param_flag"]: row["value"] for row in best(board, store, by="param_flag")}
+    frame = to_pandas(board, store)
+    assert by_flag == frame.dropna(subset="value").groupby("param_flag")["value"].max().to_dict()
+    assert list(frame["status"]).count("succeeded") == 6
+    with pytest.raises(ColumnMissing, match="no column: country"):
+        best(board, store, by="country")
+
+
+def test_trials_that_a_storm_left_out_are_not_lost_and_pruned_ones_are_no_failures(tmp_path):
+    plan, store = plan_of(tmp_path, TEXT, max_shards=2)
+    trials = planned_trials(plan, store)
+    for shard in (0, 1):
+        assert shard_trials(plan, shard, store) == [trial for trial in trials if trial.shard == shard]
+    book = ledger(plan, store, 0)
+    book.add(TrialResult(trial="t00000", status="succeeded", metrics={"score": 0.5}))
+    for number in (1, 2, 3):
+        book.add(TrialResult(trial=f"t{number:05d}", status="pruned", reason="pruned after 2 reports"))
+    book.flush()
+    book = ledger(plan, store, 1)
+    book.add(TrialResult(trial="t00004", status="failed", reason="ValueError: x"))
+    book.stop("20 of the first 20 trials failed alike: ValueError: x")
+    with pytest.raises(
+        SweepFailed, match=r"1 of 8 .*most common error \(1 times\): ValueError: x; 3 trials were not begun"
+    ):
+        collect(plan, store)
+    board = collect(replace(plan, min_success_fraction=0.5), store)
+    assert (board.succeeded, board.pruned, board.failed, board.not_run) == (1, 3, 1, 3)
+    reasons = [row["reason"] for row in read_rows(store.path(board.artifact)) if row["status"] == "not_run"]
+    assert set(reasons) == {"not begun: 20 of the first 20 trials failed alike: ValueError: x"}
+
+
+def test_many_reports_do_not_make_an_entry_that_the_store_refuses(tmp_path):
+    plan, store = plan_of(tmp_path, TEXT, trials_per_group=30)
+    book = ledger(plan, store)
+    reports = tuple((float(step), step / 7) for step in range(1000))
+    for number in range(60):
+        result = TrialResult(trial=f"t{number:05d}", status="succeeded", metrics={"score": 1.0}, reports=reports)
+        book.add(result)
+    book.flush()
+    assert collect(plan, store).succeeded == 60
+    entries = list(store.history(shard_ref(plan.sweep, 0, plan.shards)))
+    assert 3 < len(entries) < 20
 
 
 def test_collecting_twice_gives_the_same_leaderboard(tmp_path):

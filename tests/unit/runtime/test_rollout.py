@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_ml.core.guardrail import Guardrail
+from airflow_ml.core.ports import Reading
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import FencedOut, MetricUnreadable, RegistryUnavailable, RolloutBusy, RouterFailed
 from airflow_ml.runtime.rollout_evidence import closing_record, find_end
@@ -313,4 +315,25 @@ def test_a_crash_for_good_is_cleaned_up_by_the_reconciler(point: str) -> None:
     end = world.driver.reconcile(MODEL, SPACE)
     assert end is not None
     assert (end.live, end.weight_percent) == (False, 0.0)
+    world.check()
+
+
+def test_a_guardrail_out_of_reach_is_trouble_and_its_return_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    plan = replace(PLAN, guardrails=(Guardrail(metric="mae", margin=0.05),))
+    state = world.driver.begin(plan, MODEL, SPACE, ONE, TWO, OWNER)
+    read = world.metrics.read
+
+    def without_mae(model: str, *, metric: str, epoch: int) -> Reading:
+        if metric == "mae":
+            raise MetricUnreadable("No such metric", metric, "")
+        return read(model, metric=metric, epoch=epoch)
+
+    monkeypatch.setattr(world.metrics, "read", without_mae)
+    state = world.look(world.look(state))
+    assert (state.step, state.trouble_since_at is not None) == (-1, True)
+    monkeypatch.undo()
+    end = world.run(state)
+    assert end.state == "promoted"
+    assert end.last_look is not None
     world.check()

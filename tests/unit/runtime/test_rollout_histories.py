@@ -1,16 +1,18 @@
-"""Owners, a second run, late attempts, a reconciler, kills, crashes and broken parts in any order."""
+"""Owners, a second run, late attempts, a reconciler, a human, kills, crashes and broken parts in any order."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import AirflowMLError, MetricUnreadable
+from airflow_ml.runtime.rollout_reconcile import reconcile_all
 from airflow_ml.testing.failpoints import FailpointError, failing
 from airflow_ml.testing.rollout_world import MODEL, SPACE, World, check_history
 
@@ -78,6 +80,21 @@ class Histories(RuleBasedStateMachine):
         with suppress(AirflowMLError, FailpointError), failing(point):
             self.world.driver.reconcile(MODEL, SPACE)
 
+    @rule(point=POINTS)
+    def the_reconciler_goes_through_all(self, point: str) -> None:
+        with suppress(FailpointError), failing(point):
+            self._reconcile_all()
+
+    @rule(version=st.sampled_from(["1", "1", "9"]))
+    def a_human_moves_the_alias(self, version: str) -> None:
+        self.world.champion = version
+
+    def _reconcile_all(self) -> list[str]:
+        """Return what was done; as Airflow would run it, in a process of its own."""
+        world = self.world
+        _, found = reconcile_all(world.store, SPACE, lambda state: world.new_driver(), now=world.now)
+        return [one.action for one in found]
+
     @invariant()
     def history_is_sound(self) -> None:
         check_history(self.world.history())
@@ -95,11 +112,21 @@ class Histories(RuleBasedStateMachine):
         self.world.router.down = False
         self.world.metrics.problem = None
         self.world.now += timedelta(seconds=1000)
-        end = self.world.driver.reconcile(MODEL, SPACE)
+        live = (newest := self.world.driver.latest(MODEL, SPACE)) is not None and newest.live
+        assert self._reconcile_all() == (["ended"] if live else [])
+        assert self._reconcile_all() == [], "once is enough"
+        end = self.world.driver.latest(MODEL, SPACE)
         if end is not None:
             assert not end.live
             self.world.check()
 
 
+class ManyHistories(Histories):
+    """The same, often enough for the rare orders."""
+
+
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestHistories.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+
+TestManyHistories = pytest.mark.timeout(1800)(pytest.mark.long(ManyHistories.TestCase))
+TestManyHistories.settings = settings(max_examples=1500, stateful_step_count=50, deadline=None)

@@ -1,0 +1,280 @@
+"""Write down what a task did: its provenance record, for success and failure, for every operator of the package."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.log import redact  # type: ignore[attr-defined]  # the SDK's own; it has no other door
+
+from airflow_ml import __version__
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.call import Call, FunctionRef
+from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.provenance import (
+    FAILED,
+    SKIPPED,
+    SUCCEEDED,
+    GitState,
+    Handle,
+    Provenance,
+    bounded,
+    find_field,
+    find_handles,
+    find_records,
+    index_ref,
+    run_ref,
+    task_ref,
+    without_records,
+)
+from airflow_ml.core.record import JSON, encode
+from airflow_ml.errors import ArtifactNotFound, RefConflict
+from airflow_ml.hooks import store as store_hook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.ports import ArtifactStore
+
+_LOG = logging.getLogger(__name__)
+#: A record larger than this is named by its digests alone; together they stay below the limit of a ref's entry.
+_HANDLE_BYTES, _ALL_HANDLES_BYTES = 64 * 1024, 512 * 1024
+#: Arguments above this size are not kept; artifacts in them count as their records.
+_CALL_BYTES = 256 * 1024
+
+
+def recorded(operator: BaseOperator, context: Context, work: Callable[[], Any]) -> Any:
+    """Do the work, append what came of it to the task's ref, and return or raise what the work did.
+
+    A task that defers is recorded when it goes on. What goes wrong in here is a warning, never the task's failure.
+    """
+    if "ti" not in context:
+        return work()
+    began = datetime.now(UTC)
+    given = {name: getattr(operator, name, None) for name in operator.template_fields}
+    try:
+        result = work()
+    except TaskDeferred:
+        raise
+    except BaseException as error:
+        outcome = SKIPPED if isinstance(error, AirflowSkipException) else FAILED
+        _write(operator, context, given, None, began=began, outcome=outcome, error=error)
+        raise
+    _write(operator, context, given, result, began=began, outcome=SUCCEEDED)
+    return result
+
+
+def _write(
+    operator: BaseOperator,
+    context: Context,
+    given: Mapping[str, Any],
+    result: Any,
+    *,
+    began: datetime,
+    outcome: str,
+    error: BaseException | None = None,
+) -> None:
+    try:
+        store = store_hook.artifact_store()
+        record = _describe(operator, context, given, result, began=began, outcome=outcome, error=error)
+        _keep_environment(record.environment, store)
+        _append_run(record, context, store)
+        _append(store, task_ref(record.namespace, record.dag, record.run, record.task, record.map_index), record)
+    except Exception as problem:
+        _LOG.warning("This task's provenance is not in the store: %s: %s", type(problem).__name__, problem)
+
+
+def _describe(
+    operator: BaseOperator,
+    context: Context,
+    given: Mapping[str, Any],
+    result: Any,
+    *,
+    began: datetime,
+    outcome: str,
+    error: BaseException | None,
+) -> Provenance:
+    from airflow_ml.runtime.code_state import git_state
+    from airflow_ml.runtime.cpus import available_cpus
+    from airflow_ml.runtime.environment import environment_digest
+
+    instance, dag_run = context["ti"], context.get("dag_run")
+    inputs = [handle for name, value in given.items() for handle in find_handles(name, value)]
+    outputs = list(find_handles("return", result))
+    call, not_portable = _call_of(operator)
+    bundle = getattr(instance, "bundle_instance", None)
+    kept = _within_limits([*inputs, *outputs])
+    values = [handle.value for handle in [*outputs, *inputs]]
+    map_index = getattr(instance, "map_index", -1)
+    return Provenance(
+        dag=instance.dag_id,
+        run=instance.run_id,
+        task=instance.task_id,
+        map_index=-1 if map_index is None else map_index,
+        try_number=int(getattr(instance, "try_number", 0) or 0),
+        namespace=store_hook.namespace(),
+        operator=getattr(operator, "custom_operator_name", None) or type(operator).__name__,
+        function=call.function if call is not None else _function_in(values),
+        call=call,
+        cache=str(getattr(operator, "cache_outcome", "")),
+        not_portable=not_portable,
+        git=_git(operator, git_state),
+        bundle=str(getattr(bundle, "name", "") or ""),
+        bundle_version=str(getattr(bundle, "version", "") or ""),
+        airflow_ml=__version__,
+        python=platform.python_version(),
+        platform=" ".join(os.uname()[index] for index in (0, 2, 4)),  # platform.platform() starts a process
+        cpu=_cpu_name(),
+        cpus=available_cpus(),
+        environment=environment_digest(),
+        params=_settings(dict(context.get("params") or {})),
+        settings=_settings({name: without_records(value) for name, value in given.items()}),
+        seed=_seed_of(operator),
+        inputs=tuple(kept[: len(inputs)]),
+        outputs=tuple(kept[len(inputs) :]),
+        returned=bounded(_masked(without_records(result))),
+        statements=tuple(sorted({str(item) for item in find_field("statement_id", values) if item})),
+        triggered_by=_triggered_by(dag_run),
+        started_at=began,
+        ended_at=datetime.now(UTC),
+        outcome=outcome,
+        error="" if error is None else str(_masked(f"{type(error).__name__}: {error}"))[:2000],
+    )
+
+
+def _call_of(operator: BaseOperator) -> tuple[Call | None, str]:
+    """Return the call that the operator made, unless it carries a secret that may not reach the store."""
+    call: Call | None = getattr(operator, "call", None)
+    if call is None:
+        return None, str(getattr(operator, "not_portable", ""))
+    try:
+        arguments = encode(call.arguments)
+        size = len(canonical_json(arguments))
+    except (TypeError, ValueError) as error:
+        return None, f"an argument is no JSON: {error}"
+    if size > _CALL_BYTES:
+        return None, f"its arguments have {size} bytes, over {_CALL_BYTES}: give large data as an artifact"
+    if _masked(arguments) != arguments:
+        return None, "an argument holds a secret"
+    return call, ""
+
+
+def _function_in(values: list[JSON]) -> FunctionRef | None:
+    for wire in find_records("FunctionRef", values):
+        return FunctionRef.from_dict(wire)
+    return None
+
+
+def _git(operator: BaseOperator, ask: Callable[[Path], GitState]) -> GitState:
+    file = operator.dag.fileloc if operator.has_dag() else ""  # type: ignore[no-untyped-call]
+    return ask(Path(file).resolve().parent) if file else GitState()
+
+
+def _seed_of(operator: BaseOperator) -> int | None:
+    try:
+        return int(getattr(operator, "seed", None))  # type: ignore[arg-type]  # None and text are what is caught
+    except (TypeError, ValueError):
+        return None
+
+
+def _triggered_by(dag_run: Any) -> str:
+    kind = getattr(dag_run, "run_type", "") or ""
+    user = getattr(dag_run, "triggering_user_name", "") or ""
+    return " ".join(filter(None, [str(getattr(kind, "value", kind)), user and f"by {user}"]))
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, JSON]:
+    """Return arguments as JSON with secrets masked; what is very large is named by its digest."""
+    return {str(name): bounded(_masked(without_records(value), name)) for name, value in values.items()}
+
+
+def _masked(value: JSON, name: str | None = None) -> JSON:
+    """Return a value with the secrets that Airflow knows masked, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _masked(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, name) for item in value]
+    return str(redact(value, name)) if isinstance(value, str) else value
+
+
+def _within_limits(handles: list[Handle]) -> list[Handle]:
+    kept, total = [], 0
+    for handle in handles:
+        size = len(canonical_json(handle.value))
+        fits = size <= _HANDLE_BYTES and total + size <= _ALL_HANDLES_BYTES and _masked(handle.value) == handle.value
+        total += size if fits else 0
+        value = handle.value if fits else None
+        kept.append(
+            Handle(name=handle.name, record=handle.record, digest=handle.digest, contains=handle.contains, value=value)
+        )
+    return kept
+
+
+def _keep_environment(digest: str, store: ArtifactStore) -> None:
+    """Store the list of distributions; its canonical text has the very digest that calls carry."""
+    from airflow_ml.runtime.environment import environment_description
+
+    data = canonical_json(environment_description())
+    try:
+        store.path(Artifact(digest=digest, format="json", size_bytes=len(data), uri=""))
+    except ArtifactNotFound:
+        store.put_bytes(data, format="json")
+
+
+def _append_run(record: Provenance, context: Context, store: ArtifactStore) -> None:
+    """Enter the run into its DAG's index, once; two tasks that begin it together may enter it twice."""
+    ref = run_ref(record.namespace, record.dag, record.run)
+    if store.latest(ref) is not None:
+        return
+    began = getattr(context.get("dag_run"), "start_date", None) or record.started_at
+    head: dict[str, JSON] = {
+        "dag": record.dag,
+        "run": record.run,
+        "namespace": record.namespace,
+        "started_at": encode(began),
+        "triggered_by": record.triggered_by,
+    }
+    index = index_ref(record.namespace, record.dag)
+    for _ in range(20):
+        newest = store.latest(index)
+        try:
+            store.append(index, head, after=newest.sequence if newest else 0)
+            break
+        except RefConflict:
+            continue
+    try:
+        store.append(ref, head, after=0)
+    except RefConflict:
+        return  # another task of the run was first
+
+
+def _append(store: ArtifactStore, ref: str, record: Provenance) -> None:
+    for _ in range(20):
+        newest = store.latest(ref)
+        try:
+            store.append(ref, record.to_dict(), after=newest.sequence if newest else 0)
+            return
+        except RefConflict:
+            continue
+    raise RefConflict("The ref is being written by many tasks at once", ref, "Clear the task.")
+
+
+@functools.cache
+def _cpu_name() -> str:
+    """Return the CPU's kind: results agree to the last bit on the same kind only."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,61 @@
+"""Where a shard's progress goes: into the task's log, and now and then into the task state store for the UI."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from airflow_ml.runtime.job import Progress
+
+log = logging.getLogger(__name__)
+
+#: Key in the task state store; the value is a `Progress` in wire form.
+PROGRESS_KEY = "sweep_progress"
+#: At least so long between two writes: with 200 shards about 13 a second reach Airflow's database.
+STATE_SECONDS = 15.0
+
+
+class StateStore(Protocol):
+    """What is used of ``context["task_state_store"]``."""
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a JSON value."""
+
+
+class ProgressTeller:
+    """Tells of each progress in a line, and of the first, the last and one every 15 seconds in the store.
+
+    Args:
+        say: Writes a line into the log, with arguments as ``logging`` has them.
+        store: ``context["task_state_store"]``; None where this Airflow has none.
+        clock: Seconds, for tests.
+    """
+
+    def __init__(
+        self, say: Callable[..., None], store: StateStore | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say = say
+        self._store = store
+        self._clock = clock
+        self._stored_at: float | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a progress."""
+        pruned = f", {progress.pruned} pruned" if progress.pruned else ""
+        best = "" if progress.best is None else f", best {progress.best:.5g}"
+        eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:.0f} s to go"
+        self._say(
+            "%d of %d trials, %d failed%s%s%s", progress.finished, progress.trials, progress.failed, pruned, best, eta
+        )
+        now = self._clock()
+        due = self._stored_at is None or now - self._stored_at >= STATE_SECONDS
+        if self._store is not None and (due or progress.finished == progress.trials):
+            self._stored_at = now
+            try:
+                self._store.set(PROGRESS_KEY, cast(Any, progress.to_dict()))
+            except Exception as error:  # a display that fails is no reason to end the trials
+                log.warning("The progress is not in the task state store: %s", error)
+                self._store = None

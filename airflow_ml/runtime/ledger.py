@@ -1,0 +1,111 @@
+"""The results of one shard in the store: committed in batches, and of two commits of one trial the first counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.record import JSON
+from airflow_ml.core.trials import TrialResult
+from airflow_ml.errors import RefConflict
+
+#: A batch is committed when it holds so many trials, when its oldest trial ended so long ago, or with a trial that
+#: itself took so long.
+BATCH_TRIALS = 50
+#: A batch with so much of reports, tracebacks and notes is committed, too: the store refuses entries over 1 MiB.
+BATCH_BYTES = 256 * 1024
+LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS = 0.05, 2.0
+
+
+class Ledger:
+    """The committed results of one shard; the first commit of a trial wins.
+
+    Args:
+        store: Where they are.
+        ref: The shard's ref.
+        batch_seconds: How far behind a commit may be.
+    """
+
+    def __init__(self, store: ArtifactStore, ref: str, *, batch_seconds: float) -> None:
+        self._store = store
+        self._ref = ref
+        self._batch_seconds = batch_seconds
+        self._sequence = 0
+        self._pending: list[TrialResult] = []
+        self._pending_bytes = 0
+        self._oldest = 0.0
+        self.results: dict[str, TrialResult] = {}
+        self.superseded = 0
+        self.read()
+
+    def read(self) -> list[str]:
+        """Read what others have committed meanwhile, and return the trials."""
+        new: list[str] = []
+        for entry in self._store.history(self._ref):
+            if entry.sequence > self._sequence:
+                self._sequence = entry.sequence
+                for result in results_of(entry.value):
+                    if self.results.setdefault(result.trial, result) is result:
+                        new.append(result.trial)
+        return new
+
+    def add(self, result: TrialResult) -> list[str]:
+        """Take a finished trial; it counts once it is committed. Returns trials that others finished meanwhile."""
+        if result.trial in self.results:  # it was in flight here when somebody else's commit was read
+            self.superseded += 1
+            return []
+        if not self._pending:
+            self._oldest = time.monotonic()
+        self._pending.append(result)
+        self._pending_bytes += _rough_bytes(result)
+        # A long trial is committed before its worker begins another: a crash then costs what is in flight, no more.
+        full = len(self._pending) >= BATCH_TRIALS or self._pending_bytes >= BATCH_BYTES
+        full = full or result.seconds >= self._batch_seconds
+        return self.flush() if full else []
+
+    def tick(self) -> list[str]:
+        """Commit if it is time."""
+        due = self._pending and time.monotonic() - self._oldest >= self._batch_seconds
+        return self.flush() if due else []
+
+    def flush(self) -> list[str]:
+        """Commit everything that is finished. Returns trials that others finished meanwhile."""
+        others: list[str] = []
+        while self._pending:
+            batch: list[JSON] = [result.to_dict() for result in self._pending]
+            try:
+                self._sequence = self._store.append(self._ref, {"trials": batch}, after=self._sequence).sequence
+            except RefConflict:
+                others += self.read()
+                late = [result for result in self._pending if result.trial in self.results]
+                self.superseded += len(late)
+                self._pending = [result for result in self._pending if result.trial not in self.results]
+                continue
+            self.results.update({result.trial: result for result in self._pending})
+            self._pending = []
+        self._pending_bytes = 0
+        return others
+
+    def stop(self, reason: str) -> None:
+        """Commit everything, and that the others were not begun. That is no result: another attempt runs them."""
+        self.flush()
+        while True:
+            try:
+                value: dict[str, JSON] = {"trials": [], "stopped": reason}
+                self._sequence = self._store.append(self._ref, value, after=self._sequence).sequence
+                return
+            except RefConflict:
+                self.read()
+
+
+def _rough_bytes(result: TrialResult) -> int:
+    """Return about how long a result is in the store; cheap, since every trial is asked."""
+    fixed = 512 + 48 * (len(result.reports) + len(result.metrics)) + len(result.traceback) + len(result.reason)
+    return fixed + (len(repr(result.notes)) if result.notes else 0)
+
+
+def results_of(value: Any) -> Iterable[TrialResult]:
+    """Yield the results in one entry of a shard's ref."""
+    return (TrialResult.from_dict(item) for item in value["trials"])

@@ -1,0 +1,237 @@
+"""Run a piece of a production run here: fetch its exact code and inputs, run it in a clean interpreter, compare.
+
+Everything that is needed comes from the store and is copied into a folder first, so nothing is ever written to the
+store of production, and the interpreter needs no access to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.call import Call, CallResult, FunctionRef
+from airflow_ml.core.comparison import EQUIVALENT, IDENTICAL, Comparison, compare
+from airflow_ml.core.fingerprint import digest_bytes
+from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.provenance import Provenance, bounded, find_handles, find_records, without_records
+from airflow_ml.core.record import JSON
+from airflow_ml.core.sweep import SweepPlan
+from airflow_ml.core.trials import LOST, PlannedTrial, TrialResult
+from airflow_ml.errors import ArtifactNotFound, CallFailed, NotPortable
+from airflow_ml.runtime.environment import environment_description, environment_digest
+from airflow_ml.runtime.runner import run_call
+
+_SHOWN_DISTRIBUTIONS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """What was recorded, what came of it here, and how the two agree."""
+
+    what: str
+    comparison: Comparison
+    recorded: JSON
+    here: JSON
+    #: What is not as it was: distributions, CPU.
+    notes: tuple[str, ...]
+
+
+def reproduce_trial(
+    attempts: Iterable[Provenance], name: str, store: ArtifactStore, *, into: Path, log: Callable[[str], None]
+) -> Reproduction:
+    """Run one trial of a sweep here and compare its metrics.
+
+    Args:
+        attempts: Those of the sweep's tasks; the first one that was given the plan is taken.
+        name: The trial's number or name, such as ``17`` or ``t00017``.
+        store: Where the sweep was; only read.
+        into: Folder for code, data and result.
+        log: Called with each line of output.
+
+    Raises:
+        ArtifactNotFound: no plan, no such trial, or no result of it.
+        CallFailed: it could not be run at all.
+    """
+    from airflow_ml.runtime.leaderboard import committed_results
+    from airflow_ml.runtime.shard import planned_trials
+
+    source, plan = _plan_of(list(attempts))
+    trials = planned_trials(plan, store)
+    planned = _named(trials, name)
+    recorded = committed_results(plan, store).get(planned.trial)
+    if recorded is None:
+        raise ArtifactNotFound("The trial has no result to compare with", planned.trial, "Its shard did not run it.")
+    beside = sum(trial.shard == planned.shard for trial in trials)
+    call = Call(
+        function=FunctionRef(
+            kind="import",
+            module="airflow_ml.runtime.repeat_trial",
+            qualname="repeat_trial",
+            digest=digest_bytes(b"airflow_ml.runtime.repeat_trial"),
+        ),
+        arguments={
+            "plan": plan.to_dict(),
+            "trial": replace(planned, params={**planned.params, **recorded.params}).to_dict(),
+            "threads": max(1, source.cpus // max(1, min(source.cpus, beside))),
+        },
+        seed=planned.seed,
+        environment=environment_digest(),
+    )
+    needed = [plan.function.package, Artifact.from_dict(plan.data["artifact"])]  # type: ignore[arg-type]  # wire form
+    result = _run(call, needed, store, into=into, log=log, timeout_seconds=plan.timeout_seconds)
+    here = _trial_outcome(result, recorded)
+    then: dict[str, JSON] = {
+        "status": recorded.status, "metrics": dict(recorded.metrics), "reason": recorded.reason
+    }  # fmt: skip
+    return Reproduction(
+        what=f"trial {planned.trial} of {plan.function.qualname}, group {planned.group}",
+        comparison=compare(then, here),
+        recorded=then,
+        here=here,
+        notes=_notes(source, store),
+    )
+
+
+def _trial_outcome(result: CallResult, recorded: TrialResult) -> dict[str, JSON]:
+    """Return what came of a trial here, in the form in which it was recorded."""
+    if isinstance(result.value, Mapping):
+        return {name: result.value[name] for name in ("status", "metrics", "reason")}
+    if result.status == LOST:
+        raise CallFailed(f"Trial {recorded.trial} could not be run", result.error, result.traceback)
+    # Its process was ended, by a crash or its time limit: that is the outcome, in whatever words.
+    reason = recorded.reason if result.status == recorded.status else result.error
+    return {"status": result.status, "metrics": {}, "reason": reason}
+
+
+def reproduce_call(source: Provenance, store: ArtifactStore, *, into: Path, log: Callable[[str], None]) -> Reproduction:
+    """Run a ``@task.ml`` function here and compare what it returns.
+
+    Args:
+        source: The attempt.
+        store: Where its code and inputs are; only read.
+        into: Folder for code, data and result.
+        log: Called with each line of output.
+
+    Raises:
+        NotPortable: the task ran no function that can run elsewhere.
+        CallFailed: the function fails here and did not there.
+    """
+    if source.call is None:
+        raise NotPortable(
+            f"{source.title} cannot run outside of Airflow",
+            source.not_portable or source.operator,
+            "Reproduce a @task.ml function, or a trial of a sweep with --trial.",
+        )
+    call = source.call
+    needed = [call.function.package, *(Artifact.from_dict(item) for item in find_records("Artifact", call.arguments))]
+    result = _run(call, needed, store, into=into, log=log, timeout_seconds=None)
+    if source.outcome != "succeeded" or result.status != "succeeded":
+        here: JSON = result.error if result.status != "succeeded" else "succeeded"
+        then: JSON = source.error if source.outcome != "succeeded" else "succeeded"
+        # The recorded error may carry Airflow's own exception in front of the function's.
+        same = isinstance(here, str) and here != "succeeded" and here.partition(":")[0] in str(then)
+        comparison = Comparison(verdict=IDENTICAL) if same else compare(then, here)
+    else:
+        then, here = source.returned, bounded(without_records(result.value))
+        comparison = _compare_values(source, result.value, store, FolderStore(into))
+    return Reproduction(
+        what=f"{source.title}, function {call.function.qualname}",
+        comparison=comparison,
+        recorded=then,
+        here=here,
+        notes=_notes(source, store),
+    )
+
+
+def _compare_values(source: Provenance, here: JSON, recorded_in: ArtifactStore, made_in: ArtifactStore) -> Comparison:
+    """Compare what was returned; artifacts by digest, and a table whose bytes differ by its cells."""
+    plain = compare(source.returned, bounded(without_records(here)))
+    tables = [(list(source.outputs), recorded_in), (list(find_handles("return", here)), made_in)]
+    if plain.verdict == IDENTICAL or any(len(handles) != 1 for handles, _ in tables):
+        return plain
+    then, again = (_cells(handles[0].value, store) for handles, store in tables)
+    if then is None or again is None:
+        return plain
+    cells = compare(then, again)
+    # Other bytes with the same cells are the same result, written otherwise.
+    return Comparison(verdict=EQUIVALENT, where=plain.where) if cells.verdict == IDENTICAL else cells
+
+
+def _cells(value: JSON, store: ArtifactStore) -> JSON:
+    if not isinstance(value, Mapping) or value.get("record") != "Artifact" or value.get("format") != "parquet":
+        return None
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(store.path(Artifact.from_dict(value)))
+    return {name: [_plain(cell) for cell in table.column(name).to_pylist()] for name in table.column_names}
+
+
+def _plain(cell: Any) -> JSON:
+    return cell if cell is None or isinstance(cell, bool | int | float | str) else str(cell)
+
+
+def _run(
+    call: Call,
+    needed: Iterable[Artifact | None],
+    store: ArtifactStore,
+    *,
+    into: Path,
+    log: Callable[[str], None],
+    timeout_seconds: float | None,
+) -> CallResult:
+    kept = FolderStore(into)
+    for artifact in needed:
+        if artifact is not None:
+            kept.put_file(store.path(artifact), format=artifact.format)
+    return run_call(call, store_uri=kept.uri, timeout_seconds=timeout_seconds, log=log)
+
+
+def _plan_of(attempts: list[Provenance]) -> tuple[Provenance, SweepPlan]:
+    for attempt in attempts:
+        for handle in attempt.inputs:
+            if handle.record == "SweepPlan" and isinstance(handle.value, Mapping):
+                return attempt, SweepPlan.from_dict(handle.value)
+    raise ArtifactNotFound(
+        "No task of that name was given a sweep's plan", ", ".join(item.title for item in attempts) or "none",
+        "Name the sweep's group, such as train.",
+    )  # fmt: skip
+
+
+def _named(trials: list[PlannedTrial], name: str) -> PlannedTrial:
+    digits = name.removeprefix("t")
+    for trial in trials:
+        if digits.isdigit() and int(trial.trial.removeprefix("t")) == int(digits):
+            return trial
+    raise ArtifactNotFound("The sweep has no such trial", name, f"It has {trials[0].trial} to {trials[-1].trial}.")
+
+
+def _notes(source: Provenance, store: ArtifactStore) -> tuple[str, ...]:
+    """Return what is different here, so that a different result has its first suspects."""
+    from airflow_ml.runtime.cpus import available_cpus
+
+    notes = [] if source.cpus == available_cpus() else [f"{source.cpus} CPUs there, {available_cpus()} here"]
+    if source.environment == environment_digest():
+        return tuple(notes)
+    try:
+        there = json.loads(store.get_bytes(Artifact(digest=source.environment, format="json", size_bytes=0, uri="")))
+    except ArtifactNotFound:
+        return (*notes, "another environment; its list is not in the store")
+    here = environment_description()
+    notes += [
+        f"{key} {there.get(key)} there, {here[key]} here"
+        for key in ("python", "machine")
+        if there.get(key) != here[key]
+    ]
+    old, new = dict(there["distributions"]), dict(cast(Mapping[str, JSON], here["distributions"]))
+    changed = [
+        f"{name} {old.get(name, 'missing')} there, {new.get(name, 'missing')} here"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    more = len(changed) - _SHOWN_DISTRIBUTIONS
+    return (*notes, *changed[:_SHOWN_DISTRIBUTIONS], *([f"and {more} distributions more"] if more > 0 else []))

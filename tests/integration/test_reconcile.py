@@ -1,0 +1,83 @@
+"""A rollout whose owner was killed, ended by the operator through a real gateway and Airflow's own connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from airflow_ml import ReconcileRolloutsOperator
+from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.adapters.gateway import GatewayRouter
+from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.testing.gateway_server import LocalGateway
+from airflow_ml.testing.served_models import identity_models, variant
+
+pytestmark = pytest.mark.integration
+
+#: Leads two rollouts and then waits to be killed. The last look at one of them leaves a lease of 2 s.
+OWNER = """
+import json, sys, time
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.hooks.rollout import rollout_driver
+
+def driver(model, lease_seconds):
+    return rollout_driver(model, router_conn_id="canary_gateway", mlflow_conn_id=None, lease_seconds=lease_seconds)
+
+one, two = json.loads(sys.argv[1])
+plan = parse_plan([20, 50, 100])
+for model, lease_seconds in (("alive", 600.0), ("lost", 2.0)):
+    driver(model, 600.0).install(plan, model, "prod", one, "first")
+    begun = driver(model, 600.0).begin(plan, model, "prod", one, two, "second")
+    state = driver(model, lease_seconds).look(begun)
+    assert state.weight_percent == 20 and state.confirmed, state
+print("split", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_owner_left_is_rolled_back_and_the_living_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    variants = [
+        variant("1", identity_models(store), ["x"]),
+        variant("2", identity_models(store, shift=0.125), ["x"]),
+    ]
+    with LocalGateway(tmp_path / "gateway", store.uri, token="a control token") as gateway:
+        connection = json.dumps({"conn_type": "airflow_ml_gateway", "host": gateway.url, "password": "a control token"})
+        monkeypatch.setenv("AIRFLOW_CONN_CANARY_GATEWAY", connection)
+        monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
+        owner = subprocess.Popen(
+            [sys.executable, "-c", OWNER, json.dumps(variants)], stdout=subprocess.PIPE, text=True, env=os.environ
+        )
+        try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline().strip() == "split"
+        finally:
+            owner.send_signal(signal.SIGKILL)
+            owner.wait()
+        router = GatewayRouter(gateway.url, "a control token")
+        held = {name: router.read(name) for name in ("lost", "alive")}
+        assert {name: traffic.weight_percent for name, traffic in held.items() if traffic} == {"lost": 20, "alive": 20}
+        entry = store.latest("rollouts/prod/lost")
+        assert entry is not None
+        left = RolloutState.from_dict(entry.value)
+        assert (left.state, left.router_name) == ("running", "canary_gateway")
+        assert left.lease_expires_at is not None
+        time.sleep(max(0.0, (left.lease_expires_at - datetime.now(UTC)).total_seconds() + 0.05))
+
+        # The operator's own connection leads nowhere: each rollout is ended at the gateway that its record names.
+        operator = ReconcileRolloutsOperator(task_id="t", router_conn_id="nowhere")
+        (done,) = operator.execute({})
+        assert (done["model"], done["epoch"], done["action"]) == ("lost", left.epoch, "ended")
+        after = {name: router.read(name) for name in ("lost", "alive")}
+        assert {name: traffic.weight_percent for name, traffic in after.items() if traffic} == {"lost": 0, "alive": 20}
+        assert operator.execute({}) == []

@@ -1,0 +1,175 @@
+"""Guardrails: what is refused, what they decide, and how often they are wrong."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_ml.core.guardrail import Guardrail, judge, parse_guardrails
+from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.rollout_decision import ADVANCE, HOLD, ROLL_BACK, Decision, decide
+from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_state import RUNNING, RolloutState, created
+from airflow_ml.errors import ConfigurationError
+
+NOW, DAY0 = datetime(2026, 1, 1, tzinfo=UTC), datetime(2013, 5, 1, tzinfo=UTC)
+PLAN = parse_plan([(50, "1d"), 100], guardrails=[("log_loss", 0.02)])
+
+
+def arm(variant: str, mean: float, units: int = 2000, spread: float = 0.2) -> Sample:
+    return Sample(
+        variant=variant,
+        stratum="50/2013-05-01",
+        units=units,
+        requests=units,
+        sum_x=units * mean,
+        sum_xx=units * (mean * mean + spread * spread),
+        sum_nn=float(units),
+        sum_xn=units * mean,
+    )
+
+
+def reading(champion: float, challenger: float, units: int = 2000) -> Reading:
+    samples = (arm("champion", champion, units), arm("challenger", challenger, units))
+    assigned = {sample.variant: {sample.stratum: sample.units} for sample in samples}
+    return Reading(samples=samples, watermark_at=DAY0 + timedelta(days=1), assigned=assigned)
+
+
+def running(plan: RolloutPlan = PLAN) -> RolloutState:
+    begun = created(
+        None,
+        plan=plan,
+        model="m",
+        namespace="prod",
+        champion={"version": "1"},
+        challenger={"version": "2"},
+        owner="o",
+        now=NOW,
+        lease_seconds=180,
+    )
+    marks: dict[str, Any] = {
+        "started_watermark_at": DAY0,
+        "step_watermark_at": DAY0,
+        "watermark_at": DAY0,
+        "progress_at": NOW,
+    }
+    return replace(begun, state=RUNNING, step=0, weight_percent=50.0, confirmed=True, **marks)
+
+
+def decided(metric: Reading, **guardrails: Reading) -> Decision:
+    return decide(PLAN, running(), metric, NOW, guardrails=guardrails)
+
+
+BETTER = reading(0.3, 0.2)
+
+
+def test_a_better_challenger_that_holds_its_guardrail_goes_on() -> None:
+    found = decided(BETTER, log_loss=reading(0.5, 0.5))
+    assert found.action == ADVANCE
+    (seen,) = found.statistics.guardrails
+    assert (seen.metric, seen.held, seen.broken) == ("log_loss", True, False)
+    assert seen.effect == pytest.approx(0.0)
+
+
+def test_a_better_challenger_that_breaks_it_goes_back() -> None:
+    found = decided(BETTER, log_loss=reading(0.5, 0.6))
+    assert (found.action, found.reason) == (ROLL_BACK, "The challenger breaks a guardrail: log_loss +0.1")
+    assert not found.trouble
+
+
+def test_until_the_guardrail_is_shown_to_hold_nothing_is_promoted() -> None:
+    found = decided(BETTER, log_loss=reading(0.5, 0.515))
+    assert (found.action, found.reason) == (HOLD, "Not shown to hold the guardrail yet: log_loss")
+    few = decide(PLAN, running(), BETTER, NOW, guardrails={"log_loss": reading(0.5, 0.9, units=50)})
+    assert few.action == HOLD, "fewer units than min_units decide nothing"
+
+
+@pytest.mark.parametrize("guardrails", [{}, {"log_loss": reading(0.5, float("nan"))}])
+def test_a_guardrail_that_cannot_be_read_is_trouble_and_never_a_pass(guardrails: dict[str, Reading]) -> None:
+    found = decided(BETTER, **guardrails)
+    assert (found.action, found.trouble) == (HOLD, True)
+    assert found.reason.startswith("Guardrail log_loss: ")
+
+
+def test_alpha_is_divided_among_the_metric_and_its_guardrails() -> None:
+    assert PLAN.test_alpha == 0.025
+    assert parse_plan([50]).test_alpha == 0.05
+
+
+def test_a_maximized_guardrail_is_broken_from_below() -> None:
+    guardrail = Guardrail(metric="accuracy", margin=0.02, direction="maximize")
+    limits: dict[str, Any] = {"alpha": 0.05, "tau_requests": 100.0, "min_units": 100}
+    assert judge(guardrail, reading(0.9, 0.8), **limits).broken
+    assert judge(guardrail, reading(0.9, 0.95), **limits).held
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [("log_loss", 0)],
+        [("log_loss", -0.1)],
+        [("log_loss", float("nan"))],
+        [("log_loss", "much")],
+        [("", 0.1)],
+        ["log_loss"],
+        [{"metric": "mae", "margin": 0.1, "direction": "up"}],
+        [{"metric": "mae", "margins": 0.1}],
+        [("mae", 0.1), ("mae", 0.2)],
+        [("brier", 0.1)],
+    ],
+)
+def test_what_can_guard_nothing_is_refused(bad: list[Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_plan([50], guardrails=bad)
+
+
+def test_every_way_to_write_one_is_the_same_guardrail() -> None:
+    one = Guardrail(metric="mae", margin=0.1)
+    assert parse_guardrails([("mae", 0.1)]) == parse_guardrails([{"metric": "mae", "margin": 0.1}]) == (one,)
+    assert RolloutPlan.from_dict(parse_plan([50], guardrails=[one]).to_dict()).guardrails == (one,)
+
+
+def test_at_the_margin_itself_a_guardrail_is_wrong_no_more_often_than_alpha() -> None:
+    """400 rollouts of 60 looks whose true difference is the margin: broken or held, either is a false decision."""
+    draw, guardrail, wrong = random.Random(5), Guardrail(metric="m", margin=0.05), {"held": 0, "broken": 0}
+    for _ in range(400):
+        sums = {"champion": [0, 0.0, 0.0], "challenger": [0, 0.0, 0.0]}
+        seen = set()
+        for _ in range(60):
+            for variant, mean in (("champion", 0.0), ("challenger", 0.05)):
+                for _ in range(20):
+                    value = draw.gauss(mean, 1.0)
+                    one = sums[variant]
+                    one[0] += 1
+                    one[1] += value
+                    one[2] += value * value
+            samples = tuple(
+                Sample(
+                    variant=variant,
+                    stratum="50/2013-05-01",
+                    units=int(n),
+                    requests=int(n),
+                    sum_x=x,
+                    sum_xx=xx,
+                    sum_nn=float(n),
+                    sum_xn=x,
+                )
+                for variant, (n, x, xx) in sums.items()
+            )
+            found = judge(
+                guardrail,
+                Reading(samples=samples, watermark_at=DAY0, assigned={}),
+                alpha=0.05,
+                tau_requests=100.0,
+                min_units=40,
+            )
+            seen |= {name for name in wrong if getattr(found, name)}
+        for name in seen:
+            wrong[name] += 1
+    # 400 of 5 %: 20 expected at most; 33 is its 99.8 % quantile.
+    assert wrong["held"] <= 33, wrong
+    assert wrong["broken"] <= 33, wrong
