@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -38,7 +39,10 @@ def test_what_a_killed_demo_left_behind_is_found_by_its_marker_and_stopped() -> 
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(command, env={**os.environ, MARKER: marker}, start_new_session=True) as orphan:
         try:
-            psutil.Process(orphan.pid)
+            # Popen returns while the kernel is still setting the new program up; its environment shows a moment later.
+            deadline = time.monotonic() + 10
+            while MARKER not in psutil.Process(orphan.pid).environ() and time.monotonic() < deadline:
+                time.sleep(0.01)
             state = DemoState(marker, GONE, ())
             assert state.is_running()
             state.stop()
