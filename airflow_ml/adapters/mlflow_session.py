@@ -146,7 +146,7 @@ class Operation:
                 raise self._unavailable(what, last)
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             pause *= 2
-        raise AssertionError("unreachable")  # pragma: no cover
+        raise self._unavailable(what, "no tries left")
 
     def need(self, what: str, act: Callable[[], T], *, limited: bool = True) -> T:
         """Run a step as ``step`` does, where absence is an error too."""

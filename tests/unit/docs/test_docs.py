@@ -33,7 +33,8 @@ HOWTO_SECTIONS = (
 _FENCE = re.compile(r"^```.*?^```\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
-_PLACE = re.compile(r"/work/|/root/|/home/\w|/Users/\w|[A-Z]:\\\\")
+#: Where this checkout stands, and homes of people.
+_PLACE = re.compile(rf"{re.escape(str(ROOT))}|/home/\w|/Users/\w|[A-Z]:\\\\")
 
 
 def text(page: Path) -> str:
