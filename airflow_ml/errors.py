@@ -32,6 +32,10 @@
     │   ├── NotPortable (TypeError)              a function that cannot leave its process
     │   ├── CallFailed (RuntimeError)            the user's function raised
     │   └── CallTimedOut (TimeoutError)
+    ├── ComputeError
+    │   ├── JobConflict (RuntimeError)           another job has that name
+    │   ├── JobFailed (RuntimeError)             a remote job ended without its results
+    │   └── BackendUnavailable (ConnectionError) the cluster or queue cannot be reached, or refuses
     ├── SweepError
     │   ├── InvalidSpace (ValueError)
     │   └── SweepFailed (RuntimeError)           too few trials succeeded
@@ -214,6 +218,26 @@ class CallFailed(CallError, RuntimeError):
 
 class CallTimedOut(CallError, TimeoutError):
     """The user's function took longer than it may."""
+
+    retryable = True
+
+
+class ComputeError(AirflowMLError):
+    """Work that was sent elsewhere and did not come back."""
+
+
+class JobConflict(ComputeError, RuntimeError):
+    """Another job, not of this request, has the name."""
+
+
+class JobFailed(ComputeError, RuntimeError):
+    """A remote job ended without the results of all its calls."""
+
+    retryable = True
+
+
+class BackendUnavailable(ComputeError, ConnectionError):
+    """The cluster or queue cannot be reached, or refuses."""
 
     retryable = True
 

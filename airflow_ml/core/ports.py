@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from airflow_ml.core.artifact import Artifact, Column
 from airflow_ml.core.gate import CheckResult
+from airflow_ml.core.job import JobHandle, JobRequest, JobStatus
 from airflow_ml.core.record import JSON
 
 
@@ -279,3 +280,31 @@ class MetricSource(Protocol):
         Raises:
             MetricUnreadable.
         """
+
+
+class JobBackend(Protocol):
+    """What runs many calls elsewhere. The store, not the backend, says what came of each call."""
+
+    def render(self, request: JobRequest) -> Mapping[str, JSON]:
+        """Return exactly what ``submit`` would send, without any connection."""
+
+    def submit(self, request: JobRequest) -> JobHandle:
+        """Start the job, or adopt the one that the same request started before.
+
+        Raises:
+            JobConflict: another job has the name.
+            BackendUnavailable: it cannot be reached, or refuses (quota, permission), with its own words.
+        """
+
+    def observe(self, handle: JobHandle) -> JobStatus:
+        """Return what is known now; phase ``lost`` where nobody knows the job any more.
+
+        Raises:
+            BackendUnavailable: it cannot be reached; nothing is known.
+        """
+
+    def log(self, handle: JobHandle, index: int, *, tail_lines: int = 200) -> Iterator[str]:
+        """Yield the last lines of one index's output; nothing where they are gone. Never raises."""
+
+    def cancel(self, handle: JobHandle) -> None:
+        """End the job and all it started, if it has this epoch; twice is as good as once."""
