@@ -129,9 +129,9 @@ class FolderStore:
         sequences = self._sequences(self._ref_folder(ref))
         return self._entry(ref, max(sequences)) if sequences else None
 
-    def history(self, ref: str) -> Iterator[Entry]:
-        """Yield all entries, oldest first."""
-        for sequence in sorted(self._sequences(self._ref_folder(ref))):
+    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+        """Yield all entries, oldest first or newest first; each file is read when its entry is asked for."""
+        for sequence in sorted(self._sequences(self._ref_folder(ref)), reverse=newest_first):
             yield self._entry(ref, sequence)
 
     def refs(self, prefix: str = "") -> Iterator[str]:

@@ -142,9 +142,11 @@ class S3Store:
         keys = [item["Key"] for item in answer.get("Contents", [])]
         return self._entry(ref, keys[0]) if keys else None
 
-    def history(self, ref: str) -> Iterator[Entry]:
-        """Yield all entries, oldest first."""
-        for key in reversed(list(self._keys(f"{self._prefix}refs/{check_ref(ref)}/_"))):
+    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+        """Yield all entries, oldest first or newest first, which is the order of their keys: nothing beyond what is
+        asked for is listed or read."""
+        keys = self._keys(f"{self._prefix}refs/{check_ref(ref)}/_")
+        for key in keys if newest_first else reversed(list(keys)):
             yield self._entry(ref, key)
 
     def refs(self, prefix: str = "") -> Iterator[str]:

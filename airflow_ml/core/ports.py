@@ -77,8 +77,8 @@ class ArtifactStore(Protocol):
     def latest(self, ref: str) -> Entry | None:
         """Return the newest entry, or None where the ref does not exist."""
 
-    def history(self, ref: str) -> Iterator[Entry]:
-        """Yield all entries, oldest first."""
+    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+        """Yield all entries, oldest first; each is read when it is asked for, so the newest few of many cost little."""
 
     def refs(self, prefix: str = "") -> Iterator[str]:
         """Yield the names of the refs below a prefix, sorted."""

@@ -114,9 +114,10 @@ class MemoryStore:
         entries = self._entries.get(check_ref(ref), [])
         return decode_entry(ref, len(entries), entries[-1]) if entries else None
 
-    def history(self, ref: str) -> Iterator[Entry]:
-        """Yield all entries, oldest first."""
-        for sequence, data in enumerate(self._entries.get(check_ref(ref), []), start=1):
+    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+        """Yield all entries, oldest first or newest first."""
+        entries = list(enumerate(self._entries.get(check_ref(ref), []), start=1))
+        for sequence, data in reversed(entries) if newest_first else entries:
             yield decode_entry(ref, sequence, data)
 
     def refs(self, prefix: str = "") -> Iterator[str]:

@@ -151,6 +151,8 @@ class ArtifactStoreContract:
         entries = list(store.history("a/b"))
         assert [entry.sequence for entry in entries] == list(range(1, 13))
         assert [entry.value["number"] for entry in entries] == list(range(12))
+        assert list(store.history("a/b", newest_first=True)) == entries[::-1]
+        assert next(store.history("a/b", newest_first=True)) == store.latest("a/b")
         assert entries[3] == Entry(
             ref="a/b", sequence=4, value={"number": 3, "text": "é", "none": None, "list": [1.5, {}]}
         )
