@@ -37,6 +37,9 @@ class JobRequest(Record):
     runtime: Artifact
     store_uri: str
     profile: ComputeProfile
+    #: Python's minor version and the machine of the calls' environment, ``3.12`` and ``x86_64``; empty for any.
+    python: str = ""
+    machine: str = ""
     #: Who asks: namespace, dag, run, task, map index; as labels (shortened) and annotations (whole).
     owner: Mapping[str, str] = field(default_factory=dict)
 
