@@ -68,6 +68,7 @@ _HOME = {
     "gate_model": "airflow_ml.operators.gate_model",
     "monitor": "airflow_ml.operators.monitoring",
     "predict": "airflow_ml.operators.prediction",
+    "profile": "airflow_ml.core.compute",
     "reconcile_rollouts": "airflow_ml.operators.reconciliation",
     "register_model": "airflow_ml.operators.registration",
     "rollback": "airflow_ml.operators.canary",

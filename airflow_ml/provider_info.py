@@ -105,6 +105,14 @@ _CONFIG: dict[str, Any] = {
             "example": "prod",
             "default": "prod",
         },
+        "compute_profiles": {
+            "description": "TOML file with the compute profiles that DAGs name: where calls run, and with what.\n"
+            "Where it is empty or there is no such file, every name means the worker's own processes.\n",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "/opt/airflow/config/compute.toml",
+            "default": "",
+        },
         "work_directory": {
             "description": "Folder for temporary files of tasks; the system's own where empty.\n",
             "version_added": "0.1.0",
