@@ -36,16 +36,27 @@ class Artifact(Record):
     format: str
     size_bytes: int
     #: Where the store that wrote it keeps it; informative, readers go by the digest. Empty where a record has many.
-    uri: str
+    uri: str = ""
     rows: int | None = None
     #: Of tabular data, where the record has the room; a Parquet file says them itself.
     columns: tuple[Column, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JSON]:
-        """Return the wire form, without empty ``columns`` and ``metadata``: a record holds many artifacts."""
+        """Return the wire form, without empty ``uri``, ``columns`` and ``metadata``: a record holds many artifacts."""
         wire = Record.to_dict(self)
-        return {name: value for name, value in wire.items() if value or name not in ("columns", "metadata")}
+        return {name: value for name, value in wire.items() if value or name not in ("uri", "columns", "metadata")}
+
+
+def without_addresses(wire: JSON) -> JSON:
+    """Return JSON whose artifacts, at any depth, do not say where they are: readers go by the digest, and a record that
+    holds other records stays small."""
+    if isinstance(wire, list):
+        return [without_addresses(item) for item in wire]
+    if isinstance(wire, dict):
+        left_out = "uri" if wire.get("record") == Artifact.__name__ else None
+        return {name: without_addresses(value) for name, value in wire.items() if name != left_out}
+    return wire
 
 
 def check_digest(digest: str) -> str:

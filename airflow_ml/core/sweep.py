@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import FunctionRef
@@ -23,16 +23,21 @@ class TrialSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan(Record):
-    """All trials of a sweep, fixed before the first one runs. A pure function of the sweep's arguments."""
+    """All trials of a sweep, fixed before the first one runs. A pure function of the sweep's arguments.
+
+    Schema 2: ``groups`` is their number, the names are in the plan's file.
+    """
+
+    schema: ClassVar[int] = 2
 
     #: The sweep's identity: function, data, space, groups, seed.
     sweep: str
     function: FunctionRef
-    #: The FeatureSet in wire form.
+    #: The FeatureSet in wire form, without addresses.
     data: Mapping[str, JSON]
     #: Column of the feature set that makes the groups; None for one group named ``all``.
     by: str | None
-    groups: tuple[str, ...]
+    groups: int
     trials: int
     shards: int
     metric: str
@@ -53,6 +58,11 @@ class SweepPlan(Record):
     sampler: str = "random"
     pruner: str | None = None
 
+    @classmethod
+    def upgrade(cls, data: dict[str, Any], number: int) -> dict[str, Any]:
+        """Read schema 1, which named the groups."""
+        return {**data, "groups": len(data["groups"])} if number == 1 else data
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard(Record):
@@ -66,8 +76,10 @@ class Leaderboard(Record):
 
     sweep: str
     function: FunctionRef
+    #: The FeatureSet in wire form, without addresses.
     data: Mapping[str, JSON]
     by: str | None
+    #: Parquet says its columns itself; they are not repeated here.
     artifact: Artifact
     trials: int
     succeeded: int
@@ -82,6 +94,8 @@ class Leaderboard(Record):
     seconds: float
     constants: Mapping[str, JSON] = field(default_factory=dict)
     compute: str = "local"
+    #: Rows of a group that a trial fitted on at most; None for all.
+    max_train_rows: int | None = None
     parents: tuple[str, ...] = ()
     #: Trials that their pruner ended: neither good nor bad.
     pruned: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import TaskGroup, XComArg
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
+from airflow_ml.core.trials import MAX_SHARDS
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.sweep import PLAN_KEY, CollectSweepOperator, PlanSweepOperator, RunShardOperator
 
@@ -80,7 +81,12 @@ class Sweep:
         group = TaskGroup(group_id=name, tooltip=(self.function.__doc__ or "").strip().partition("\n")[0])
         with group:
             plan = PlanSweepOperator(
-                python_callable=self.function, data=data, constants=constants or None, **settings, **for_all
+                python_callable=self.function,
+                data=data,
+                constants=constants or None,
+                max_active_shards=for_shards.get("max_active_tis_per_dagrun"),
+                **settings,
+                **for_all,
             )
             record = XComArg(plan, key=PLAN_KEY)
             shards = RunShardOperator.partial(task_id="shards", plan=record, **for_all, **for_shards).expand(
@@ -106,7 +112,7 @@ def sweep_task(
     max_train_rows: int | None = None,
     min_success_fraction: float = 0.95,
     warm_start: bool = False,
-    max_shards: int = 8,
+    max_shards: int = MAX_SHARDS,
     compute: str = "local",
     mlflow_conn_id: str | None = "mlflow_default",
     **task_arguments: Any,

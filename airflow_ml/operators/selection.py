@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
@@ -86,6 +85,7 @@ class SelectModelOperator(MLOperator):
                 "by": board.by,
                 "mode": self.refit,
                 "constants": dict(board.constants),
+                "max_train_rows": board.max_train_rows,
             },
             store=store,
             namespace=self.namespace,
@@ -101,7 +101,7 @@ class SelectModelOperator(MLOperator):
             value=value,
             reason=selection_reason(everyone, metric=board.metric, direction=board.direction, value=value),
             models=Artifact.from_dict(manifest),
-            leaderboard=replace(board.artifact, columns=()),  # Parquet says them itself; the record stays small
+            leaderboard=board.artifact,
             refit=self.refit,
             groups=len(choices),
             data=board.data,

@@ -13,11 +13,13 @@ from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
+from airflow_ml.core.trials import MAX_SHARDS
 from airflow_ml.errors import ConfigurationError, NotARecord, RefConflict, RegistryError
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+from airflow_ml.operators.slots import free_slots
 from airflow_ml.operators.sweep_progress import ProgressTeller
 
 if TYPE_CHECKING:
@@ -59,7 +61,10 @@ class PlanSweepOperator(MLOperator):
         min_success_fraction: Fewer successful trials than this share fail the sweep. Default 0.95.
         warm_start: Begin each group with the best parameters of this task's last leaderboard. Fixed at the first
             attempt of a run, so that a retry or clear plans the same trials. Default False.
-        max_shards: Task instances at most. Default 8: a shard uses all CPUs of its worker.
+        max_shards: Task instances at most; default and ceiling 200. There are as many as groups (or trials, without
+            groups), but no more than four for each task that can run at the same time.
+        max_active_shards: How many shards Airflow runs at the same time, where that is limited (the decorator's
+            ``max_active_tis_per_dagrun``). None (default) for the deployment's limits.
         compute: Compute profile. Default ``local``: processes of the worker.
         constants: Further JSON arguments of the function (templated).
     """
@@ -95,7 +100,8 @@ class PlanSweepOperator(MLOperator):
         max_train_rows: int | None = None,
         min_success_fraction: float = 0.95,
         warm_start: bool = False,
-        max_shards: int = 8,
+        max_shards: int = MAX_SHARDS,
+        max_active_shards: int | None = None,
         compute: str = "local",
         constants: Mapping[str, Any] | None = None,
         task_id: str = "plan",
@@ -121,6 +127,7 @@ class PlanSweepOperator(MLOperator):
         self.min_success_fraction = min_success_fraction
         self.warm_start = warm_start
         self.max_shards = max_shards
+        self.max_active_shards = max_active_shards
         self.compute = compute
         self.constants = plain(constants) if constants is not None else {}
 
@@ -148,6 +155,9 @@ class PlanSweepOperator(MLOperator):
             min_success_fraction=self.min_success_fraction,
             warm_start=warm,
             max_shards=int(self.max_shards),
+            slots=free_slots(
+                context.get("dag"), executor=self.executor, max_active_tis_per_dagrun=self.max_active_shards
+            ),
             constants=self.constants,
             compute=self.compute,
             namespace=self.namespace,
@@ -155,7 +165,7 @@ class PlanSweepOperator(MLOperator):
         )
         context["ti"].xcom_push(key=PLAN_KEY, value=plan.to_xcom())
         self.log.info(
-            "Sweep %s: %d trials in %d groups, %d shards%s", plan.sweep, plan.trials, len(plan.groups), plan.shards,
+            "Sweep %s: %d trials in %d groups, %d shards%s", plan.sweep, plan.trials, plan.groups, plan.shards,
             f", warm start from {len(warm)} groups" if warm else "",
         )  # fmt: skip
         return list(range(plan.shards))

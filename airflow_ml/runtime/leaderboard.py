@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.artifact import Artifact, Column
+from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
@@ -45,7 +45,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     _judge(plan, rows, len(succeeded), artifact)
     first = min(succeeded, key=lambda row: _order(plan, row))
     with_success = {str(row["group"]) for row in succeeded}
-    without = [group for group in plan.groups if group not in with_success]
+    without = [group for group in dict.fromkeys(trial.group for trial in trials) if group not in with_success]
     return Leaderboard(
         sweep=plan.sweep,
         function=plan.function,
@@ -58,7 +58,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
         pruned=counts[PRUNED],
         not_run=counts[NOT_RUN],
         groups_without_success=tuple(without[:_MAX_NAMED_GROUPS]),
-        groups=len(plan.groups),
+        groups=plan.groups,
         metric=plan.metric,
         direction=plan.direction,
         best=TrialSummary(
@@ -71,6 +71,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
         seconds=round(sum(result.seconds for result in results.values()), 3),
         constants=plan.constants,
         compute=plan.compute,
+        max_train_rows=plan.max_train_rows,
         parents=(plan.fingerprint,),
     )
 
@@ -150,7 +151,7 @@ def _sorted_rows(
     results: Mapping[str, TrialResult],
     stopped: Mapping[int, str],
 ) -> list[dict[str, Any]]:
-    position = {group: index for index, group in enumerate(plan.groups)}
+    position = {group: index for index, group in enumerate(dict.fromkeys(trial.group for trial in trials))}
     rows = [_row(plan, trial, results.get(trial.trial), stopped.get(trial.shard, "")) for trial in trials]
     rows.sort(key=lambda row: (position[str(row["group"])], *_order(plan, row)))
     return rows
@@ -205,8 +206,7 @@ def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:
         file = Path(folder) / "leaderboard.parquet"
         pq.write_table(table, file)
-        described = [Column(name=field.name, dtype=str(field.type)) for field in table.schema]
-        return store.put_file(file, format="parquet", rows=table.num_rows, columns=described)
+        return store.put_file(file, format="parquet", rows=table.num_rows)
 
 
 def _param_column(values: Sequence[JSON]) -> Any:

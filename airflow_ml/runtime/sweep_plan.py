@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from airflow_ml.core.artifact import without_addresses
 from airflow_ml.core.call import FunctionRef
 from airflow_ml.core.features import TRAIN, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
@@ -15,8 +17,17 @@ from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.sampler import GRID, RANDOM
 from airflow_ml.core.space import space_to_dict
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.core.trials import ALL, SUCCEEDED, plan_trials, sweep_identity, trial_lines
-from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace
+from airflow_ml.core.trials import (
+    ALL,
+    MAX_SHARDS,
+    SUCCEEDED,
+    plan_trials,
+    shard_count,
+    shards_ref,
+    sweep_identity,
+    trial_lines,
+)
+from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, RefConflict
 from airflow_ml.runtime.environment import environment_digest
 from airflow_ml.runtime.job import ShardJob
 from airflow_ml.runtime.leaderboard import read_rows
@@ -43,7 +54,8 @@ def make_plan(
     max_train_rows: int | None = None,
     min_success_fraction: float = 0.95,
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]] | None = None,
-    max_shards: int = 8,
+    max_shards: int = MAX_SHARDS,
+    slots: int = MAX_SHARDS,
     constants: Mapping[str, JSON] | None = None,
     compute: str = "local",
     namespace: str = "prod",
@@ -67,7 +79,9 @@ def make_plan(
         max_train_rows: Rows of a group that a trial fits on at most.
         min_success_fraction: Share of trials that must succeed, 0 to 1.
         warm_start: Per group, parameters to try first.
-        max_shards: At most this many shards.
+        max_shards: At most this many shards, and 200 at the very most.
+        slots: Shards that can run at the same time; there are at most four for each. The first plan of a sweep fixes
+            the number, so that a later one finds what was finished, however busy the deployment is then.
         constants: Further JSON arguments of the function.
         compute: Name of the compute profile.
         namespace: Part of the sweep's identity.
@@ -83,17 +97,6 @@ def make_plan(
     _check(direction, timeout_seconds, min_success_fraction, max_train_rows, constants or {})
     wire_space = space_to_dict(space)
     groups = read_groups(store.path(features.artifact), by)
-    trials = plan_trials(
-        space=wire_space,
-        groups=groups,
-        trials_per_group=None if sampler == GRID else trials_per_group,
-        sampler=sampler,
-        seed=seed,
-        shards=max_shards,
-        warm_start=warm_start,
-        pruner=pruner,
-    )
-    require_optuna(sampler, pruner)
     identity = sweep_identity(
         function=function.digest,
         data=features.artifact.digest,
@@ -113,12 +116,24 @@ def make_plan(
         warm_start=warm_start,
         pruner=pruner,
     )
+    wanted = shard_count(max(len(groups), slots) if by else MAX_SHARDS, slots=slots, max_shards=max_shards)
+    trials = plan_trials(
+        space=wire_space,
+        groups=groups,
+        trials_per_group=None if sampler == GRID else trials_per_group,
+        sampler=sampler,
+        seed=seed,
+        shards=_fixed_shards(store, identity, wanted, max_shards=max_shards),
+        warm_start=warm_start,
+        pruner=pruner,
+    )
+    require_optuna(sampler, pruner)
     return SweepPlan(
         sweep=identity,
-        function=function,
-        data=features.to_dict(),
+        function=FunctionRef.from_dict(cast("dict[str, Any]", without_addresses(function.to_dict()))),
+        data=cast("dict[str, JSON]", without_addresses(features.to_dict())),
         by=by,
-        groups=tuple(groups),
+        groups=len(groups),
         trials=len(trials),
         shards=max(trial.shard for trial in trials) + 1,
         metric=metric,
@@ -196,6 +211,17 @@ def warm_start_params(
         if row["status"] == SUCCEEDED and len(found) < per_group and params not in found:
             found.append(params)
     return {group: found for group, found in best.items() if found}
+
+
+def _fixed_shards(store: ArtifactStore, sweep: str, wanted: int, *, max_shards: int) -> int:
+    """Return the number of shards that the first plan of this sweep fixed, unless fewer are asked for now."""
+    ref = shards_ref(sweep)
+    while True:
+        before = store.latest(ref)
+        if before is not None and int(cast(int, before.value["shards"])) <= max_shards:
+            return int(cast(int, before.value["shards"]))
+        with suppress(RefConflict):  # another plan of the same sweep was first; its word counts
+            store.append(ref, {"shards": wanted}, after=before.sequence if before else 0)
 
 
 def _check(

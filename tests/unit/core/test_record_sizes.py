@@ -6,11 +6,14 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from airflow_ml.core.artifact import Artifact, Column
+from airflow_ml.core.artifact import Artifact, Column, without_addresses
+from airflow_ml.core.call import FunctionRef
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.gate import SHOWN_CHECKS, CheckResult, GateReport, count_failed, most_telling
 from airflow_ml.core.record import Record, parse
 from airflow_ml.core.selection import Selection
+from airflow_ml.core.space import Choice, IntUniform, LogUniform, space_to_dict
+from airflow_ml.core.sweep import Leaderboard, SweepPlan, TrialSummary
 
 LIMIT_BYTES = 4096
 DIGEST = "sha256:" + "0" * 64
@@ -43,6 +46,25 @@ FEATURES = FeatureSet(
 )
 
 
+FUNCTION = FunctionRef(
+    kind="source",
+    module="/opt/airflow/dags/flights/flight_delays.py",
+    qualname="train",
+    digest=DIGEST,
+    package=replace(BLOB, format="python", rows=None, uri=""),
+)
+SPACE = space_to_dict(
+    {
+        "learning_rate": LogUniform(0.001, 0.3),
+        "max_leaf_nodes": IntUniform(4, 64),
+        "l2_regularization": LogUniform(1e-6, 10.0),
+        "max_iter": Choice(50, 100, 200),
+        "booster": Choice("gbdt", "dart"),
+    }
+)
+DATA = without_addresses(FEATURES.to_dict())
+
+
 def size(record: Record) -> int:
     """As Airflow stores it."""
     return len(json.dumps(record.to_xcom()))
@@ -51,6 +73,29 @@ def size(record: Record) -> int:
 def test_a_feature_set_of_17_features_and_3_sources() -> None:
     assert size(FEATURES) < LIMIT_BYTES * 3 / 4, "it goes into later records as a whole"
     assert parse(json.loads(json.dumps(FEATURES.to_xcom()))) == FEATURES
+
+
+def test_a_plan_and_a_leaderboard_of_20_000_trials_over_it() -> None:
+    plan = SweepPlan(
+        sweep=DIGEST, function=FUNCTION, data=DATA, by="country", groups=200, trials=20_000, shards=200, seed=2**31,
+        metric="validation_brier", direction="minimize", timeout_seconds=600.0, min_success_fraction=0.95,
+        max_train_rows=100_000, plan=replace(BLOB, format="jsonl", rows=20_000), constants={"quick": False},
+        space=SPACE, sampler="tpe", pruner="hyperband", compute="gpu-large",
+    )  # fmt: skip
+    assert size(plan) < LIMIT_BYTES
+    board = Leaderboard(
+        sweep=DIGEST, function=FUNCTION, data=DATA, by="country", artifact=replace(BLOB, rows=20_000), trials=20_000,
+        succeeded=19_000, failed=1_000, groups_without_success=tuple(f"country {number}" for number in range(20)),
+        groups=200, metric="validation_brier", direction="minimize", seed=2**31, seconds=123456.789,
+        best=TrialSummary(
+            trial="t00017", group="country 12", value=0.123456789,
+            params={"learning_rate": 0.123456789012, "max_leaf_nodes": 31, "l2_regularization": 1.23456789e-05,
+                    "max_iter": 100, "booster": "gbdt"},
+        ),
+        constants={"quick": False}, compute="gpu-large", max_train_rows=100_000, parents=(DIGEST,),
+    )  # fmt: skip
+    assert size(board) < LIMIT_BYTES
+    assert FeatureSet.from_dict(board.data).fingerprint == FEATURES.fingerprint
 
 
 def test_a_selection_over_it() -> None:
@@ -99,3 +144,4 @@ def test_columns_stay_on_the_wire_where_they_are_given() -> None:
     assert parse(told.to_dict()) == told
     assert "columns" not in BLOB.to_dict()
     assert parse(BLOB.to_dict()) == BLOB
+    assert parse(replace(BLOB, uri="").to_dict()) == replace(BLOB, uri="")

@@ -14,6 +14,7 @@ from airflow_ml.core.trials import (
     PlannedTrial,
     TrialResult,
     plan_trials,
+    shard_count,
     shard_ref,
     sweep_identity,
     trial_lines,
@@ -138,6 +139,13 @@ def test_results_and_trials_come_back_from_json(text, value, seconds):
     trial = PlannedTrial(trial="t1", group=text, shard=3, params={"a": value}, seed=4)
     (line,) = trial_lines([trial]).splitlines()
     assert PlannedTrial.from_dict(json.loads(line)) == trial
+
+
+@given(st.integers(1, 30_000), st.integers(0, 10_000), st.integers(1, 500))
+def test_the_number_of_shards(units, slots, max_shards):
+    count = shard_count(units, slots=slots, max_shards=max_shards)
+    assert 1 <= count <= min(units, max_shards, 200)
+    assert count == min(units, max_shards, 200, 4 * max(1, slots))
 
 
 def test_shards_of_different_plans_do_not_share_a_ref():

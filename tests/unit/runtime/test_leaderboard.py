@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,7 +16,7 @@ from sweep_parts import feature_set, plan_of
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.core.trials import TrialResult, shard_ref
+from airflow_ml.core.trials import TrialResult, shard_ref, shards_ref
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, SweepFailed
 from airflow_ml.runtime.leaderboard import best, collect, read_rows, to_pandas
 from airflow_ml.runtime.ledger import Ledger
@@ -63,7 +64,8 @@ def test_the_best_come_first_and_every_trial_is_told(tmp_path, direction, value,
     ]
     assert (board.best.trial, board.best.value, board.best.group) == (first, value, "EWR")
     assert (board.trials, board.succeeded, board.failed) == (8, 6, 2)
-    kinds = {column.name: column.dtype for column in board.artifact.columns}
+    kinds = {field.name: str(field.type) for field in pq.read_schema(store.path(board.artifact))}
+    assert board.artifact.columns == ()
     assert {kinds["param_rate"], kinds["value"]} == {"double"}
     assert (kinds["param_depth"], kinds["param_flag"], kinds["param_pick"]) == ("int64", "bool", "string")
     assert {json.dumps(json.loads(row["params"])["pick"]).replace(" ", "") for row in rows if row["param_pick"]} <= {
@@ -199,6 +201,25 @@ def test_a_plan_is_a_pure_function_of_its_arguments(tmp_path):
     assert plan_of(tmp_path, TEXT, seed=8)[0].sweep != plan.sweep
     with pytest.raises(ConfigurationError, match="shards 0 to 2: 3"):
         shard_job(plan, 3)
+
+
+def test_a_plan_keeps_its_number_of_shards_however_many_slots_are_free_later(tmp_path):
+    groups = tuple(f"g{number}" for number in range(9))
+    first, store = plan_of(tmp_path, TEXT, groups=groups, slots=2, max_shards=200)
+    assert first.shards == 8
+    assert plan_of(tmp_path, TEXT, groups=groups, slots=50, max_shards=200)[0] == first
+    assert plan_of(tmp_path, TEXT, groups=groups, slots=1, max_shards=200)[0] == first
+    fewer, _ = plan_of(tmp_path, TEXT, groups=groups, slots=50, max_shards=3)
+    assert (fewer.shards, fewer.sweep) == (3, first.sweep)
+    assert [entry.value for entry in store.history(shards_ref(first.sweep))] == [{"shards": 8}, {"shards": 3}]
+    other, _ = plan_of(tmp_path, TEXT, groups=groups, slots=50, max_shards=200, seed=2)
+    assert other.shards == 36  # one for each trial, since there are fewer groups than slots
+
+
+def test_a_plan_of_the_schema_before_is_read(tmp_path):
+    plan, _ = plan_of(tmp_path, TEXT)
+    before = {**plan.to_dict(), "schema": 1, "groups": ["EWR", "JFK"]}
+    assert SweepPlan.from_dict(before) == plan
 
 
 def test_groups_are_those_of_the_train_split(tmp_path):
