@@ -89,6 +89,8 @@ class Provenance(Record):
     seed: int | None = None
     inputs: tuple[Handle, ...] = ()
     outputs: tuple[Handle, ...] = ()
+    #: Records that it pushed beside what it returned, by their XCom key: a gate's ``report``, a sweep's ``plan``.
+    beside: tuple[Handle, ...] = ()
     #: What the task returned, records in it by digest, secrets masked; a large value by its own digest.
     returned: JSON = None
     #: Identifiers in the warehouse's own query history.

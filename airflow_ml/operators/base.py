@@ -48,6 +48,15 @@ class MLOperator(BaseOperator, abc.ABC):
     def run(self, context: Context) -> Record | JSON | None:
         """Do the stage's work; Airflow calls ``execute``."""
 
+    def push_beside(self, context: Context, key: str, record: Record) -> None:
+        """Push a record under an XCom key of its own; it is part of the task's provenance, whatever comes of the task.
+
+        Raises:
+            RecordTooLarge: it is over the limit for XCom.
+        """
+        context["ti"].xcom_push(key=key, value=record.to_xcom())
+        self.beside = {**getattr(self, "beside", {}), key: record}
+
     def store(self) -> ArtifactStore:
         """Open the deployment's artifact store (``[ml] artifact_store``)."""
         return store_hook.artifact_store()

@@ -95,7 +95,7 @@ class GateDatasetOperator(MLOperator):
                 checks=(),
                 rows=subject.rows,
             )
-            context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
+            self.push_beside(context, REPORT_KEY, report)
             raise
         clean, quarantine = self._split(store, rows_file, subject, validation, passed=verdict not in (BLOCK, ERROR))
         report = GateReport(
@@ -111,7 +111,7 @@ class GateDatasetOperator(MLOperator):
             quarantine=quarantine,
             report=store.put_bytes(canonical_json(cast(JSON, validation.details)), format="json"),
         )
-        context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
+        self.push_beside(context, REPORT_KEY, report)
         self._tell(validation.checks, report)
         stop_unless_passed(report, "the data")
         return DatasetSnapshot(

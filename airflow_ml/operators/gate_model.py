@@ -115,7 +115,7 @@ class GateModelOperator(MLOperator):
             results = evaluate(checks, read_holdout(store.path(holdout_artifact), slices=slices))
             verdict, reason = decide_model(results)
         except AirflowMLError as error:
-            self._push(context, _error_report(selection, features, error))
+            self.push_beside(context, REPORT_KEY, _error_report(selection, features, error))
             raise
         report = GateReport(
             subject=selection.fingerprint,
@@ -130,7 +130,7 @@ class GateModelOperator(MLOperator):
                 canonical_json({"checks": encode(results), "holdout": holdout_artifact.to_dict()}), format="json"
             ),
         )
-        self._push(context, report)
+        self.push_beside(context, REPORT_KEY, report)
         for check in results:
             self.log.info(
                 "%s %s: %s, expected %s", "ok  " if check.passed else "FAIL", check.name, check.observed, check.expected
@@ -138,9 +138,6 @@ class GateModelOperator(MLOperator):
         self.log.info("Verdict %s: %s", verdict, reason)
         stop_unless_passed(report, "the model")
         return selection
-
-    def _push(self, context: Context, report: GateReport) -> None:
-        context["ti"].xcom_push(key=REPORT_KEY, value=report.to_xcom())
 
     def _champion(self) -> dict[str, Any] | None:
         if not self.model:

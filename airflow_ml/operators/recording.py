@@ -109,10 +109,12 @@ def _describe(
     instance, dag_run = context["ti"], context.get("dag_run")
     inputs = [handle for name, value in given.items() for handle in find_handles(name, value)]
     outputs = list(find_handles("return", result))
+    beside = [handle for key, record in getattr(operator, "beside", {}).items() for handle in find_handles(key, record)]
     call, not_portable = _call_of(operator)
     bundle = getattr(instance, "bundle_instance", None)
-    kept = _within_limits([*inputs, *outputs])
-    values = [handle.value for handle in [*outputs, *inputs]]
+    kept = _within_limits([*beside, *inputs, *outputs])
+    kept, kept_beside = kept[len(beside) :], kept[: len(beside)]
+    values = [handle.value for handle in [*outputs, *beside, *inputs]]
     map_index = getattr(instance, "map_index", -1)
     return Provenance(
         dag=instance.dag_id,
@@ -140,6 +142,7 @@ def _describe(
         seed=_seed_of(operator),
         inputs=tuple(kept[: len(inputs)]),
         outputs=tuple(kept[len(inputs) :]),
+        beside=tuple(kept_beside),
         returned=bounded(_masked(without_records(result))),
         statements=tuple(sorted({str(item) for item in find_field("statement_id", values) if item})),
         triggered_by=_triggered_by(dag_run),

@@ -163,7 +163,7 @@ class PlanSweepOperator(MLOperator):
             namespace=self.namespace,
             store=store,
         )
-        context["ti"].xcom_push(key=PLAN_KEY, value=plan.to_xcom())
+        self.push_beside(context, PLAN_KEY, plan)
         self.log.info(
             "Sweep %s: %d trials in %d groups, %d shards%s", plan.sweep, plan.trials, plan.groups, plan.shards,
             f", warm start from {len(warm)} groups" if warm else "",

@@ -85,6 +85,39 @@ def test_a_failure_is_written_and_raised(store: ArtifactStore) -> None:
     assert (newest(store).outcome, newest(store).error) == ("failed", "ValueError: no luck")
 
 
+class Gate(MLOperator):
+    """Pushes a record beside what it returns, and may fail afterwards."""
+
+    def __init__(self, *, beside: Artifact, answer: Any = None, **kwargs: Any) -> None:
+        super().__init__(task_id="stage", **kwargs)
+        self.given, self.answer = beside, answer
+
+    def run(self, context: Any) -> Any:
+        self.push_beside(context, "report", self.given)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [None, ValueError("blocked")])
+def test_a_record_pushed_beside_is_kept_whatever_comes_of_the_task(store: ArtifactStore, answer: Any) -> None:
+    pushed: dict[str, Any] = {}
+    report = store.put_bytes(b"{}", format="json")
+    told = context()
+    told["ti"].xcom_push = lambda key, value: pushed.update({key: value})
+    operator = Gate(beside=report, answer=answer)
+    if answer is None:
+        operator.execute(told)
+    else:
+        with pytest.raises(ValueError, match="blocked"):
+            operator.execute(told)
+    assert pushed == {"report": report.to_dict()}
+    assert [(item.name, item.digest, item.value) for item in newest(store).beside] == [
+        ("report", report.digest, report.to_dict())
+    ]
+    assert newest(store).outputs == ()
+
+
 def test_attempts_are_kept_and_the_run_is_listed_once(store: ArtifactStore) -> None:
     for answer in (1, 2, 3):
         Stage(answer=answer).execute(context())
