@@ -67,6 +67,8 @@ class KubernetesOptions:
     annotations: Mapping[str, str] = bounds(factory=dict)
     #: Indexes that may fail before Kubernetes ends the job; None for all of them.
     max_failed_indexes: int | None = bounds(None, least=0, most=100_000)
+    #: Share of the indexes that is enough: when so many have succeeded, the others are ended; None for all of them.
+    success_fraction: float | None = bounds(None, above=0, most=1)
     #: After its end the job is kept for so long. Results do not depend on it; the logs of its pods do.
     ttl_seconds: int = bounds(86_400, least=60)
     #: Make the job suspended, for whatever queue lets it go.
