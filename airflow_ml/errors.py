@@ -35,6 +35,7 @@
     ├── ComputeError
     │   ├── JobConflict (RuntimeError)           another job has that name
     │   ├── JobFailed (RuntimeError)             a remote job ended without its results
+    │   ├── WrongPlatform (RuntimeError)         not the Python or machine that the calls were made for
     │   └── BackendUnavailable (ConnectionError) the cluster or queue cannot be reached, or refuses
     ├── SweepError
     │   ├── InvalidSpace (ValueError)
@@ -234,6 +235,10 @@ class JobFailed(ComputeError, RuntimeError):
     """A remote job ended without the results of all its calls."""
 
     retryable = True
+
+
+class WrongPlatform(ComputeError, RuntimeError):
+    """Not the Python or the machine that the calls were made for."""
 
 
 class BackendUnavailable(ComputeError, ConnectionError):

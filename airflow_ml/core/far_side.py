@@ -94,6 +94,8 @@ class IndexResult(Record):
     seconds: float = 0.0
     #: Where it ran: pod or child, for the log.
     host: str = ""
+    #: The most memory that any process of it had at once; 0 where it is not known.
+    peak_memory_bytes: int = 0
 
 
 def command(python: str = "python") -> list[str]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import types
 import typing
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, Union, cast
 
+import airflow_ml
 from airflow_ml.core.fingerprint import canonical_json, digest_bytes, format_time, parse_time
 from airflow_ml.errors import NotARecord, RecordTooLarge, RecordTooNew
 
@@ -119,7 +121,7 @@ def parse(value: object) -> Record:
         return value
     if not isinstance(value, Mapping):
         raise NotARecord("Not a record", repr(value)[:120], "Pass the output of an airflow_ml task.")
-    kind = _REGISTRY.get(str(value.get("record")))
+    kind = _REGISTRY.get(str(value.get("record"))) or _load(str(value.get("record")))
     if kind is None:
         raise NotARecord(
             "Not a record this airflow_ml knows",
@@ -127,6 +129,15 @@ def parse(value: object) -> Record:
             f"Known records are {', '.join(sorted(_REGISTRY))}.",
         )
     return kind.from_dict(value)
+
+
+def _load(name: str) -> type[Record] | None:
+    """Return a public record whose module nobody has imported here yet."""
+    home = airflow_ml._HOME.get(name, "")
+    if not home.startswith("airflow_ml.core."):
+        return None
+    importlib.import_module(home)
+    return _REGISTRY.get(name)
 
 
 def parse_as(kind: type[R], value: object) -> R:

@@ -70,22 +70,31 @@ def execute_call(
     )
     started(pool)
     ended = [item for item in pool.run([Task("call", {})]) if item is not None]
-    result = _result(job.call, ended[0])
-    store = open_store(store_uri)
-    committed = False
-    while not committed:
-        latest = store.latest(call_ref(job.call))
-        try:
-            store.append(call_ref(job.call), result.to_dict(), after=latest.sequence if latest else 0)
-            committed = True
-        except RefConflict:
-            continue  # the same call elsewhere: both results stay in the history
+    result = result_of(job.call, ended[0])
+    commit_result(job.call, result, open_store(store_uri))
     return result
 
 
-def run_here(call: Call, store: ArtifactStore) -> dict[str, Any]:
-    """Run a call in this process and return ``{"value": ...}`` in JSON, artifacts in wire form."""
-    function = load_function(call.function, store)
+def commit_result(call: Call, result: CallResult, store: ArtifactStore) -> None:
+    """Append a result to the call's ref."""
+    while True:
+        latest = store.latest(call_ref(call))
+        try:
+            store.append(call_ref(call), result.to_dict(), after=latest.sequence if latest else 0)
+            return
+        except RefConflict:
+            continue  # the same call elsewhere: both results stay in the history
+
+
+def run_here(call: Call, store: ArtifactStore, *, function: Callable[..., Any] | None = None) -> dict[str, Any]:
+    """Run a call in this process and return ``{"value": ...}`` in JSON, artifacts in wire form.
+
+    Args:
+        call: The call.
+        store: Where its function and its arguments are.
+        function: The call's function where it is loaded already.
+    """
+    function = function or load_function(call.function, store)
     arguments = {name: parse_argument(value, store) for name, value in call.arguments.items()}
     seed_everything(call.seed)
     with running(CallContext(store=store, call=call, log=_say)):
@@ -114,7 +123,8 @@ def to_wire(value: Any, store: ArtifactStore) -> JSON:
     return encode(value)
 
 
-def _result(call: Call, ended: Ended) -> CallResult:
+def result_of(call: Call, ended: Ended) -> CallResult:
+    """Return what came of a call as a record, however it ended."""
     answer = ended.answer
     return CallResult(
         call=call.key,

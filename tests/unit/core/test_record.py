@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -144,3 +146,14 @@ def test_fingerprint_leaves_out_where_and_when() -> None:
     moved = dataclasses.replace(here, artifact=dataclasses.replace(here.artifact, uri="s3://b/a"), statement_id="again")
     assert here.fingerprint == moved.fingerprint
     assert here.fingerprint != dataclasses.replace(here, rows=2).fingerprint
+
+
+def test_a_public_record_is_known_before_its_module_is_imported() -> None:
+    program = (
+        "import sys; from airflow_ml.core.record import parse\n"
+        "assert 'airflow_ml.core.registration' not in sys.modules\n"
+        "try: parse({'record': 'ModelVersion', 'schema': 99})\n"
+        "except Exception as error: print(type(error).__name__)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "RecordTooNew"

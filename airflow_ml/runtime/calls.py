@@ -1,0 +1,109 @@
+"""Many calls one after the other in one worker, each result committed before the next call begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from airflow_ml.core.call import Call, CallResult
+from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.runtime.call import OUTPUT_BYTES, CallJob, call_ref, commit_result, result_of, run_here
+from airflow_ml.runtime.cpus import available_cpus, limit_threads
+from airflow_ml.runtime.load import load_function
+from airflow_ml.runtime.pool import Pool
+from airflow_ml.runtime.worker import Task
+
+
+def execute_calls(
+    jobs: Sequence[CallJob],
+    store: ArtifactStore,
+    *,
+    facts: Mapping[str, JSON],
+    log: Callable[[str], None],
+    started: Callable[[Pool], None] = lambda pool: None,
+) -> list[CallResult]:
+    """Run calls in order and return their results in that order.
+
+    A call whose newest result is a success with the same ``facts`` is not run again: that was an earlier life of this
+    very index.
+
+    Args:
+        jobs: The calls with their time limits.
+        store: Where functions and arguments are and results go.
+        facts: Put into each result: whose work it was.
+        log: Called with each line of output.
+        started: Called with each pool, so that a signal's handler can stop it.
+
+    Raises:
+        Stopped: the pool was stopped; what had ended by then is committed.
+    """
+    done = {job.call.key: found for job in jobs if (found := finished(job.call, store, facts)) is not None}
+    if done:
+        log(f"{len(done)} of {len(jobs)} calls were finished before; {len(jobs) - len(done)} to run")
+    missing = [job for job in jobs if job.call.key not in done]
+    limit_threads(os.environ, available_cpus())
+    for limit, some in groupby(missing, key=lambda job: job.timeout_seconds):
+        for result in _run(list(some), store, limit, facts=facts, log=log, started=started):
+            done[result.call] = result
+    return [done[job.call.key] for job in jobs]
+
+
+def finished(call: Call, store: ArtifactStore, facts: Mapping[str, JSON]) -> CallResult | None:
+    """Return the call's newest result if it is a success that has these facts."""
+    newest = store.latest(call_ref(call))
+    result = parse_as(CallResult, newest.value) if newest is not None else None
+    same = result is not None and facts.items() <= result.facts.items()
+    return result if same and result is not None and result.status == "succeeded" else None
+
+
+def _run(
+    jobs: Sequence[CallJob],
+    store: ArtifactStore,
+    timeout_seconds: float | None,
+    *,
+    facts: Mapping[str, JSON],
+    log: Callable[[str], None],
+    started: Callable[[Pool], None],
+) -> Iterator[CallResult]:
+    pool = Pool(
+        _Worker(jobs, store.uri),
+        workers=1,
+        timeout_seconds=timeout_seconds,
+        log=log,
+        output_bytes=OUTPUT_BYTES,
+    )
+    started(pool)
+    names = {job.call.key: job.call for job in jobs}  # the same call twice is run once
+    for ended in pool.run([Task(key, {"call": key}) for key in names]):
+        if ended is not None:
+            call = names[ended.task.name]
+            result = result_of(call, ended)
+            result = replace(result, facts={**result.facts, **facts})
+            commit_result(call, result, store)
+            yield result
+
+
+class _Worker:
+    """Runs calls in a forked worker, which opens the store and loads each function once."""
+
+    def __init__(self, jobs: Sequence[CallJob], store_uri: str) -> None:
+        self._calls = {job.call.key: job.call for job in jobs}
+        self._store_uri = store_uri
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def __call__(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        call = self._calls[payload["call"]]
+        if call.function.fingerprint not in self._functions:
+            self._functions[call.function.fingerprint] = load_function(call.function, self._store)
+        return run_here(call, self._store, function=self._functions[call.function.fingerprint])
+
+    @cached_property
+    def _store(self) -> ArtifactStore:
+        from airflow_ml.adapters.object_store import open_store
+
+        return open_store(self._store_uri)
