@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, Union, cast
 
-import airflow_ml
 from airflow_ml.core.fingerprint import canonical_json, digest_bytes, format_time, parse_time
 from airflow_ml.errors import NotARecord, RecordTooLarge, RecordTooNew
 
@@ -26,6 +25,25 @@ XCOM_LIMIT_BYTES = 32 * 1024
 JSON = Union[None, bool, int, float, str, list["JSON"], dict[str, "JSON"]]  # noqa: UP007 - a recursive alias
 
 _REGISTRY: dict[str, type[Record]] = {}
+#: Module of this package -> the records it defines, so that whoever meets one can read it.
+_HOMES = {
+    "artifact": "Artifact",
+    "call": "Call CallResult FunctionRef",
+    "canary": "Rollout",
+    "compute": "ComputeProfile Gpus Resources",
+    "far_side": "IndexResult",
+    "features": "FeatureSet",
+    "gate": "GateReport",
+    "job": "IndexFailure JobHandle JobRequest JobStatus",
+    "monitoring": "DriftReport ScoreTable",
+    "provenance": "Provenance",
+    "registration": "ModelVersion",
+    "rollout_plan": "RolloutPlan",
+    "rollout_state": "RolloutState",
+    "selection": "Selection",
+    "snapshot": "DatasetSnapshot",
+    "sweep": "Leaderboard SweepPlan",
+}
 R = TypeVar("R", bound="Record")
 
 
@@ -132,11 +150,11 @@ def parse(value: object) -> Record:
 
 
 def _load(name: str) -> type[Record] | None:
-    """Return a public record whose module nobody has imported here yet."""
-    home = airflow_ml._HOME.get(name, "")
-    if not home.startswith("airflow_ml.core."):
+    """Return a record whose module nobody has imported here yet."""
+    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
+    if home is None:
         return None
-    importlib.import_module(home)
+    importlib.import_module(f"airflow_ml.core.{home}")
     return _REGISTRY.get(name)
 
 
