@@ -69,7 +69,7 @@ def _told(sample: Sample) -> dict[str, object]:
     """What a sample says: its wire form without the address of its artifact."""
     wire = sample.to_dict()
     if isinstance(wire["artifact"], dict):
-        wire["artifact"].pop("uri")
+        wire["artifact"].pop("uri", None)
     return wire  # type: ignore[return-value]
 
 
