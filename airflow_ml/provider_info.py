@@ -24,7 +24,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_ml.hooks.mlflow", "airflow_ml.hooks.gateway"],
             }
         ],
-        "triggers": [{"integration-name": "airflow_ml", "python-modules": ["airflow_ml.triggers.canary"]}],
+        "triggers": [{"integration-name": "airflow_ml", "python-modules": _TRIGGER_MODULES}],
         "connection-types": [_MLFLOW, _GATEWAY],
         "task-decorators": [
             {"name": "ml", "class-name": "airflow_ml.decorators.ml.ml_task"},
@@ -56,6 +56,8 @@ _OPERATOR_MODULES = [
     "airflow_ml.operators.prediction",
     "airflow_ml.operators.monitoring",
 ]
+
+_TRIGGER_MODULES = ["airflow_ml.triggers.canary", "airflow_ml.triggers.rollout_turn"]
 
 _MLFLOW = {
     "connection-type": "mlflow",

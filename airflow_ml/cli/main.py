@@ -1,9 +1,10 @@
-"""Verbs of ``airflow-ml``: look at what the store holds."""
+"""Verbs of ``airflow-ml``: look at what the store holds, and hold, resume or stop a rollout."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,6 +46,19 @@ _TASK: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dag", {"help": "id of the DAG"}),
     ("run", {"help": "id of the run or its beginning, latest, or before (the one before the latest)"}),
     ("task", {"help": "id of the task; of a sweep the name of its group"}),
+)
+_ACT: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("model", {"help": "name of the registered model"}),
+    ("--why", {"required": True, "help": "the reason, for the record"}),
+    ("--who", {"default": "", "help": "who does it, for the record; default: the user of this machine"}),
+)
+_ROUTER: tuple[str, dict[str, Any]] = (
+    "--router",
+    {
+        "default": os.environ.get("AIRFLOW_ML_ROUTER_URL", ""),
+        "help": "URL of the gateway; default: AIRFLOW_ML_ROUTER_URL, else AIRFLOW_CONN_<the rollout's router>. Its "
+        "control token is in AIRFLOW_ML_ROUTER_TOKEN or that connection",
+    },
 )
 #: Name, help, where the verb is (module:function below airflow_ml.cli), further arguments.
 VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
@@ -112,4 +126,8 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
         (("prefix", {"nargs": "?", "default": "", "help": "only those below this name"}),),
     ),
     ("rollouts", "List rollouts and their state.", "refs:rollouts", ()),
+    ("hold", "Keep a rollout at its step until it is resumed; harm still ends it.", "rollout:hold", _ACT),
+    ("resume", "Let a held rollout go on.", "rollout:resume", _ACT),
+    ("rollback", "Stop a rollout: back to the champion.", "rollout:rollback", (*_ACT, _ROUTER)),
+    ("reconcile", "End the rollouts whose owner was lost.", "rollout:reconcile", (_ROUTER,)),
 )

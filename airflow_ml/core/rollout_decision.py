@@ -1,4 +1,4 @@
-"""Stage 7, canary: from a plan, a record and a reading to one of five actions. Pure, so that every case can be tested.
+"""Stage 7, canary: from a plan, a record and a reading to one of seven actions. Pure, so that every case can be tested.
 
 No data is never success, and what is not a number never passes. Harm ends a rollout at any look; superiority promotes
 only when every step had its data days and the last weight is reached.
@@ -9,17 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from airflow_ml.core import rollout_plan
+from airflow_ml.core.assessment import ERROR, FAIL, NEITHER, NOTHING_YET, PASS, Tally, assess, counted
 from airflow_ml.core.guardrail import MINIMIZE, GuardrailLook, judge_all
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.rollout_look import Look
 from airflow_ml.core.rollout_plan import SUPERIORITY, RolloutPlan
-from airflow_ml.core.rollout_state import Look, RolloutState
+from airflow_ml.core.rollout_readings import day_of, weight_of
+from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
 from airflow_ml.core.statistics import Effect, confidence_sequence, effect_of, log_e_one_sided
 
 ADVANCE, HOLD, PROMOTE, ROLL_BACK, INCONCLUSIVE = "advance", "hold", "promote", "roll_back", "inconclusive"
+#: What an undecided rollout does by its plan instead of ending: pause at its weight, or at weight 0.
+PAUSE, ASK = "pause", "ask"
+_UNDECIDED = {rollout_plan.ROLL_BACK: INCONCLUSIVE, rollout_plan.HOLD: PAUSE, rollout_plan.ASK: ASK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,8 @@ class Decision:
     statistics: Look
     #: The metric could not be read, or what was read cannot be true.
     trouble: bool = False
+    #: How the looks came out, this one included.
+    tally: Tally = NOTHING_YET
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +78,12 @@ def decide(
     effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER)
     ratio = _sample_ratio(plan, reading)
     verdict = _verdict(plan, effect)
-    action, reason = _action(plan, state, reading, now, effect, ratio, verdict, guarded)
+    harm = _harm(plan, effect, verdict, guarded)
+    phase = FAIL if harm else PASS if verdict.shown and all(one.held for one in guarded) else NEITHER
+    tally = counted(state.tally, phase, new=_moved(state, reading))
+    action, reason = _action(plan, state, reading, now, effect, ratio, verdict, guarded, harm, tally)
     look = _look(state, reading, now, action, reason, effect, ratio, verdict)
-    return Decision(action=action, reason=reason, statistics=replace(look, guardrails=guarded))
+    return Decision(action=action, reason=reason, statistics=replace(look, guardrails=guarded), tally=tally)
 
 
 def _action(
@@ -83,28 +95,45 @@ def _action(
     ratio: SampleRatio,
     verdict: _Verdict,
     guarded: Sequence[GuardrailLook],
+    harm: str,
+    tally: Tally,
 ) -> tuple[str, str]:
     if ratio.mismatch:
         return ROLL_BACK, (
             f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
             "cannot be compared"
         )
-    if verdict.harmful:
-        return ROLL_BACK, f"The challenger is worse: {_in_words(plan, effect, verdict)}"
-    for guardrail in guarded:
-        if guardrail.broken:
-            return ROLL_BACK, f"The challenger breaks a guardrail: {guardrail.metric} {guardrail.effect:+.5g}"
+    outcome = assess(tally, plan.limits)
+    if harm and outcome == FAIL:
+        return ROLL_BACK, harm
+    if state.held:
+        return HOLD, f"Held {state.held}"
+    if harm:
+        return HOLD, f"{harm}; this is look {tally.failures} of the {plan.failure_limit} that are borne"
     if state.step < 0:
         return ADVANCE, f"First step: {plan.steps[0].weight_percent:g} % of units"
-    missing = _missing(plan, state, reading, verdict, guarded)
+    missing = _missing(plan, state, reading, verdict, guarded, tally)
     if not missing:
         return _onward(plan, state, effect, verdict)
-    if _days_since(state.started_watermark_at, reading) >= plan.max_data_days:
-        return INCONCLUSIVE, f"No decision within {plan.max_data_days:g} data days: {missing}"
+    undecided = _UNDECIDED[plan.inconclusive]
+    if _days_since(state.resumed_watermark_at or state.started_watermark_at, reading) >= plan.max_data_days:
+        return undecided, f"No decision within {plan.max_data_days:g} data days: {missing}"
+    if outcome == NEITHER:
+        return undecided, f"No decision in {tally.inconclusive} looks: {missing}"
     silent = now - (state.progress_at or state.started_at)
     if not _moved(state, reading) and silent >= timedelta(seconds=plan.max_silence_seconds):
-        return INCONCLUSIVE, f"No new outcomes for {silent.total_seconds():.0f} s: {missing}"
+        return undecided, f"No new outcomes for {silent.total_seconds():.0f} s: {missing}"
     return HOLD, missing
+
+
+def _harm(plan: RolloutPlan, effect: Effect | None, verdict: _Verdict, guarded: Sequence[GuardrailLook]) -> str:
+    """Say what harm is shown; empty if none is."""
+    if verdict.harmful:
+        return f"The challenger is worse: {_in_words(plan, effect, verdict)}"
+    for guardrail in guarded:
+        if guardrail.broken:
+            return f"The challenger breaks a guardrail: {guardrail.metric} {guardrail.effect:+.5g}"
+    return ""
 
 
 def _onward(plan: RolloutPlan, state: RolloutState, effect: Effect | None, verdict: _Verdict) -> tuple[str, str]:
@@ -116,7 +145,12 @@ def _onward(plan: RolloutPlan, state: RolloutState, effect: Effect | None, verdi
 
 
 def _missing(
-    plan: RolloutPlan, state: RolloutState, reading: Reading, verdict: _Verdict, guarded: Sequence[GuardrailLook]
+    plan: RolloutPlan,
+    state: RolloutState,
+    reading: Reading,
+    verdict: _Verdict,
+    guarded: Sequence[GuardrailLook],
+    tally: Tally,
 ) -> str:
     """Say what keeps the rollout from its next step or its promotion; empty if nothing does."""
     step = plan.steps[state.step]
@@ -134,6 +168,8 @@ def _missing(
         unproven = [guardrail.metric for guardrail in guarded if not guardrail.held]
         if last_split and unproven:
             return f"Not shown to hold the guardrail yet: {', '.join(unproven)}"
+        if last_split and tally.successes_in_a_row < plan.consecutive_successes:
+            return f"Shown at {tally.successes_in_a_row} of {plan.consecutive_successes} looks in a row"
     # At 100 % there is no champion to compare with: superiority was shown at the look that sent the traffic there.
     return ""
 
@@ -177,15 +213,6 @@ def _sample_ratio(plan: RolloutPlan, reading: Reading) -> SampleRatio:
     )
 
 
-def weight_of(stratum: str) -> float | None:
-    """Return the weight that a stratum ``<weight percent>/<data day>`` was made with; None for another name."""
-    try:
-        weight = float(stratum.partition("/")[0])
-    except ValueError:
-        return None
-    return weight if math.isfinite(weight) else None
-
-
 def _impossible(state: RolloutState, reading: Reading) -> str:
     """Say why a reading cannot be true; empty if it can."""
     try:
@@ -203,7 +230,9 @@ def _impossible(state: RolloutState, reading: Reading) -> str:
 
 def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: str) -> Decision:
     since = state.trouble_since_at or now
-    lasting = (now - since).total_seconds() >= plan.max_trouble_seconds
+    tally = counted(state.tally, ERROR)
+    too_often = assess(tally, plan.limits) == ERROR
+    lasting = (now - since).total_seconds() >= plan.max_trouble_seconds or too_often
     action = ROLL_BACK if lasting else HOLD
     reason = f"{problem}, for {(now - since).total_seconds():.0f} s" if lasting else problem
     look = Look(
@@ -216,7 +245,7 @@ def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: 
         reason=reason,
         data_days=state.data_days,
     )
-    return Decision(action=action, reason=reason, statistics=look, trouble=True)
+    return Decision(action=action, reason=reason, statistics=look, trouble=True, tally=tally)
 
 
 def _measured(reading: Reading, weight: float) -> bool:
@@ -238,16 +267,9 @@ def _days_since(mark: datetime | None, reading: Reading, *, weight: float | None
     days = [
         day
         for stratum in reading.assigned.get(CHALLENGER, {})
-        if (day := _day_of(stratum)) is not None and weight in (None, weight_of(stratum))
+        if (day := day_of(stratum)) is not None and weight in (None, weight_of(stratum))
     ]
     return (reading.watermark_at - max(begun, min(days, default=begun))) / timedelta(days=1)
-
-
-def _day_of(stratum: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(stratum.partition("/")[2]).replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _claim(plan: RolloutPlan) -> str:

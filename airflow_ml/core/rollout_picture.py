@@ -9,7 +9,8 @@ from html import escape
 
 from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.guardrail import MINIMIZE
-from airflow_ml.core.rollout_state import CONFLICT, Look, RolloutState
+from airflow_ml.core.rollout_look import Look
+from airflow_ml.core.rollout_state import CONFLICT, RolloutState
 
 _WIDTH, _HEIGHT = 960, 530
 _LEFT, _RIGHT, _TOP, _BOTTOM = 92, 936, 118, 436

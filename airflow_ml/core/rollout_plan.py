@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_ml.core.assessment import NO_LIMIT, Limits
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import finite
 from airflow_ml.core.guardrail import MAXIMIZE, MINIMIZE, Guardrail, parse_guardrails
@@ -14,7 +15,9 @@ from airflow_ml.core.record import Record
 from airflow_ml.errors import ConfigurationError
 
 SUPERIORITY, NON_INFERIORITY = "superiority", "non_inferiority"
-ROLL_BACK = "roll_back"
+#: What follows when no decision came in time: the end at weight 0; a pause at the step's weight until a human says
+#: more; a pause at weight 0, without a lease, until a human approves.
+ROLL_BACK, HOLD, ASK = "roll_back", "hold", "ask"
 _DAY_SECONDS = 86_400.0
 
 
@@ -57,8 +60,18 @@ class RolloutPlan(Record):
     min_units: int = 100
     #: Data days without a decision after which the rollout is inconclusive.
     max_data_days: float = 21.0
-    #: What an inconclusive rollout ends with: the challenger at weight 0.
+    #: ``roll_back`` (the end at weight 0), ``hold`` (stay at the step until a human resumes or stops it), or ``ask``
+    #: (weight 0 without a lease until a human approves).
     inconclusive: str = ROLL_BACK
+    #: Looks with new outcomes that show harm before the rollout goes back. 0, the first one does: the test is valid at
+    #: every look, so a second opinion costs time only.
+    failure_limit: int = 0
+    #: Looks with new outcomes in a row that must show success before the promotion.
+    consecutive_successes: int = 1
+    #: Looks with new outcomes that show neither before the rollout is inconclusive; -1: time alone bounds it.
+    inconclusive_limit: int = NO_LIMIT
+    #: Looks in a row at which the metric is out of reach before the rollout goes back; -1: time alone bounds it.
+    consecutive_error_limit: int = NO_LIMIT
     #: Chance of a false alarm of the sample-ratio check.
     sample_ratio_alpha: float = 0.001
     #: Wall-clock seconds without any progress of the watermark after which the rollout is inconclusive. Two days: a
@@ -72,6 +85,16 @@ class RolloutPlan(Record):
     def test_alpha(self) -> float:
         """The chance of error of each metric's test: ``alpha``, evenly divided among metric and guardrails."""
         return self.alpha / (1 + len(self.guardrails))
+
+    @property
+    def limits(self) -> Limits:
+        """How many looks of each kind the plan bears."""
+        return Limits(
+            failures=self.failure_limit,
+            successes_in_a_row=self.consecutive_successes,
+            inconclusive=self.inconclusive_limit,
+            errors_in_a_row=self.consecutive_error_limit,
+        )
 
 
 def parse_plan(steps: Sequence[Any], *, guardrails: Sequence[Any] = (), **settings: Any) -> RolloutPlan:
@@ -109,17 +132,7 @@ def check_plan(plan: RolloutPlan) -> None:
         raise ConfigurationError(
             "A step's duration is no number of days", [step.data_days for step in plan.steps], "Give 0 or more."
         )
-    for name, allowed in _CHOICES.items():
-        if getattr(plan, name) not in allowed:
-            raise ConfigurationError(f"Unknown {name}", repr(getattr(plan, name)), f"Use one of {', '.join(allowed)}.")
-    for name, (low, high) in _RANGES.items():
-        number = finite(getattr(plan, name))
-        if number is None or not low < number < high:
-            raise ConfigurationError(
-                f"{name} is out of range",
-                repr(getattr(plan, name)),
-                f"It lies between {low:g} and {high:g}, exclusive.",
-            )
+    _check_values(plan)
     if (plan.margin > 0) != (plan.hypothesis == NON_INFERIORITY) or not math.isfinite(plan.margin):
         raise ConfigurationError(
             f"The margin does not fit the hypothesis {plan.hypothesis}",
@@ -134,19 +147,44 @@ def check_plan(plan: RolloutPlan) -> None:
         raise ConfigurationError(
             "expected_effect is no improvement", plan.expected_effect, "Give its size in the metric's unit, above 0."
         )
-    least = sum(step.data_days for step in plan.steps)
-    if least > plan.max_data_days:
+    shortest = sum(step.data_days for step in plan.steps)
+    if shortest > plan.max_data_days:
         raise ConfigurationError(
-            f"The steps take {least:g} data days, more than max_data_days",
+            f"The steps take {shortest:g} data days, more than max_data_days",
             plan.max_data_days,
             "Raise it, or shorten steps.",
         )
 
 
+def _check_values(plan: RolloutPlan) -> None:
+    """Check each value by itself."""
+    for name, allowed in _CHOICES.items():
+        if getattr(plan, name) not in allowed:
+            raise ConfigurationError(f"Unknown {name}", repr(getattr(plan, name)), f"Use one of {', '.join(allowed)}.")
+    for name, (low, high) in _RANGES.items():
+        number = finite(getattr(plan, name))
+        if number is None or not low < number < high:
+            raise ConfigurationError(
+                f"{name} is out of range",
+                repr(getattr(plan, name)),
+                f"It lies between {low:g} and {high:g}, exclusive.",
+            )
+    for name, least in _LIMITS.items():
+        value = getattr(plan, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigurationError(f"{name} is no number of looks", repr(value), f"Give a whole number from {least}.")
+
+
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "direction": (MINIMIZE, MAXIMIZE),
     "hypothesis": (SUPERIORITY, NON_INFERIORITY),
-    "inconclusive": (ROLL_BACK,),
+    "inconclusive": (ROLL_BACK, HOLD, ASK),
+}
+_LIMITS: Mapping[str, int] = {
+    "failure_limit": 0,
+    "consecutive_successes": 1,
+    "inconclusive_limit": NO_LIMIT,
+    "consecutive_error_limit": NO_LIMIT,
 }
 _RANGES: Mapping[str, tuple[float, float]] = {
     "alpha": (0, 0.5),

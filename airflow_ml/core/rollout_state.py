@@ -4,8 +4,11 @@ One history of these records per model and namespace, each written by compare-an
 changes there are:
 
     created ──> running ──> promoted | rolled_back | inconclusive | conflict
+       │          └─> parked ──> running (approved) | rolled_back | inconclusive
        └───────────────────────────> rolled_back | inconclusive | conflict
     installed                        (no champion before: no comparison)
+
+A parked rollout waits for a human at weight 0 without a lease. What a human changes is core/rollout_human.py.
 
 An end is two entries: first the intent (``pending``), then, when the router was read back, the end itself. Whoever
 finds an intent finishes it. The router is fenced by epoch: a rollout lives with epoch ``e`` and closes the router with
@@ -19,50 +22,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.assessment import NOTHING_YET, Tally
 from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.fingerprint import format_time, identity
-from airflow_ml.core.guardrail import GuardrailLook
 from airflow_ml.core.record import JSON, Record
+from airflow_ml.core.rollout_look import Act, Look
 from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.errors import FencedOut, RolloutBusy
 
-CREATED, RUNNING, CONFLICT = "created", "running", "conflict"
+CREATED, RUNNING, PARKED, CONFLICT = "created", "running", "parked", "conflict"
 LIVE = (CREATED, RUNNING)
 #: Ends in which the challenger answers everything; in all others it answers nothing.
 SERVING_ENDS = (PROMOTED, INSTALLED)
 ENDS = (*SERVING_ENDS, ROLLED_BACK, INCONCLUSIVE, CONFLICT)
+#: In all of these the challenger answers nothing and nobody leads.
+RESTS = (*ENDS, PARKED)
+#: Acts of humans that a record keeps; the history of records has them all.
+_ACTS_KEPT = 20
 
 #: Why a rollout ended: by its evidence, or because something came between (its owner was lost or told to stop, metric
 #: or router were out of reach, somebody else took over). Only what evidence ended is not tried again by its own task.
 BY_EVIDENCE, BY_INTERRUPTION = "evidence", "interruption"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """One look at the metric: what was seen and what was decided."""
-
-    number: int
-    at: datetime
-    watermark_at: datetime | None
-    step: int
-    weight_percent: float
-    action: str
-    reason: str
-    #: Challenger minus champion; None where nothing could be estimated.
-    effect: float | None = None
-    variance: float | None = None
-    #: The always-valid interval; empty while it is unbounded.
-    interval: tuple[float, ...] = ()
-    #: Per variant: units and requests in the strata that count, and requests that still wait for their outcome.
-    units: Mapping[str, int] | None = None
-    requests: Mapping[str, int] | None = None
-    waiting: Mapping[str, int] | None = None
-    strata: int = 0
-    #: Days on the data clock since the challenger's first traffic.
-    data_days: float = 0.0
-    #: Log evidence of a sample-ratio mismatch less its bar; an alarm from 0 on.
-    sample_ratio_excess: float | None = None
-    guardrails: tuple[GuardrailLook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +53,8 @@ class RolloutState(Record):
     namespace: str
     #: Grows with every rollout; the metric is read by it.
     epoch: int
-    #: The epoch of the last write to the router: ``epoch`` while live, ``epoch + 1`` from the intent to end on.
+    #: The epoch of the last write to the router: ``epoch`` while live, one more from the intent to end on, and again
+    #: one more when a parked rollout goes on.
     router_epoch: int
     #: Grows when another attempt of the same owner takes over; the attempt before it may no longer act.
     claim: int
@@ -111,11 +92,26 @@ class RolloutState(Record):
     #: All looks up to an entry of the history, as JSON lines; later ones are in the history itself until the next step.
     evidence: Artifact | None = None
     evidence_through: int = 0
+    #: Why no step follows until a human says so; empty where nothing is held.
+    held: str = ""
+    #: The newest acts of humans, oldest first.
+    acts: tuple[Act, ...] = ()
+    #: Data clock: since when ``max_data_days`` counts anew, after a human let the rollout go on.
+    resumed_watermark_at: datetime | None = None
+    #: The router's epochs after each approval: the metric is read by them as well.
+    reentry_epochs: tuple[int, ...] = ()
+    #: How the looks came out, for the plan's limits.
+    tally: Tally = NOTHING_YET
 
     @property
     def live(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether somebody leads it: it neither ended nor waits for a human at weight 0."""
         return self.state in LIVE
+
+    @property
+    def metric_epochs(self) -> tuple[int, ...]:
+        """The epochs whose traffic is this rollout's, oldest first."""
+        return (self.epoch, *self.reentry_epochs)
 
     @property
     def data_days(self) -> float:
@@ -197,14 +193,26 @@ def adopted(state: RolloutState, *, owner: str, now: datetime, lease_seconds: fl
 
 
 def looked(
-    state: RolloutState, look: Look, *, next_step: bool, now: datetime, lease_seconds: float, trouble: bool = False
+    state: RolloutState,
+    look: Look,
+    *,
+    next_step: bool,
+    now: datetime,
+    lease_seconds: float,
+    trouble: bool = False,
+    pause: bool = False,
+    tally: Tally | None = None,
 ) -> RolloutState:
     """Return the record after a look that did not end the rollout: lease renewed, perhaps one step further.
+
+    Args:
+        pause: Hold it at this step until a human says more, for the look's reason.
+        tally: How the looks came out up to this one.
 
     Raises:
         FencedOut: it ended, is ending, or its lease ran out meanwhile.
     """
-    _check_may_act(state, now)
+    check_may_act(state, now)
     watermark = look.watermark_at if look.watermark_at is not None else state.watermark_at
     moved = watermark is not None and watermark != state.watermark_at
     renewed = replace(
@@ -216,6 +224,8 @@ def looked(
         watermark_at=watermark,
         progress_at=now if moved or state.progress_at is None else state.progress_at,
         trouble_since_at=(state.trouble_since_at or now) if trouble else None,
+        held=state.held or (look.reason if pause else ""),
+        tally=tally or state.tally,
     )
     if state.step >= 0:
         renewed = replace(
@@ -244,7 +254,9 @@ def confirmed(state: RolloutState) -> RolloutState:
     return replace(state, confirmed=True, trouble_since_at=None)
 
 
-def ending(state: RolloutState, outcome: str, *, reason: str, cause: str, look: Look | None = None) -> RolloutState:
+def ending(
+    state: RolloutState, outcome: str, *, reason: str, cause: str, look: Look | None = None, act: Act | None = None
+) -> RolloutState:
     """Return the record with the intent to end; the weight is that of the end already.
 
     An intent to stop replaces one to serve (it failed, or its owner was lost before it was done), never the other way
@@ -255,7 +267,7 @@ def ending(state: RolloutState, outcome: str, *, reason: str, cause: str, look: 
     """
     if not state.live or state.pending not in (None, *SERVING_ENDS) or (state.pending and outcome in SERVING_ENDS):
         raise FencedOut("The rollout is ending already", state.pending or state.state, "Read its newest record.")
-    if outcome not in ENDS or (outcome == PROMOTED and state.step != len(state.plan.steps) - 1):
+    if outcome not in RESTS or (outcome == PROMOTED and state.step != len(state.plan.steps) - 1):
         raise ValueError(f"A rollout at step {state.step} cannot end as {outcome!r}")
     return replace(
         state,
@@ -269,6 +281,7 @@ def ending(state: RolloutState, outcome: str, *, reason: str, cause: str, look: 
         looks=look.number if look else state.looks,
         last_look=look or state.last_look,
         watermark_at=(look.watermark_at if look else None) or state.watermark_at,
+        acts=with_act(state, act),
     )
 
 
@@ -283,6 +296,11 @@ def ended(state: RolloutState) -> RolloutState:
     return replace(state, state=state.pending, pending=None, confirmed=True, lease_expires_at=None)
 
 
+def with_act(state: RolloutState, act: Act | None) -> tuple[Act, ...]:
+    """Return the acts that the next record keeps."""
+    return (*state.acts, act)[-_ACTS_KEPT:] if act is not None else state.acts
+
+
 def busy(state: RolloutState) -> RolloutBusy:
     """Return the error for a model whose rollout belongs to somebody else."""
     until = format_time(state.lease_expires_at) if state.lease_expires_at else "its end"
@@ -293,6 +311,11 @@ def busy(state: RolloutState) -> RolloutBusy:
     )
 
 
-def _check_may_act(state: RolloutState, now: datetime) -> None:
+def check_may_act(state: RolloutState, now: datetime) -> None:
+    """Refuse a change of a rollout that nobody leads any more.
+
+    Raises:
+        FencedOut: it ended, is ending, or its lease ran out.
+    """
     if not state.live or state.pending or state.expired(now):
         raise FencedOut("The rollout may no longer act", state.pending or state.state, "Read its newest record.")

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import AssetAlias
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.errors import (
-    AirflowMLError,
     AliasConflict,
     ConfigurationError,
     FencedOut,
     ModelNotFound,
-    NoTraffic,
+    RolloutBusy,
     RouterFailed,
 )
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import ModelVersionLink
+from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
 from airflow_ml.operators.rollback import RollbackOperator, rollback
-from airflow_ml.runtime.rollout_evidence import closing_record, draw_evidence, find_end
+from airflow_ml.operators.rollout_telling import draw, foretell
+from airflow_ml.runtime.rollout_acts import RolloutActs
+from airflow_ml.runtime.rollout_evidence import closing_record, find_end
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_ml.core.artifact import Artifact
     from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ModelRegistry
     from airflow_ml.core.rollout_plan import RolloutPlan
     from airflow_ml.core.rollout_state import RolloutState
-    from airflow_ml.runtime.rollout import RolloutDriver
 
 __all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
 
@@ -73,6 +75,14 @@ class CanaryOperator(MLOperator):
         tau_requests: Tunes the test, see `RolloutPlan`; the default suits a few hundred requests a day and more.
         max_data_days: Data days after which an undecided rollout ends at weight 0 (templated).
         max_silence_seconds: Wall-clock time without new outcomes after which it does so.
+        inconclusive: What follows when no decision came in time. ``roll_back`` (default): the end at weight 0.
+            ``hold``: stay at the step until a human resumes or stops it. ``ask``: weight 0 without a lease, and
+            Airflow's own approval with the evidence; approved, it goes on at its step (templated).
+        ask_timeout_seconds: An approval that nobody gives in this time is a rejection. Three days: over a weekend.
+        busy: What to do while another rollout of the model is under way: ``fail`` (default), ``skip`` the task, or
+            ``wait`` deferred until its end (templated).
+        limits: Looks of a kind that are borne (templated), by the names of `RolloutPlan`: ``failure_limit`` (0),
+            ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: none).
         poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
         lease_seconds: How long the rollout may go without a look before anybody may roll it back.
         mlflow_conn_id: Airflow connection of the registry (templated).
@@ -96,6 +106,9 @@ class CanaryOperator(MLOperator):
         "alpha",
         "min_units",
         "max_data_days",
+        "inconclusive",
+        "busy",
+        "limits",
         "mlflow_conn_id",
         "router_conn_id",
     )
@@ -118,6 +131,10 @@ class CanaryOperator(MLOperator):
         tau_requests: float = 100.0,
         max_data_days: float = 21.0,
         max_silence_seconds: float = 172_800.0,
+        inconclusive: str = "roll_back",
+        ask_timeout_seconds: float = 259_200.0,
+        busy: str = "fail",
+        limits: Mapping[str, int] | None = None,
         poll_interval_seconds: float = 60.0,
         lease_seconds: float = 180.0,
         mlflow_conn_id: str = "mlflow_default",
@@ -141,6 +158,10 @@ class CanaryOperator(MLOperator):
         self.tau_requests = tau_requests
         self.max_data_days = max_data_days
         self.max_silence_seconds = max_silence_seconds
+        self.inconclusive = inconclusive
+        self.ask_timeout_seconds = ask_timeout_seconds
+        self.busy = busy
+        self.limits = dict(limits or {})
         self.poll_interval_seconds = poll_interval_seconds
         self.lease_seconds = lease_seconds
         self.mlflow_conn_id = mlflow_conn_id
@@ -148,7 +169,7 @@ class CanaryOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
-        from airflow_ml.core.rollout_state import SERVING_ENDS
+        from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
 
         plan = self._plan()
         registry = MLflowHook(self.mlflow_conn_id).registry()
@@ -177,8 +198,13 @@ class CanaryOperator(MLOperator):
         if champion is None:
             return self._project(context, registry, driver.install(plan, self.model, self.namespace, variant, owner))
         if newest is None or newest.owner != owner:
-            self._foretell(driver, plan)
-        state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
+            foretell(driver, plan, self.model, self.log)
+        try:
+            state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
+        except RolloutBusy as error:
+            self._give_way(error)
+        if state.state == PARKED:
+            self._ask(context, state)
         if state.live:
             self.log.info(
                 "%s: version %s against %s, rollout %s, now at %g %%",
@@ -190,23 +216,6 @@ class CanaryOperator(MLOperator):
             )
             self._hand_over(state)
         return self._project(context, registry, state)
-
-    def _foretell(self, driver: RolloutDriver, plan: RolloutPlan) -> None:
-        """Log what the plan can show and when, before anything is started; refuse one that can show nothing."""
-        days = sum(step.data_days for step in plan.steps)
-        self.log.info("The plan takes at least %g and at most %g data days", days, plan.max_data_days)
-        found = driver.forecast(plan, self.model)
-        if found is None:
-            self.log.info("No whole day of the champion's traffic is known: nothing can be estimated")
-            return
-        for sentence in found.sentences(plan.metric):
-            self.log.info("%s", sentence)
-        if found.problem:
-            raise NoTraffic(
-                f"The plan for {self.model!r} can never end with a decision",
-                found.problem,
-                "Raise max_data_days or the weights, lower min_units, or plan for a larger effect.",
-            )
 
     def _hand_over(self, state: RolloutState) -> NoReturn:
         from airflow_ml.triggers.canary import CanaryTrigger
@@ -226,8 +235,63 @@ class CanaryOperator(MLOperator):
             method_name="execute_complete",
         )
 
+    def _give_way(self, error: RolloutBusy) -> NoReturn:
+        """Do what ``busy`` says while another rollout of the model is under way."""
+        if self.busy == "skip":
+            raise AirflowSkipException(str(error)) from error
+        if self.busy == "fail":
+            raise error
+        from airflow_ml.triggers.rollout_turn import RolloutTurnTrigger
+
+        self.log.info("%s", error)
+        self.defer(
+            trigger=RolloutTurnTrigger(
+                model=self.model, namespace=self.namespace, poll_interval_seconds=self.poll_interval_seconds
+            ),
+            method_name="execute_turn",
+        )
+
+    def execute_turn(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Begin, now that the model is free; if somebody else was faster, wait again."""
+        return self._run_to_wire(context)
+
+    def _ask(self, context: Context, state: RolloutState) -> NoReturn:
+        self.log.info("%s waits at weight 0 for an approval: %s", self.model, state.reason)
+        ask(
+            context,
+            state,
+            task_id=self.task_id,
+            timeout_seconds=self.ask_timeout_seconds,
+            method_name="execute_answer",
+        )
+
+    def execute_answer(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Go on at the step where the rollout was parked, or end it: as the human said."""
+        with failing_at_once():
+            from airflow_ml.core.rollout_state import PARKED
+
+            answer = answer_of(event)
+            acts = RolloutActs(self.store(), clock=lambda: datetime.now(UTC))
+            newest = acts.newest(self.model, self.namespace, owner=owner_of(context))
+            if newest.state == PARKED and answer.approved:
+                going_on = acts.approve(
+                    self.model,
+                    self.namespace,
+                    who=answer.who,
+                    why=answer.why,
+                    lease_seconds=self.lease_seconds,
+                    epoch=newest.epoch,
+                )
+                self._hand_over(going_on)
+            if newest.state == PARKED:
+                newest = acts.reject(self.model, self.namespace, who=answer.who, why=answer.why, epoch=newest.epoch)
+            state = find_end(self.store(), self.model, self.namespace, newest.epoch)
+            return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Project the end that the trigger reports: alias, asset event, record. Decides nothing."""
+        from airflow_ml.core.rollout_state import PARKED
+
         with failing_at_once():
             error = event.get("error")
             if error and event.get("lost"):
@@ -239,9 +303,13 @@ class CanaryOperator(MLOperator):
             if error:
                 raise FencedOut(str(error), "", "The newest attempt or rollout leads.")
             state = find_end(self.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
+            if state.state == PARKED:
+                self._ask(context, state)
             return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
 
     def _plan(self) -> RolloutPlan:
+        if self.busy not in ("fail", "skip", "wait"):
+            raise ConfigurationError("Unknown busy", repr(self.busy), "Use one of fail, skip, wait.")
         if self.lease_seconds < 2 * self.poll_interval_seconds or self.lease_seconds < 30:
             raise ConfigurationError(
                 "The lease is too short",
@@ -263,6 +331,8 @@ class CanaryOperator(MLOperator):
             tau_requests=float(self.tau_requests),
             max_data_days=float(self.max_data_days),
             max_silence_seconds=float(self.max_silence_seconds),
+            inconclusive=self.inconclusive,
+            **{name: int(value) for name, value in self.limits.items()},
         )
 
     def _project(self, context: Context, registry: ModelRegistry, state: RolloutState) -> Rollout:
@@ -280,18 +350,7 @@ class CanaryOperator(MLOperator):
             move_champion(registry, record, keep_previous=True)
             registry.set_tags(record.model, record.challenger, promotion_tags(state))
             tell_moved(context, self._moved, record)
-        return replace(record, picture=self._picture(state))
-
-    def _picture(self, state: RolloutState) -> Artifact | None:
-        """Draw last of all: what has been decided and done is not lost for the lack of a picture."""
-        try:
-            picture = draw_evidence(self.store(), state)
-        except (AirflowMLError, OSError) as error:
-            self.log.warning("The evidence could not be drawn: %s", error)
-            return None
-        if picture is not None:
-            self.log.info("The evidence as a picture: %s", picture.uri)
-        return picture
+        return replace(record, picture=draw(self.store(), state, self.log))
 
 
 def canary(model: str, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput, TaskDeferred
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # the SDK's own; it has no other door
 
 from airflow_ml import __version__
@@ -54,7 +54,8 @@ _CALL_BYTES = 256 * 1024
 def recorded(operator: BaseOperator, context: Context, work: Callable[[], Any]) -> Any:
     """Do the work, append what came of it to the task's ref, and return or raise what the work did.
 
-    A task that defers is recorded when it goes on. What goes wrong in here is a warning, never the task's failure.
+    A task that defers, or waits for a human, is recorded when it goes on. What goes wrong in here is a warning, never
+    the task's failure.
     """
     if "ti" not in context:
         return work()
@@ -62,7 +63,7 @@ def recorded(operator: BaseOperator, context: Context, work: Callable[[], Any]) 
     given = {name: getattr(operator, name, None) for name in operator.template_fields}
     try:
         result = work()
-    except TaskDeferred:
+    except (TaskDeferred, TaskAwaitingInput):
         raise
     except BaseException as error:
         outcome = SKIPPED if isinstance(error, AirflowSkipException) else FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias
@@ -65,16 +66,18 @@ class RollbackOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Take back traffic, then the alias."""
+        from airflow_ml.core.rollout_look import STOP, Act
         from airflow_ml.core.rollout_plan import parse_plan
-        from airflow_ml.core.rollout_state import SERVING_ENDS
+        from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
 
         owner = owner_of(context)
         driver = rollout_driver(
             self.model, router_conn_id=self.router_conn_id, mlflow_conn_id=self.mlflow_conn_id, lease_seconds=180.0
         )
         newest = driver.latest(self.model, self.namespace)
-        if newest is not None and newest.live and newest.owner != owner:
-            return closing_record(driver.roll_back(newest, f"Stopped by {owner}: {self.reason}"))
+        if newest is not None and (newest.live or newest.state == PARKED) and newest.owner != owner:
+            act = Act(kind=STOP, who=owner, why=self.reason, at=datetime.now(UTC))
+            return closing_record(driver.roll_back(newest, f"Stopped by {owner}: {self.reason}", act=act))
         registry = MLflowHook(self.mlflow_conn_id).registry()
         if newest is not None and newest.owner == owner and newest.state in SERVING_ENDS:
             state = newest

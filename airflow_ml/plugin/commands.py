@@ -18,7 +18,7 @@ def get_commands() -> list[CLICommand]:
             args=(
                 Arg(  # type: ignore[no-untyped-call]
                     ("verb",),
-                    help="runs, show, diff, lineage, why, reproduce, refs or rollouts",
+                    help="runs, show, diff, lineage, why, reproduce, refs, rollouts, hold, resume, rollback, reconcile",
                     nargs="?",
                     default="--help",
                 ),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from airflow_ml.core.canary import INSTALLED, ROLLED_BACK
+from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, ROLLED_BACK
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.core.rollout_forecast import Forecast, forecast, observe
+from airflow_ml.core.rollout_human import closed
 from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.rollout_state import (
     BY_EVIDENCE,
     BY_INTERRUPTION,
     CREATED,
+    PARKED,
     RolloutState,
     adopted,
     busy,
@@ -60,8 +62,8 @@ class RolloutDriver(RolloutLead):
         """Check everything that can be checked without traffic, and create the record at weight 0.
 
         The same owner again (a retry, a clear) gets its own rollout back: live at the same step with the same
-        evidence, or as it ended if evidence ended it. A rollout that ended because its owner was lost or told to stop
-        starts anew.
+        evidence, parked if it waits for an approval, or as it ended if evidence ended it. A rollout that ended because
+        its owner was lost or told to stop starts anew.
 
         Args:
             plan: Fixed from here on.
@@ -79,7 +81,7 @@ class RolloutDriver(RolloutLead):
         """
         at = self._free(model, namespace, owner)
         if at is not None and _same(at.state, owner, challenger):
-            if not at.state.live and at.state.cause == BY_EVIDENCE:
+            if not at.state.live and (at.state.cause == BY_EVIDENCE or at.state.state == PARKED):
                 return at.state
             if at.state.live:
                 mine = adopted(at.state, owner=owner, now=self._clock(), lease_seconds=self._lease_seconds)
@@ -161,6 +163,9 @@ class RolloutDriver(RolloutLead):
         """
         at = self._history.latest(model, namespace)
         if at is None or not at.state.live:
+            if at is not None and at.state.state == PARKED and at.state.owner != owner:
+                reason = f"It waited for an approval when {owner} began the next rollout"
+                return self._history.append(at, closed(at.state, INCONCLUSIVE, reason=reason, cause=BY_INTERRUPTION))
             return at
         if at.state.expired(self._clock()):
             self.roll_back(at.state, lost(at.state))
@@ -183,7 +188,7 @@ class RolloutDriver(RolloutLead):
         challenger: Mapping[str, JSON],
         owner: str,
     ) -> At:
-        if at is not None and at.state.live:
+        if at is not None and (at.state.live or at.state.state == PARKED):
             # Our own, but with another challenger: the alias moved between two attempts of one task.
             self.roll_back(at.state, "The challenger was replaced")
             at = self._history.latest(model, namespace)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from airflow_ml.core.artifact import Artifact
     from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ArtifactStore
-    from airflow_ml.core.rollout_state import Look, RolloutState
+    from airflow_ml.core.rollout_look import Look
+    from airflow_ml.core.rollout_state import RolloutState
 
 
 def rollout_ref(model: str, namespace: str) -> str:
@@ -70,8 +71,8 @@ def draw_evidence(store: ArtifactStore, state: RolloutState) -> Artifact | None:
     Raises:
         ArtifactNotFound, ArtifactCorrupt: the evidence cannot be read.
     """
+    from airflow_ml.core.rollout_look import Look
     from airflow_ml.core.rollout_picture import rollout_picture
-    from airflow_ml.core.rollout_state import Look
 
     if state.evidence is None:
         return None

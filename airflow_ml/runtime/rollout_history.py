@@ -29,6 +29,17 @@ class RolloutHistory:
         entry = self._store.latest(rollout_ref(model, namespace))
         return At(entry.sequence, RolloutState.from_dict(entry.value)) if entry else None
 
+    def latest_of(self, model: str, namespace: str, *, owner: str) -> At | None:
+        """Return the newest record of an owner's rollouts of a model; None where it never led one."""
+        at = self.latest(model, namespace)
+        if at is None or at.state.owner == owner:
+            return at
+        found: At | None = None
+        for entry in self._store.history(rollout_ref(model, namespace)):
+            if entry.value.get("owner") == owner:
+                found = At(entry.sequence, RolloutState.from_dict(entry.value))
+        return found
+
     def current(self, state: RolloutState, *, any_claim: bool = False) -> At:
         """Return the newest record of the rollout that ``state`` is an earlier record of.
 

@@ -13,13 +13,26 @@ from datetime import datetime, timedelta
 from airflow_ml.core.canary import PROMOTED, ROLLED_BACK
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
-from airflow_ml.core.rollout_decision import ADVANCE, HOLD, INCONCLUSIVE, PROMOTE, ROLL_BACK, Decision, decide
+from airflow_ml.core.rollout_decision import (
+    ADVANCE,
+    ASK,
+    HOLD,
+    INCONCLUSIVE,
+    PAUSE,
+    PROMOTE,
+    ROLL_BACK,
+    Decision,
+    decide,
+)
+from airflow_ml.core.rollout_human import closed
+from airflow_ml.core.rollout_look import Act, Look
+from airflow_ml.core.rollout_readings import merged
 from airflow_ml.core.rollout_state import (
     BY_EVIDENCE,
     BY_INTERRUPTION,
     CONFLICT,
+    PARKED,
     SERVING_ENDS,
-    Look,
     RolloutState,
     confirmed,
     ended,
@@ -33,7 +46,7 @@ from airflow_ml.runtime.rollout_traffic import apply, same_division, traffic_of
 
 #: Lost races for an entry before giving up; each one means that somebody else made progress.
 _RACES = 20
-_OUTCOME = {PROMOTE: PROMOTED, ROLL_BACK: ROLLED_BACK, INCONCLUSIVE: INCONCLUSIVE}
+_OUTCOME = {PROMOTE: PROMOTED, ROLL_BACK: ROLLED_BACK, INCONCLUSIVE: INCONCLUSIVE, ASK: PARKED}
 
 
 class RolloutLead:
@@ -81,8 +94,13 @@ class RolloutLead:
                 continue  # somebody else wrote an entry: read it and go on from there
         raise _too_many(state)
 
-    def roll_back(self, state: RolloutState, reason: str) -> RolloutState:
+    def roll_back(self, state: RolloutState, reason: str, *, act: Act | None = None) -> RolloutState:
         """End a rollout at weight 0, whatever it is doing; one that ended is returned as it is.
+
+        Args:
+            state: Any record of it.
+            reason: Why, for the record.
+            act: The human who wants it.
 
         Raises:
             FencedOut: another rollout began.
@@ -91,10 +109,16 @@ class RolloutLead:
         """
         for _ in range(_RACES):
             at = self._history.current(state, any_claim=True)
-            if not at.state.live:
-                return at.state
             try:
-                return self._end(at, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION)
+                if at.state.live:
+                    end = self._end(at, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION, act=act)
+                    if end.state != PARKED:
+                        return end
+                    continue  # it was about to park: now that it has, it ends
+                if at.state.state != PARKED:
+                    return at.state
+                after = closed(at.state, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION, act=act)
+                return self._history.append(at, after).state
             except RefConflict:
                 continue
         raise _too_many(state)
@@ -167,12 +191,11 @@ class RolloutLead:
         Raises:
             MetricUnreadable, OSError: one of them cannot be read.
         """
-        plan, model, epoch = state.plan, state.model, state.epoch
-        reading = self._metrics.read(model, metric=plan.metric, epoch=epoch)
-        return reading, {
-            guardrail.metric: self._metrics.read(model, metric=guardrail.metric, epoch=epoch)
-            for guardrail in plan.guardrails
-        }
+        reading = self._read_one(state, state.plan.metric)
+        return reading, {one.metric: self._read_one(state, one.metric) for one in state.plan.guardrails}
+
+    def _read_one(self, state: RolloutState, metric: str) -> Reading:
+        return merged([(e, self._metrics.read(state.model, metric=metric, epoch=e)) for e in state.metric_epochs])
 
     def _checked(
         self, state: RolloutState, decision: Decision, now: datetime, champion_of: Callable[[], str | None]
@@ -195,7 +218,7 @@ class RolloutLead:
 
     def _act(self, at: At, decision: Decision, now: datetime) -> RolloutState:
         state, look = at.state, decision.statistics
-        if decision.action not in (HOLD, ADVANCE):
+        if decision.action not in (HOLD, PAUSE, ADVANCE):
             outcome = _OUTCOME.get(decision.action, decision.action)
             cause = BY_INTERRUPTION if decision.trouble or outcome == CONFLICT else BY_EVIDENCE
             return self._end(at, outcome, reason=decision.reason, cause=cause, look=look)
@@ -207,6 +230,8 @@ class RolloutLead:
             lease_seconds=self._lease_seconds,
             # Until the router took this look's write too, an earlier trouble is not over.
             trouble=decision.trouble or state.trouble_since_at is not None,
+            pause=decision.action == PAUSE,
+            tally=decision.tally,
         )
         at = self._history.append(at, self._history.with_evidence(at, after) if after.step != state.step else after)
         fp("rollout.after_intent")
@@ -250,10 +275,12 @@ class RolloutLead:
             return at.state
         return self._end(at, CONFLICT, reason=f"The router was taken over: {error}", cause=BY_INTERRUPTION)
 
-    def _end(self, at: At, outcome: str, *, reason: str, cause: str, look: Look | None = None) -> RolloutState:
+    def _end(
+        self, at: At, outcome: str, *, reason: str, cause: str, look: Look | None = None, act: Act | None = None
+    ) -> RolloutState:
         """Intent, router, read back, end. Goes on where an earlier attempt stopped; an intent to stop is kept."""
         if at.state.pending is None or (at.state.pending == PROMOTED != outcome):
-            at = self._history.append(at, ending(at.state, outcome, reason=reason, cause=cause, look=look))
+            at = self._history.append(at, ending(at.state, outcome, reason=reason, cause=cause, look=look, act=act))
             fp("rollout.after_end_intent")
         try:
             self._apply(at.state)

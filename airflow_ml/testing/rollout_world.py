@@ -11,10 +11,11 @@ from airflow_ml.adapters.memory.router import MemoryRouter
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.canary import PROMOTED
 from airflow_ml.core.ports import Reading, Sample, Traffic
-from airflow_ml.core.rollout_plan import parse_plan
-from airflow_ml.core.rollout_state import SERVING_ENDS, RolloutState
+from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS, RolloutState
 from airflow_ml.errors import RouterFailed
 from airflow_ml.runtime.rollout import RolloutDriver
+from airflow_ml.runtime.rollout_acts import RolloutActs
 from airflow_ml.runtime.rollout_evidence import rollout_ref
 
 PLAN = parse_plan([(5, "1d"), (50, "1d"), 100], max_data_days=6)
@@ -84,9 +85,11 @@ class FlakyRouter(MemoryRouter):
 class World:
     """One model, one challenger with a mean loss against the champion's 0.2, and whoever leads."""
 
-    def __init__(self, challenger: float = 0.1) -> None:
+    def __init__(self, challenger: float = 0.1, plan: RolloutPlan = PLAN) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.plan = plan
         self.store = MemoryStore()
+        self.acts = RolloutActs(self.store, clock=lambda: self.now)
         self.router = FlakyRouter()
         self.metrics = Metrics(self.router, challenger)
         self.champion = "1"
@@ -107,7 +110,7 @@ class World:
     def begin(self, owner: str = OWNER, **changes: Any) -> RolloutState:
         """Begin a rollout of version 2 against version 1."""
         arguments = {"champion": ONE, "challenger": TWO, "owner": owner, **changes}
-        return self.driver.begin(PLAN, MODEL, SPACE, **arguments)
+        return self.driver.begin(self.plan, MODEL, SPACE, **arguments)
 
     def look(self, state: RolloutState, seconds: float = 60, *, day: bool = True) -> RolloutState:
         """Let time pass on both clocks and take a look."""
@@ -165,9 +168,18 @@ def check_history(states: Sequence[RolloutState]) -> None:
         assert after.router_epoch >= before.router_epoch
         if after.epoch != before.epoch:
             assert not before.live
+            assert before.state != PARKED
             assert after.epoch > before.router_epoch
         else:
-            assert before.live
+            assert before.live or before.state == PARKED
+            if not before.live and after.live:
+                assert after.acts[-1].kind == "approve"
+                assert after.router_epoch > before.router_epoch
+                assert (after.step, after.looks, after.evidence) == (before.step, before.looks, before.evidence)
+            if before.held and after.live and not after.held:
+                assert after.acts[-1].kind == "resume"
+            if before.held and after.held and not after.pending:
+                assert after.step == before.step
             assert after.claim >= before.claim
             assert after.step in (before.step, before.step + 1)
             assert after.looks >= before.looks
@@ -175,9 +187,11 @@ def check_history(states: Sequence[RolloutState]) -> None:
                 assert after.state == before.pending
     for state in states:
         serving = (state.pending or state.state) in SERVING_ENDS
+        assert (state.lease_expires_at is None) == (not state.live)
         if state.pending or not state.live:
             assert state.weight_percent == (100.0 if serving else 0.0)
         if state.state == PROMOTED:
-            assert state.weights == tuple(step.weight_percent for step in state.plan.steps)
+            assert tuple(dict.fromkeys(state.weights)) == tuple(step.weight_percent for step in state.plan.steps)
+            assert list(state.weights) == sorted(state.weights)
             assert state.last_look is not None
             assert state.last_look.action == "promote"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from airflow_ml.core.record import parse
+from airflow_ml.core.rollout_look import Look
 from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import (
     ENDS,
     SERVING_ENDS,
-    Look,
     RolloutState,
     adopted,
     confirmed,

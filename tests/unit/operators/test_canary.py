@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import AssetAlias
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput, TaskDeferred
 
 import airflow_ml.hooks.store
 import airflow_ml.operators.canary
 import airflow_ml.operators.rollback
 import airflow_ml.triggers.canary
+import airflow_ml.triggers.rollout_turn
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
@@ -25,6 +28,7 @@ from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.rollout_world import MODEL, World
 from airflow_ml.triggers.canary import CanaryTrigger
+from airflow_ml.triggers.rollout_turn import RolloutTurnTrigger
 
 STEPS = [(5, "1d"), (50, "1d"), 100]
 
@@ -100,8 +104,8 @@ class Line:
         return found.version if found else None
 
     def context(self, run: str) -> Any:
-        instance = SimpleNamespace(dag_id="release", run_id=run, task_id="canary", map_index=-1)
-        return {"ti": instance, "outlet_events": self.events}
+        instance = SimpleNamespace(dag_id="release", run_id=run, task_id="canary", map_index=-1, id=uuid.uuid4())
+        return {"ti": instance, "task_instance": instance, "outlet_events": self.events}
 
     def operator(self, **changes: Any) -> CanaryOperator:
         return CanaryOperator(
@@ -202,7 +206,7 @@ def test_a_promotion_stands_without_its_picture(line: Line, monkeypatch: pytest.
     def lost(store: Any, state: Any) -> Any:
         raise ArtifactNotFound("No such blob", "sha256:0", "")
 
-    monkeypatch.setattr(airflow_ml.operators.canary, "draw_evidence", lost)
+    monkeypatch.setattr("airflow_ml.operators.rollout_telling.draw_evidence", lost)
     line.register("challenger", "champion")
     line.register("challenger")
     record = line.release()
@@ -277,6 +281,9 @@ def test_a_human_between_the_end_and_its_projection_is_never_overwritten(line: L
     [
         ((), {}, "ModelNotFound: No version of 'flights' has the alias challenger"),
         (("challenger", "champion"), {}, "ModelNotFound: The alias challenger of 'flights' points to the champion"),
+        (("challenger",), {"busy": "queue"}, "ConfigurationError: Unknown busy"),
+        (("challenger",), {"inconclusive": "promote"}, "ConfigurationError: Unknown inconclusive"),
+        (("challenger",), {"limits": {"failure_limit": -1}}, "ConfigurationError: failure_limit is no number"),
         (("challenger",), {"steps": [50, 5]}, "ConfigurationError: Not the weights of a rollout"),
         (("challenger",), {"lease_seconds": 60, "poll_interval_seconds": 60.0}, "ConfigurationError: The lease is too"),
     ],
@@ -296,6 +303,117 @@ def test_a_second_release_is_refused_while_the_first_is_under_way(line: Line) ->
         line.operator().execute(line.context("r1"))
     with pytest.raises(AirflowFailException, match=r"RolloutBusy.*release/r1/canary"):
         line.operator().execute(line.context("r2"))
+
+
+def test_a_busy_model_lets_a_release_be_skipped(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred):
+        line.operator().execute(line.context("r1"))
+    with pytest.raises(AirflowSkipException, match="release/r1/canary"):
+        line.operator(busy="skip").execute(line.context("r2"))
+
+
+def test_a_busy_model_lets_a_release_wait_for_its_turn(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(airflow_ml.triggers.rollout_turn, "artifact_store", lambda: line.world.store)
+    line.world.now = datetime.now(UTC)
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as first:
+        line.operator().execute(line.context("r1"))
+    second = line.operator(busy="wait")
+    with pytest.raises(TaskDeferred) as waiting:
+        second.execute(line.context("r2"))
+    path, kwargs = waiting.value.trigger.serialize()
+    assert (path, waiting.value.method_name) == ("airflow_ml.triggers.rollout_turn.RolloutTurnTrigger", "execute_turn")
+    trigger = RolloutTurnTrigger(**json.loads(json.dumps(kwargs)))
+    assert not trigger._free()
+    line.lead(first.value.trigger)
+    line.operator().execute_complete(line.context("r1"), {"model": MODEL, "namespace": "prod", "epoch": 1})
+
+    async def fired() -> dict[str, Any]:
+        async for event in trigger.run():
+            return dict(event.payload)
+        raise AssertionError("no event")
+
+    event = asyncio.run(asyncio.wait_for(fired(), 10))
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as turn:
+        second.execute_turn(line.context("r2"), event)
+    assert turn.value.method_name == "execute_complete"
+
+
+def parked(line: Line, monkeypatch: pytest.MonkeyPatch) -> tuple[CanaryOperator, dict[str, Any]]:
+    """A release of two equal versions that asks, and what it asked."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **facts: asked.update(facts)
+    )
+    line.world.metrics.challenger = 0.2
+    line.register("challenger", "champion")
+    line.register("challenger")
+    operator = line.operator(inconclusive="ask", ask_timeout_seconds=3600.0)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    event = line.lead(deferred.value.trigger)
+    assert event["outcome"] == "parked"
+    with pytest.raises(TaskAwaitingInput) as waiting:
+        operator.execute_complete(line.context("r1"), event)
+    assert waiting.value.method_name == "execute_answer"
+    assert waiting.value.timeout.total_seconds() == 3600
+    assert (line.world.traffic.weight_percent, line.world.newest.lease_expires_at) == (0.0, None)
+    return operator, asked
+
+
+def answer(option: str, name: str | None) -> dict[str, Any]:
+    user = {"id": "7", "name": name} if name else None
+    return {"chosen_options": [option], "params_input": {}, "responded_by_user": user, "responded_at": None}
+
+
+def test_an_undecided_release_asks_with_its_evidence_and_goes_on_when_approved(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, asked = parked(line, monkeypatch)
+    assert asked["subject"] == "Shall the canary of flights go on at 50 %?"
+    assert asked["options"] == ["Approve", "Reject"]
+    assert "challenger minus champion" in asked["body"]
+    monkeypatch.setattr(airflow_ml.operators.canary, "RolloutActs", lambda store, clock: line.world.acts)
+    with pytest.raises(TaskDeferred) as again:
+        operator.execute_answer(line.context("r1"), answer("Approve", "ann"))
+    assert [(act.kind, act.who) for act in line.world.newest.acts] == [("approve", "ann")]
+    line.world.metrics.challenger = 0.1
+    event = line.lead(again.value.trigger)
+    record = Rollout.from_dict(operator.execute_complete(line.context("r1"), event))
+    assert (record.outcome, line.alias("champion")) == ("promoted", "2")
+
+
+@pytest.mark.parametrize(("name", "who"), [("ann", "ann"), (None, "the approval's time limit")])
+def test_a_rejection_or_no_answer_ends_an_undecided_release(
+    line: Line, monkeypatch: pytest.MonkeyPatch, name: str | None, who: str
+) -> None:
+    operator, _ = parked(line, monkeypatch)
+    record = Rollout.from_dict(operator.execute_answer(line.context("r1"), answer("Reject", name)))
+    assert record.outcome == "inconclusive"
+    assert record.reason.startswith(f"Not approved by {who}")
+    assert line.alias("champion") == "1"
+    assert Rollout.from_dict(operator.execute(line.context("r1"))) == record, "a clear does not repeat it"
+
+
+def test_clearing_a_release_that_asks_asks_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, asked = parked(line, monkeypatch)
+    asked.clear()
+    with pytest.raises(TaskAwaitingInput):
+        operator.execute(line.context("r1"))
+    assert asked["subject"]
+
+
+def test_an_answer_to_a_release_that_was_stopped_meanwhile_changes_nothing(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, _ = parked(line, monkeypatch)
+    line.world.acts.stop(MODEL, "prod", who="bob", why="no more")
+    record = Rollout.from_dict(operator.execute_answer(line.context("r1"), answer("Approve", "ann")))
+    assert (record.outcome, record.reason) == ("rolled_back", "Stopped by bob: no more")
 
 
 def test_the_trigger_of_an_earlier_attempt_stops(line: Line) -> None:

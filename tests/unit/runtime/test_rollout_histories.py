@@ -1,8 +1,9 @@
-"""Owners, a second run, late attempts, a reconciler, a human, kills, crashes and broken parts in any order."""
+"""Owners, a second run, late attempts, a reconciler, humans, kills, crashes and broken parts in any order."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import AirflowMLError, MetricUnreadable
 from airflow_ml.runtime.rollout_reconcile import reconcile_all
 from airflow_ml.testing.failpoints import FailpointError, failing
-from airflow_ml.testing.rollout_world import MODEL, SPACE, World, check_history
+from airflow_ml.testing.rollout_world import MODEL, PLAN, SPACE, World, check_history
 
 POINTS = st.sampled_from(
     [
@@ -74,6 +75,15 @@ class Histories(RuleBasedStateMachine):
     def kills(self, data: st.DataObject, point: str) -> None:
         with suppress(AirflowMLError, FailpointError), failing(point):
             self.world.driver.roll_back(data.draw(st.sampled_from(self.known)), "killed")
+
+    @rule(act=st.sampled_from(["hold", "resume", "stop", "approve", "reject"]))
+    def a_human_acts(self, act: str) -> None:
+        with suppress(AirflowMLError):
+            self.known.append(getattr(self.world.acts, act)(MODEL, SPACE, who="ann", why="because"))
+
+    @rule(policy=st.sampled_from(["roll_back", "hold", "ask"]))
+    def the_next_plan_is_undecided_by(self, policy: str) -> None:
+        self.world.plan = replace(PLAN, inconclusive=policy)
 
     @rule(point=POINTS)
     def reconciles(self, point: str) -> None:

@@ -1,0 +1,95 @@
+"""Stage 7, canary: the changes that a human makes to a rollout. Each names who and why, and is written like any other.
+
+``hold`` keeps a rollout at its step: it is still looked at, and harm still ends it. ``resume`` lets it go on. A parked
+rollout has traffic again after ``reentered``, or ends by ``closed``. Stopping a live one is `ending` with the act.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from airflow_ml.core.canary import INCONCLUSIVE, ROLLED_BACK
+from airflow_ml.core.rollout_look import Act
+from airflow_ml.core.rollout_state import PARKED, RUNNING, RolloutState, check_may_act, with_act
+from airflow_ml.errors import FencedOut
+
+
+def held(state: RolloutState, act: Act) -> RolloutState:
+    """Return the record of a rollout that takes no further step until it is resumed.
+
+    Raises:
+        FencedOut: it ended, is ending, or its lease ran out.
+    """
+    check_may_act(state, act.at)
+    return replace(state, held=f"by {act.who}: {act.why}", acts=with_act(state, act))
+
+
+def resumed(state: RolloutState, act: Act) -> RolloutState:
+    """Return the record of a rollout that may go on, with ``max_data_days`` from here.
+
+    More time costs no error probability: the test is valid at any number of looks.
+
+    Raises:
+        FencedOut: it is not held, ended, is ending, or its lease ran out.
+    """
+    check_may_act(state, act.at)
+    if not state.held:
+        raise FencedOut(f"The rollout of {state.model!r} is not held", state.state, "There is nothing to resume.")
+    return replace(
+        state,
+        held="",
+        acts=with_act(state, act),
+        resumed_watermark_at=state.watermark_at,
+        progress_at=act.at,
+    )
+
+
+def reentered(state: RolloutState, act: Act, *, now: datetime, lease_seconds: float) -> RolloutState:
+    """Return the record of a parked rollout that goes on at its step with its evidence.
+
+    Raises:
+        FencedOut: it is not parked.
+    """
+    _check_parked(state)
+    epoch = state.router_epoch + 1
+    weight = state.plan.steps[state.step].weight_percent
+    return replace(
+        state,
+        state=RUNNING,
+        claim=state.claim + 1,
+        router_epoch=epoch,
+        reentry_epochs=(*state.reentry_epochs, epoch),
+        weight_percent=weight,
+        weights=(*state.weights, weight),
+        confirmed=False,
+        cause="",
+        reason=f"Approved by {act.who}: {act.why}",
+        acts=with_act(state, act),
+        lease_expires_at=now + timedelta(seconds=lease_seconds),
+        resumed_watermark_at=state.watermark_at,
+        progress_at=now,
+        trouble_since_at=None,
+    )
+
+
+def closed(state: RolloutState, outcome: str, *, reason: str, cause: str, act: Act | None = None) -> RolloutState:
+    """Return the end of a parked rollout; its router is at weight 0 already.
+
+    Args:
+        outcome: ``rolled_back`` or ``inconclusive``.
+
+    Raises:
+        FencedOut: it is not parked.
+    """
+    _check_parked(state)
+    if outcome not in (ROLLED_BACK, INCONCLUSIVE):
+        raise ValueError(f"A parked rollout cannot end as {outcome!r}")
+    return replace(state, state=outcome, reason=reason, cause=cause, acts=with_act(state, act))
+
+
+def _check_parked(state: RolloutState) -> None:
+    if state.state != PARKED:
+        raise FencedOut(
+            f"The rollout of {state.model!r} does not wait for an approval", state.state, "Read its newest record."
+        )

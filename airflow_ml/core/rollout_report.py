@@ -1,0 +1,44 @@
+"""Stage 7, canary: a rollout in words, as Markdown, for the human who has to decide."""
+
+from __future__ import annotations
+
+from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.rollout_state import RolloutState
+
+
+def report(state: RolloutState) -> str:
+    """Return what a rollout has shown so far: why it is where it is, the effect and its interval, guardrails, acts.
+
+    Names and reasons may come from anybody, so they stand as code: no Markdown in them counts.
+    """
+    plan, look = state.plan, state.last_look
+    champion = str((state.champion or {}).get("version", "none"))
+    challenger = str(state.challenger.get("version", ""))
+    lines = [
+        f"Version {_code(challenger)} of {_code(state.model)} against version {_code(champion)}, "
+        f"rollout {state.epoch} in the namespace {_code(state.namespace)}.",
+        "",
+        f"- State: {state.state}. {_code(state.reason)}",
+        f"- Step {state.step + 1} of {len(plan.steps)}, weights so far: "
+        f"{', '.join(f'{weight:g} %' for weight in state.weights) or 'none'}",
+    ]
+    if look is not None:
+        lines += [f"- Looks: {state.looks}, {look.data_days:.1f} of {plan.max_data_days:g} data days"]
+        if look.effect is not None:
+            interval = f" [{look.interval[0]:+.5g}, {look.interval[1]:+.5g}]" if look.interval else ""
+            lines.append(
+                f"- {_code(plan.metric)} ({plan.direction}), challenger minus champion: {look.effect:+.5g}{interval}"
+            )
+        if look.units:
+            lines.append(f"- Units: {', '.join(f'{name} {count}' for name, count in sorted(look.units.items()))}")
+        for one in look.guardrails:
+            verdict = "held" if one.held else "broken" if one.broken else "not shown either way"
+            effect = "no effect yet" if one.effect is None else f"{one.effect:+.5g}"
+            lines.append(f"- Guardrail {_code(one.metric)}: {effect}, {verdict}")
+    lines += [f"- {format_time(act.at)} {act.kind} by {_code(act.who)}: {_code(act.why)}" for act in state.acts]
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """Return text as inline code that cannot end early and stays on one line."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"

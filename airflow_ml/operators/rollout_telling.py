@@ -1,0 +1,51 @@
+"""Stage 7, canary: what a release says about its plan before it, and its picture after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_ml.errors import AirflowMLError, NoTraffic
+from airflow_ml.runtime.rollout_evidence import draw_evidence
+
+if TYPE_CHECKING:
+    from airflow.sdk._shared.logging.types import Logger
+
+    from airflow_ml.core.artifact import Artifact
+    from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.rollout_plan import RolloutPlan
+    from airflow_ml.core.rollout_state import RolloutState
+    from airflow_ml.runtime.rollout import RolloutDriver
+
+
+def foretell(driver: RolloutDriver, plan: RolloutPlan, model: str, log: Logger) -> None:
+    """Log what the plan can show and when, before anything is started; refuse one that can show nothing.
+
+    Raises:
+        NoTraffic: at the champion's observed traffic the plan can never end with a decision.
+    """
+    days = sum(step.data_days for step in plan.steps)
+    log.info("The plan takes at least %g and at most %g data days", days, plan.max_data_days)
+    found = driver.forecast(plan, model)
+    if found is None:
+        log.info("No whole day of the champion's traffic is known: nothing can be estimated")
+        return
+    for sentence in found.sentences(plan.metric):
+        log.info("%s", sentence)
+    if found.problem:
+        raise NoTraffic(
+            f"The plan for {model!r} can never end with a decision",
+            found.problem,
+            "Raise max_data_days or the weights, lower min_units, or plan for a larger effect.",
+        )
+
+
+def draw(store: ArtifactStore, state: RolloutState, log: Logger) -> Artifact | None:
+    """Draw the evidence, last of all: what has been decided and done is not lost for the lack of a picture."""
+    try:
+        picture = draw_evidence(store, state)
+    except (AirflowMLError, OSError) as error:
+        log.warning("The evidence could not be drawn: %s", error)
+        return None
+    if picture is not None:
+        log.info("The evidence as a picture: %s", picture.uri)
+    return picture
