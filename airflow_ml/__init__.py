@@ -62,6 +62,7 @@ _HOME = {
     "SnapshotDatasetOperator": "airflow_ml.operators.snapshot",
     "TimeSplit": "airflow_ml.core.time_split",
     "Uniform": "airflow_ml.core.space",
+    "When": "airflow_ml.core.space",
     "build_features": "airflow_ml.operators.features",
     "canary": "airflow_ml.operators.canary",
     "gate_dataset": "airflow_ml.operators.gate",
