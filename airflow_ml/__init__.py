@@ -39,6 +39,7 @@ _HOME = {
     "GateDatasetOperator": "airflow_ml.operators.gate",
     "GateModelOperator": "airflow_ml.operators.gate_model",
     "GateReport": "airflow_ml.core.gate",
+    "GpuRetryPolicy": "airflow_ml.retry",
     "Input": "airflow_ml.core.feature_view",
     "IntUniform": "airflow_ml.core.space",
     "Label": "airflow_ml.core.feature_view",
