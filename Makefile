@@ -7,7 +7,7 @@ STAMP := .venv/installed-$(shell cat constraints.txt pyproject.toml | cksum | tr
 LOCKED := --all-extras --group pyproject.toml:demo --group pyproject.toml:test --group pyproject.toml:docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-long check format docs lock install clean
+.PHONY: help demo up down status test test-long check format docs ui ui-check lock install clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | column -t -s '|'
@@ -42,6 +42,12 @@ format: $(STAMP) ## write the format that check asks for
 
 docs: $(STAMP) ## build the documentation, warnings are errors
 	$(BIN)/mkdocs build --strict
+
+ui: ## build the pages' bundle from airflow_ml/plugin/www; needs Node 20, and is committed so that nobody else does
+	cd airflow_ml/plugin/www && npm ci --ignore-scripts && npm run build && npm run fixtures
+
+ui-check: ## types, lint and tests of the pages; needs Node 20
+	cd airflow_ml/plugin/www && npm ci --ignore-scripts && npm run check
 
 install: $(STAMP) ## only make .venv
 

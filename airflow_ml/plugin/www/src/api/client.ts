@@ -1,0 +1,77 @@
+/** Asking the plugin's API: same origin, under Airflow's base path, with Airflow's own session. */
+
+import type { ApiError } from "./types";
+
+export type Query = Record<string, string | number | null | undefined>;
+
+/** An answer that is not the one asked for, with what can be done about it. */
+export class ApiFailure extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly remedy: string,
+    readonly errorId: string,
+  ) {
+    super(message);
+    this.name = "ApiFailure";
+  }
+}
+
+/** Return the address of a route; values that are absent are left out of the query. */
+export function apiUrl(path: string, query: Query = {}): string {
+  const url = new URL(`airflow-ml/api/${path}`, document.baseURI);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== "") {
+      url.searchParams.set(name, String(value));
+    }
+  }
+  return url.href;
+}
+
+/** A name as one segment of a path. */
+export function segment(name: string): string {
+  return encodeURIComponent(name);
+}
+
+export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
+  return answer<T>(
+    await reach(apiUrl(path, query), { headers: { accept: "application/json" }, ...(signal && { signal }) }),
+  );
+}
+
+export async function post<T>(path: string, body: unknown): Promise<T> {
+  const headers = { accept: "application/json", "content-type": "application/json" };
+  return answer<T>(await reach(apiUrl(path), { method: "POST", headers, body: JSON.stringify(body) }));
+}
+
+async function reach(url: string, options: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") {
+      throw error;
+    }
+    throw new ApiFailure(0, "Airflow's API server does not answer.", "Check the connection, then try again.", "");
+  }
+}
+
+async function answer<T>(response: Response): Promise<T> {
+  const body: unknown = await response.json().catch(() => null);
+  if (response.ok && body !== null) {
+    return body as T;
+  }
+  const said = (body ?? {}) as Partial<ApiError>;
+  const known = KNOWN[response.status] ?? [`The API server answered ${response.status}.`, "Try again."];
+  throw new ApiFailure(
+    response.status,
+    typeof said.detail === "string" && said.detail ? said.detail : known[0],
+    typeof said.remedy === "string" && said.remedy ? said.remedy : known[1],
+    typeof said.error_id === "string" ? said.error_id : "",
+  );
+}
+
+const KNOWN: Record<number, readonly [string, string]> = {
+  401: ["Your session has ended.", "Sign in to Airflow again."],
+  403: ["You may not see this.", "Ask whoever administers Airflow for access to the DAG or to the plugin's pages."],
+  404: ["There is no such thing, or you may not see it.", ""],
+};

@@ -1,0 +1,95 @@
+/** What each page asks, how often it asks again, and what is kept between pages. */
+
+import { keepPreviousData, QueryClient, useQuery, type UseQueryResult } from "@tanstack/react-query";
+
+import { ApiFailure, get, segment, type Query } from "./client";
+import type {
+  CanaryView, DatasetList, DatasetView, LineageGraph, ModelList, ModelView, Overview, RunDiff, RunList, RunView,
+  SnapshotView, SweepChart, SweepView, Table, TaskRef, TaskView, TrialPage, TrialView,
+} from "./types";
+
+const LIVE_MILLISECONDS = 5_000;
+const IDLE_MILLISECONDS = 30_000;
+
+/** One for all mounts: Airflow mounts the component anew at each change of the path. */
+export const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 4_000,
+      gcTime: 300_000,
+      // What the server decided stays decided; only what may pass is tried again.
+      retry: (failures, error) =>
+        failures < 2 && error instanceof ApiFailure && (error.status === 0 || error.status >= 500),
+      retryDelay: (failures) => 500 * 2 ** failures,
+    },
+  },
+});
+
+interface Options<T> {
+  every?: number | ((value: T | undefined) => number | false);
+  enabled?: boolean;
+  keep?: boolean;
+}
+
+function useGet<T>(path: string, query: Query = {}, options: Options<T> = {}): UseQueryResult<T> {
+  const { every, enabled = true, keep = false } = options;
+  return useQuery<T>({
+    queryKey: [path, query],
+    queryFn: ({ signal }) => get<T>(path, query, signal),
+    enabled,
+    refetchInterval: (asked) => (typeof every === "function" ? every(asked.state.data) : (every ?? false)),
+    ...(keep && { placeholderData: keepPreviousData }),
+  });
+}
+
+export const useOverview = () => useGet<Overview>("overview", {}, { every: 15_000 });
+export const useModels = () => useGet<ModelList>("models", {}, { every: IDLE_MILLISECONDS });
+export const useModel = (model: string) => useGet<ModelView>(`models/${segment(model)}`, {}, { every: IDLE_MILLISECONDS });
+export const useLineage = (model: string, version: string) =>
+  useGet<LineageGraph>(`models/${segment(model)}/lineage`, { version });
+
+export const useCanary = (model: string, epoch: string | null) =>
+  useGet<CanaryView>(
+    `rollouts/${segment(model)}`,
+    { epoch },
+    { every: (view) => (view === undefined || view.brief.live ? LIVE_MILLISECONDS : false), keep: true },
+  );
+
+export const useDatasets = () => useGet<DatasetList>("datasets");
+export const useDataset = (name: string, offset: number) =>
+  useGet<DatasetView>(`datasets/${segment(name)}`, { limit: 50, offset }, { keep: true });
+export const useSnapshot = (dag: string, run: string, task: string) =>
+  useGet<SnapshotView>(`dags/${segment(dag)}/snapshot`, { run_id: run, task_id: task });
+
+export const useRuns = (dag: string, enabled: boolean) =>
+  useGet<RunList>(`dags/${segment(dag)}/runs`, { limit: 200 }, { enabled });
+export const useRun = (dag: string, run: string) =>
+  useGet<RunView>(`dags/${segment(dag)}/run`, { run_id: run }, { every: 15_000 });
+export const useDiff = (dag: string, run: string, other: string | null) =>
+  useGet<RunDiff>(`dags/${segment(dag)}/diff`, { run_id: run, with_run_id: other }, { enabled: Boolean(other) });
+
+export const useTask = (task: TaskRef) =>
+  useGet<TaskView>(`dags/${segment(task.dag_id)}/task`, place(task), { every: IDLE_MILLISECONDS });
+export const usePreview = (task: TaskRef, digest: string, enabled: boolean) =>
+  useGet<Table>(`dags/${segment(task.dag_id)}/preview`, { ...place(task), digest }, { enabled });
+
+export const useSweep = (dag: string, run: string, task: string) =>
+  useGet<SweepView>(
+    `dags/${segment(dag)}/sweep`,
+    { run_id: run, task_id: task },
+    { every: (view) => (view === undefined || view.state === "running" ? LIVE_MILLISECONDS : false) },
+  );
+export const useTrials = (dag: string, query: Query, running: boolean) =>
+  useGet<TrialPage>(`dags/${segment(dag)}/sweep/trials`, query, { keep: true, every: running ? 15_000 : () => false });
+export const useChart = (dag: string, run: string, task: string, group: string) =>
+  useGet<SweepChart>(
+    `dags/${segment(dag)}/sweep/chart`,
+    { run_id: run, task_id: task, points: 500, group },
+    { keep: true },
+  );
+export const useTrial = (dag: string, run: string, task: string, trial: string) =>
+  useGet<TrialView>(`dags/${segment(dag)}/sweep/trial`, { run_id: run, task_id: task, trial });
+
+function place(task: TaskRef): Query {
+  return { run_id: task.run_id, task_id: task.task_id, map_index: task.map_index >= 0 ? task.map_index : null };
+}

@@ -1,0 +1,23 @@
+import { describe, expect, it } from "vitest";
+
+import { csv, inline, sentence, shortDigest, words } from "./text";
+
+describe("csv", () => {
+  it("quotes what needs it and disarms formulas", () => {
+    const text = csv(["a", 'b"c'], [["1,2", null], ["x\ny", true], ["=HYPERLINK()", -1.5], ["-1", "@a"]]);
+    expect(text).toBe(
+      'a,"b""c"\r\n"1,2",\r\n"x\ny",true\r\n\'=HYPERLINK(),-1.5\r\n\'-1,\'@a\r\n',
+    );
+  });
+});
+
+describe("words", () => {
+  it("says names and values in short", () => {
+    expect(words("roll_back")).toBe("roll back");
+    expect(sentence("roll_back")).toBe("Roll back");
+    expect(shortDigest(`sha256:${"ab".repeat(32)}`)).toBe("abababababab");
+    expect(inline({ a: [1, null] })).toBe('{"a":[1,null]}');
+    expect(inline(null)).toBe("–");
+    expect(inline("x".repeat(300))).toHaveLength(201);
+  });
+});

@@ -1,0 +1,41 @@
+/** Words for what the records say in short. */
+
+import type { Json } from "../api/types";
+
+/** "sha256:0123456789ab…" as "0123456789ab". */
+export function shortDigest(digest: string): string {
+  return digest.replace(/^sha256:/, "").slice(0, 12);
+}
+
+/** A value of a parameter or setting in one line. */
+export function inline(value: Json | undefined, limit = 200): string {
+  if (value === undefined || value === null) {
+    return "–";
+  }
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > limit ? `${text.slice(0, limit)}…` : text;
+}
+
+/** "roll_back" as "roll back". */
+export function words(name: string): string {
+  return name.replaceAll("_", " ");
+}
+
+/** "roll_back" as "Roll back". */
+export function sentence(name: string): string {
+  const text = words(name);
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** CSV of RFC 4180; a text that a spreadsheet would run as a formula begins with an apostrophe. */
+export function csv(columns: readonly string[], rows: readonly (readonly (string | number | boolean | null)[])[]): string {
+  return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+function cell(value: string | number | boolean | null): string {
+  if (typeof value !== "string") {
+    return value === null ? "" : String(value);
+  }
+  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}

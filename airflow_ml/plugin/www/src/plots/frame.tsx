@@ -1,0 +1,117 @@
+/** The frame of a plot: its title, its size, and its files. */
+
+import { Box, Button, Flex, HStack, Text } from "@chakra-ui/react";
+import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent, type ReactNode } from "react";
+
+import { saveCsv, savePng, type Sheet } from "./export";
+
+/** Colours of the page's theme, for light and dark. */
+export const INK = {
+  text: "var(--chakra-colors-fg)",
+  quiet: "var(--chakra-colors-fg-muted)",
+  rule: "var(--chakra-colors-border)",
+  panel: "var(--chakra-colors-bg-panel)",
+  line: "var(--chakra-colors-blue-solid)",
+  good: "var(--chakra-colors-green-solid)",
+  bad: "var(--chakra-colors-red-solid)",
+  warn: "var(--chakra-colors-orange-solid)",
+  other: "var(--chakra-colors-purple-solid)",
+} as const;
+
+interface Props {
+  title: string;
+  /** What the picture shows, for those who do not see it. */
+  about: string;
+  height: number;
+  sheet: Sheet;
+  /** Beside the title: a legend, or the values under the pointer. */
+  aside?: ReactNode;
+  /** Drawn by its width in pixels. */
+  children: (width: number) => ReactNode;
+  /** Makes the plot walkable: told the position of the pointer in pixels, or a step by the arrow keys. */
+  onPoint?: (x: number | null, width: number) => void;
+  onStep?: (step: number) => void;
+}
+
+export function Plot({ title, about, height, sheet, aside, children, onPoint, onStep }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const svg = useRef<SVGSVGElement>(null);
+  const width = useWidth(box);
+  const [problem, setProblem] = useState("");
+  const png = () => {
+    if (svg.current) {
+      savePng(svg.current, title).then(() => setProblem(""), (error: unknown) => setProblem(String(error)));
+    }
+  };
+  const move = (event: PointerEvent<SVGSVGElement>) => {
+    onPoint?.(event.clientX - event.currentTarget.getBoundingClientRect().left, width);
+  };
+  const key = (event: KeyboardEvent) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (onStep && step !== undefined) {
+      event.preventDefault();
+      onStep(step);
+    }
+  };
+  return (
+    <Box as="figure" minW={0}>
+      <Flex as="figcaption" justify="space-between" align="center" gap={3} minH="24px" mb={1} wrap="wrap">
+        <Text fontSize="xs" fontWeight="medium" overflowWrap="anywhere">
+          {title}
+        </Text>
+        <HStack gap={2} ms="auto" fontSize="xs" color="fg.muted" wrap="wrap">
+          {aside}
+          {problem && <Text role="alert" color="fg.error">{problem}</Text>}
+          <HStack gap={0} className="plot-files">
+            <Button size="2xs" variant="ghost" color="fg.muted" fontWeight="normal" onClick={png} aria-label={`${title}: save as PNG`}>
+              PNG
+            </Button>
+            <Button size="2xs" variant="ghost" color="fg.muted" fontWeight="normal" onClick={() => saveCsv(sheet, title)} aria-label={`${title}: save as CSV`}>
+              CSV
+            </Button>
+          </HStack>
+        </HStack>
+      </Flex>
+      <Box ref={box} height={`${height}px`} minW={0} overflow="hidden">
+        {width > 0 && (
+          <svg
+            ref={svg} role="img" aria-label={about} width={width} height={height} viewBox={`0 0 ${width} ${height}`}
+            tabIndex={onStep ? 0 : undefined} onKeyDown={key} onPointerMove={move}
+            onPointerLeave={() => onPoint?.(null, width)}
+            fill={INK.text} style={{ fontSize: "11px", fontVariantNumeric: "tabular-nums", display: "block" }}
+          >
+            {children(width)}
+          </svg>
+        )}
+      </Box>
+    </Box>
+  );
+}
+
+function useWidth(box: React.RefObject<HTMLDivElement | null>): number {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const element = box.current;
+    if (!element) {
+      return undefined;
+    }
+    const measure = () => setWidth(Math.floor(element.clientWidth));
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [box]);
+  return width;
+}
+
+/** One entry of a legend. */
+export function Key({ colour, children, dashed = false }: { colour: string; children: ReactNode; dashed?: boolean }) {
+  return (
+    <HStack gap={1.5}>
+      <svg width={14} height={8} aria-hidden>
+        <line x1={0} x2={14} y1={4} y2={4} stroke={colour} strokeWidth={2} strokeDasharray={dashed ? "4 3" : undefined} />
+      </svg>
+      <span>{children}</span>
+    </HStack>
+  );
+}

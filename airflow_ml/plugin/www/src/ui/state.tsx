@@ -1,0 +1,112 @@
+/** The states that a part of a page can be in: loading, failed, stale, absent, present. */
+
+import { Alert, Box, Button, Skeleton, Stack, Text } from "@chakra-ui/react";
+import type { UseQueryResult } from "@tanstack/react-query";
+import type { ReactNode } from "react";
+
+import { ApiFailure } from "../api/client";
+import type { Part } from "../api/types";
+import { moment } from "../format/time";
+
+/** Show what a query has: its answer, old or new, or why there is none. */
+export function Load<T>({
+  query, children, lines = 6,
+}: { query: UseQueryResult<T>; children: (value: T) => ReactNode; lines?: number }) {
+  if (query.data !== undefined) {
+    return (
+      <>
+        {query.isError && <Stale since={query.dataUpdatedAt} error={query.error} />}
+        <Box opacity={query.isPlaceholderData ? 0.6 : 1} aria-busy={query.isPlaceholderData}>
+          {children(query.data)}
+        </Box>
+      </>
+    );
+  }
+  if (query.isError) {
+    return <Failed error={query.error} retry={() => void query.refetch()} />;
+  }
+  return <Loading lines={lines} />;
+}
+
+export function Loading({ lines }: { lines: number }) {
+  return (
+    <Stack gap={3} py={2} role="status" aria-label="Loading">
+      {Array.from({ length: lines }, (_, line) => (
+        <Skeleton key={line} height="14px" width={line % 3 === 2 ? "62%" : "100%"} />
+      ))}
+    </Stack>
+  );
+}
+
+export function Failed({ error, retry }: { error: Error; retry?: () => void }) {
+  const { remedy, errorId } = error instanceof ApiFailure ? error : { remedy: "", errorId: "" };
+  const missing = error instanceof ApiFailure && (error.status === 404 || error.status === 403);
+  return (
+    <Alert.Root status={missing ? "neutral" : "error"} size="sm" my={2}>
+      <Alert.Indicator />
+      <Alert.Content>
+        <Alert.Title overflowWrap="anywhere">{error.message}</Alert.Title>
+        <Alert.Description>
+          {remedy}
+          {errorId && ` The API server's log has the cause under ${errorId}.`}
+        </Alert.Description>
+      </Alert.Content>
+      {retry && (
+        <Button size="xs" variant="outline" onClick={retry}>
+          Try again
+        </Button>
+      )}
+    </Alert.Root>
+  );
+}
+
+/** Above an answer that could not be renewed. */
+function Stale({ since, error }: { since: number; error: Error }) {
+  return (
+    <Alert.Root status="warning" size="sm" mb={3}>
+      <Alert.Indicator />
+      <Alert.Content>
+        <Alert.Title fontWeight="normal">
+          As of {moment(new Date(since).toISOString())}, not renewed since: {error.message}
+        </Alert.Title>
+      </Alert.Content>
+    </Alert.Root>
+  );
+}
+
+/** Nothing here, and what would bring it. */
+export function Empty({ children, hint }: { children: ReactNode; hint?: ReactNode }) {
+  return (
+    <Box py={3}>
+      <Text fontSize="sm" color="fg.muted">
+        {children}
+      </Text>
+      {hint && (
+        <Text fontSize="sm" color="fg.subtle">
+          {hint}
+        </Text>
+      )}
+    </Box>
+  );
+}
+
+const NOT_PRESENT = { absent: "neutral", unreadable: "warning", failed: "error" } as const;
+
+/** A part of an answer that may be absent, unreadable or failed: three different things to a reader. */
+export function Present<T>({ part, children }: { part: Part<T>; children: (value: T) => ReactNode }) {
+  if (part.state === "present") {
+    return <>{children(part.value)}</>;
+  }
+  if (part.state === "absent") {
+    return <Empty>{part.reason}</Empty>;
+  }
+  return (
+    <Alert.Root status={NOT_PRESENT[part.state]} size="sm" my={2}>
+      <Alert.Indicator />
+      <Alert.Title fontWeight="normal" overflowWrap="anywhere">
+        {part.state === "unreadable" ? "Cannot be read: " : "No answer: "}
+        {part.reason}
+      </Alert.Title>
+    </Alert.Root>
+  );
+}
