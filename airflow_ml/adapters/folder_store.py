@@ -4,6 +4,8 @@
     refs/<name>/_<20 digits>.json      entries; no ref segment can start with ``_``, so a ref may lie below another
     tmp/                               files being written; what a crash left is removed after a day
     bad/                               blobs that failed verification
+    trash/                             blobs that no ref named; a read or a put brings them back
+    sizes/<bytes>                      a mark for each size of large blobs, so that most puts need not look for a twin
 
 A file appears under its final name by ``os.link`` after its bytes were synced: whole or not at all, and never
 replacing another. Its folder is synced before the call returns.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import stat
 import time
@@ -21,19 +24,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from airflow_ml.adapters.folder_trash import FolderTrash, touch
 from airflow_ml.adapters.ref_entry import SEQUENCE_DIGITS, check_after, conflict, decode_entry, encode_entry, gap
-from airflow_ml.core.artifact import Artifact, Column, check_digest, check_ref
-from airflow_ml.core.fingerprint import ALGORITHM
+from airflow_ml.core.artifact import Artifact, Column, check_ref
+from airflow_ml.core.failpoint import fp
+from airflow_ml.core.fingerprint import ALGORITHM, digest_bytes
 from airflow_ml.core.ports import Entry
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
 
 _CHUNK_BYTES = 1 << 20
+#: Content up to this size is hashed before anything is written; beyond it, a file is read once, hashed on the way.
+_SMALL_BYTES = 8 << 20
 #: Older files in tmp/ belong to nobody: no write takes a day.
 _TMP_GRACE_SECONDS = 24 * 3600.0
 
 
-class FolderStore:
+class FolderStore(FolderTrash):
     """An ``ArtifactStore`` in a folder; safe for many threads, processes and hosts at once.
 
     Args:
@@ -47,7 +54,7 @@ class FolderStore:
         if not root.is_absolute():
             raise ConfigurationError("The store's folder is a relative path", str(root), "Give an absolute path.")
         try:
-            for name in ("blobs", "refs", "tmp", "bad"):
+            for name in ("blobs", "refs", "tmp", "bad", "trash", "sizes"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigurationError("The store's path is no folder", str(root), "Give a folder.") from error
@@ -66,9 +73,16 @@ class FolderStore:
         columns: Sequence[Column] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> Artifact:
-        """Store a file's content; the same content twice is one blob."""
+        """Store a file's content; the same content twice is one blob, and the second time no byte is written."""
         with path.open("rb") as source:
-            digest, size = self._put(iter(lambda: source.read(_CHUNK_BYTES), b""))
+            size = os.fstat(source.fileno()).st_size
+            if size <= _SMALL_BYTES:
+                data = source.read()
+                digest, size = self._put_bytes(data), len(data)
+            elif not self._size_mark(size).exists() or not self._has(digest := _digest_of(source)):
+                source.seek(0)
+                digest, size = self._put(iter(lambda: source.read(_CHUNK_BYTES), b""))
+                self._size_mark(size).touch()
         return self._artifact(digest, size, format, rows, columns, metadata)
 
     def put_bytes(
@@ -81,8 +95,7 @@ class FolderStore:
         metadata: Mapping[str, str] | None = None,
     ) -> Artifact:
         """Store bytes."""
-        digest, size = self._put([data])
-        return self._artifact(digest, size, format, rows, columns, metadata)
+        return self._artifact(self._put_bytes(data), len(data), format, rows, columns, metadata)
 
     def path(self, artifact: Artifact) -> Path:
         """Return the blob itself, verified; a file unchanged since this object verified it is not read again.
@@ -103,6 +116,11 @@ class FolderStore:
             self._set_aside(artifact.digest, blob)
         return data
 
+    def verify(self, digest: str) -> None:
+        """Read the blob's bytes, although this object may have verified them before; raises as ``path`` does."""
+        self._verified.pop(digest, None)
+        self._verify(digest)
+
     def append(self, ref: str, value: Mapping[str, JSON], *, after: int) -> Entry:
         """Create entry ``after + 1`` of a ref, durably.
 
@@ -117,10 +135,12 @@ class FolderStore:
             raise gap(ref, after)
         self._make(folder)
         with self._temporary([data]) as (temporary, _, _):
+            fp("store.append.written")
             try:
                 os.link(temporary, folder / _entry_name(sequence))
             except FileExistsError:
                 raise conflict(ref, sequence) from None
+            fp("store.append.linked")
         _sync(folder)
         return decode_entry(ref, sequence, data)
 
@@ -145,8 +165,15 @@ class FolderStore:
         ]
         yield from sorted(names)
 
+    def _put_bytes(self, data: bytes) -> str:
+        digest = digest_bytes(data)
+        if not self._has(digest):
+            self._put([data])
+        return digest
+
     def _put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
         with self._temporary(chunks) as (temporary, digest, size):
+            fp("store.put.written")
             blob = self._blob(digest)
             self._make(blob.parent)
             placed = False
@@ -156,11 +183,21 @@ class FolderStore:
                     placed = True
                 except FileExistsError:
                     # The same content is here already, unless it has rotted: then this copy takes its place.
-                    with contextlib.suppress(ArtifactCorrupt, ArtifactNotFound):
-                        self._verify(digest)
-                        placed = True
+                    placed = self._has(digest)
+            fp("store.put.linked")
             _sync(blob.parent)
         return digest, size
+
+    def _has(self, digest: str) -> bool:
+        """Tell whether the sound content is here, and keep it from the trash a while longer."""
+        try:
+            self._verify(digest)
+            touch(self._blob(digest))
+            # Whoever linked it may not have come to this yet, and the caller is about to rely on it.
+            _sync(self._blob(digest).parent)
+        except (ArtifactCorrupt, ArtifactNotFound, FileNotFoundError):
+            return False
+        return True
 
     @contextlib.contextmanager
     def _temporary(self, chunks: Iterable[bytes]) -> Iterator[tuple[Path, str, int]]:
@@ -198,6 +235,10 @@ class FolderStore:
         try:
             descriptor = os.open(blob, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
+            if self.restore(digest):
+                with self._open(digest, blob) as descriptor:
+                    yield descriptor
+                return
             raise ArtifactNotFound(
                 f"No blob {digest} in {self.uri}", "", "Run the task that makes it again, or restore the store."
             ) from None
@@ -224,9 +265,8 @@ class FolderStore:
     def _bad(self, blob: Path) -> Path:
         return self._root / "bad" / f"{blob.parent.name}{blob.name}.{uuid.uuid4().hex[:8]}"
 
-    def _blob(self, digest: str) -> Path:
-        name = check_digest(digest).removeprefix(f"{ALGORITHM}:")
-        return self._root / "blobs" / ALGORITHM / name[:2] / name[2:]
+    def _size_mark(self, size: int) -> Path:
+        return self._root / "sizes" / str(size)
 
     def _ref_folder(self, ref: str) -> Path:
         return self._root / "refs" / check_ref(ref)
@@ -284,6 +324,10 @@ def _entry_name(sequence: int) -> str:
 def _sequence_of(name: str) -> int | None:
     digits = name.removeprefix("_").removesuffix(".json")
     return int(digits) if name == f"_{digits}.json" and len(digits) == SEQUENCE_DIGITS and digits.isdigit() else None
+
+
+def _digest_of(source: io.BufferedReader) -> str:
+    return f"{ALGORITHM}:{hashlib.file_digest(source, ALGORITHM).hexdigest()}"
 
 
 def _sync(folder: Path) -> None:

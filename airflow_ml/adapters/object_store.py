@@ -10,14 +10,15 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.store_keeping import StoreKeeper
 
 
-def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -> ArtifactStore:
+def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -> StoreKeeper:
     """Return the store at an address.
 
     Args:
         uri: ``file:///absolute/path``, a plain absolute path, ``s3://bucket/prefix`` or ``s3://conn_id@bucket/prefix``.
+            ``?conditional_writes=assumed`` at the end leaves out the check that the service has them.
         cache_dir: Folder for local copies of what lies on S3; a private temporary one by default. Copies are verified
             on every read, so several processes may share it.
         client: A boto3 S3 client, for S3 only. A connection in the address is for the surface to resolve into this
@@ -37,7 +38,13 @@ def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -
                 f"connection {parts.username!r}",
                 "Open the store inside a task, or use an address without a connection.",
             )
-        return S3Store(parts.hostname or "", parts.path.strip("/"), cache_dir=cache_dir, client=client)
+        return S3Store(
+            parts.hostname or "",
+            parts.path.strip("/"),
+            cache_dir=cache_dir,
+            client=client,
+            check_conditional_writes=parts.query != "conditional_writes=assumed",
+        )
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FolderStore(Path(unquote(parts.path)))
     if not parts.scheme and uri.startswith("/"):

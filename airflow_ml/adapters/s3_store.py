@@ -3,6 +3,8 @@
     <prefix>/blobs/sha256/<2 hex>/<62 hex>
     <prefix>/refs/<name>/_<20 digits>.json      the digits count down, so that a list of one key finds the newest entry
     <prefix>/bad/...                            blobs that failed verification
+    <prefix>/trash/<64 hex>                     blobs that no ref named; a read or a put brings them back
+    <prefix>/conditional-writes                 the first write of a process sees that it cannot be made again
 
 Objects are created with ``If-None-Match: *``: 412 means that somebody did it before, 409 that two raced and one must
 ask again. After a lost answer the client's own repetition gets 412 for its own write, so a 412 on a ref is read back:
@@ -11,33 +13,30 @@ an entry with our own token is ours.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import os
-import random
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from airflow_ml.adapters.ref_entry import SEQUENCE_DIGITS, check_after, conflict, decode_entry, encode_entry, gap
+from airflow_ml.adapters.s3_objects import OWNER, SINGLE_BYTES, Objects, default_client
+from airflow_ml.adapters.s3_trash import S3Trash
 from airflow_ml.core.artifact import Artifact, Column, check_digest, check_ref
+from airflow_ml.core.failpoint import fp
 from airflow_ml.core.fingerprint import ALGORITHM, digest_bytes
 from airflow_ml.core.ports import Entry
 from airflow_ml.core.record import JSON
-from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError, MissingDependency
+from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
 
 _CHUNK_BYTES = 1 << 20
-#: Attempts of a write that S3 answers with 409; each waits up to 0.1 s x 2^attempt.
-_RACE_ATTEMPTS = 8
 _LAST_SEQUENCE = 10**SEQUENCE_DIGITS - 1
-_OWNER = "writer"
 
 
-class S3Store:
+class S3Store(S3Trash):
     """An ``ArtifactStore`` on S3; safe for many threads, processes and hosts at once.
 
     Args:
@@ -45,13 +44,24 @@ class S3Store:
         prefix: Where in the bucket; may be empty.
         cache_dir: Folder for verified local copies; a private temporary one by default.
         client: A boto3 S3 client; by default one with boto3's own settings, 5 attempts and time-outs of 10 and 60 s.
+        check_conditional_writes: Make sure, at the first write, that the service refuses to create what exists: on one
+            that does not, two writers of one ref would both win. False is for a service known to do so whose
+            credentials may not write the mark.
 
     Raises:
-        ConfigurationError: no bucket is named.
+        ConfigurationError: no bucket is named; at the first write, the service has no conditional writes.
         MissingDependency: boto3 is not installed.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, cache_dir: Path | None = None, client: Any = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        cache_dir: Path | None = None,
+        client: Any = None,
+        check_conditional_writes: bool = True,
+    ) -> None:
         if not bucket:
             raise ConfigurationError(
                 "The store's address names no bucket", f"s3://{bucket}/{prefix}", "Write s3://bucket."
@@ -59,7 +69,8 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/")
-        self._client = client if client is not None else _client()
+        self._objects = Objects(client if client is not None else default_client(), bucket, self.uri)
+        self._is_checked = not check_conditional_writes
         if cache_dir is None:
             self._private = tempfile.TemporaryDirectory(prefix="airflow-ml-s3-")
             cache_dir = Path(self._private.name)
@@ -75,11 +86,11 @@ class S3Store:
         columns: Sequence[Column] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> Artifact:
-        """Store a file's content, up to 5 GiB (one conditional PUT)."""
+        """Store a file's content, up to 5 TiB; where it is there already, no byte of it is sent."""
         with path.open("rb") as source:
             digest = f"{ALGORITHM}:{hashlib.file_digest(source, ALGORITHM).hexdigest()}"
             size = source.tell()
-            self._put_blob(digest, source)
+            self._put_blob(digest, source, size)
         return self._artifact(digest, size, format, rows, columns, metadata)
 
     def put_bytes(
@@ -93,7 +104,7 @@ class S3Store:
     ) -> Artifact:
         """Store bytes."""
         digest = digest_bytes(data)
-        self._put_blob(digest, data)
+        self._put_blob(digest, data, len(data))
         return self._artifact(digest, len(data), format, rows, columns, metadata)
 
     def path(self, artifact: Artifact) -> Path:
@@ -115,6 +126,21 @@ class S3Store:
             return self.path(artifact).read_bytes()
         return data
 
+    def verify(self, digest: str) -> None:
+        """Read the object's bytes, without keeping a copy; raises as ``path`` does."""
+        key, found = self._blob_key(digest), hashlib.sha256()
+
+        def read() -> Any:
+            answer = self._objects.client.get_object(Bucket=self._bucket, Key=key)
+            for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+                found.update(chunk)
+            return answer
+
+        if self._objects.status(read) == 404:
+            raise self._not_found(digest)
+        if f"{ALGORITHM}:{found.hexdigest()}" != digest:
+            self._set_aside(digest, key)
+
     def append(self, ref: str, value: Mapping[str, JSON], *, after: int) -> Entry:
         """Create entry ``after + 1`` of a ref.
 
@@ -124,19 +150,20 @@ class S3Store:
         """
         sequence = check_after(after)
         data = encode_entry(check_ref(ref), sequence, value)
-        if after and not self._exists(self._entry_key(ref, after)):
+        self._check()
+        if after and self._objects.head(self._entry_key(ref, after)) is None:
             raise gap(ref, after)
         key, owner = self._entry_key(ref, sequence), uuid.uuid4().hex
-        if (
-            not self._create(key, data, digest_bytes(data), owner)
-            and self._head(key).get("Metadata", {}).get(_OWNER) != owner
-        ):
-            raise conflict(ref, sequence)
+        if not self._objects.create(key, data, digest_bytes(data), owner):
+            head = self._objects.head(key)
+            if head is None or head.get("Metadata", {}).get(OWNER) != owner:
+                raise conflict(ref, sequence)
+        fp("store.append.created")
         return decode_entry(ref, sequence, data)
 
     def latest(self, ref: str) -> Entry | None:
         """Return the newest entry, or None where the ref does not exist: one list request and one read."""
-        answer = self._client.list_objects_v2(
+        answer = self._objects.client.list_objects_v2(
             Bucket=self._bucket, Prefix=f"{self._prefix}refs/{check_ref(ref)}/_", MaxKeys=1
         )
         keys = [item["Key"] for item in answer.get("Contents", [])]
@@ -155,86 +182,52 @@ class S3Store:
         start = f"{base}{check_ref(prefix)}/" if prefix else base
         yield from sorted({key.removeprefix(base).rpartition("/")[0] for key in self._keys(start)})
 
-    def _put_blob(self, digest: str, body: Any) -> None:
+    def _put_blob(self, digest: str, body: bytes | BinaryIO, size: int) -> None:
+        self._check()
         key = self._blob_key(digest)
-        for _ in range(2):
-            self._create(key, body, digest)
-            # S3 keeps the checksum it verified; where it has none, or another one, the bytes themselves decide.
-            if self._client_checksum(key) == _base64(digest):
-                return
-            with contextlib.suppress(ArtifactNotFound, ArtifactCorrupt):  # a rotten blob is set aside: once more
-                self._download(digest, self._local(digest))
-                return
-        raise ArtifactCorrupt(f"The store does not keep blob {digest}", self.uri, "Check the bucket's policies.")
+        for _ in range(3):
+            if self._objects.is_whole(key, digest):
+                if self._keep(digest):
+                    return
+                continue
+            # Where S3 has no checksum of ours the bytes themselves decide; a rotten blob is set aside: once more.
+            if self._objects.head(key) is not None:
+                with contextlib.suppress(ArtifactNotFound, ArtifactCorrupt):
+                    self._download(digest, self._local(digest))
+                    return
+            if isinstance(body, bytes) or size <= SINGLE_BYTES:
+                self._objects.create(key, body, digest)
+            else:
+                self._objects.create_in_parts(key, body, size, digest)
+            fp("store.put.created")
+        if not self._objects.is_whole(key, digest):
+            raise ArtifactCorrupt(f"The store does not keep blob {digest}", self.uri, "Check the bucket's policies.")
 
-    def _create(self, key: str, body: Any, digest: str, owner: str = "") -> bool:
-        """Put an object if there is none; False where there is one."""
-        for attempt in range(_RACE_ATTEMPTS):
-            if hasattr(body, "seek"):
-                body.seek(0)
-            status = self._status(
-                lambda: self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=key,
-                    Body=body,
-                    IfNoneMatch="*",
-                    ChecksumAlgorithm="SHA256",
-                    ChecksumSHA256=_base64(digest),
-                    Metadata={_OWNER: owner},
-                )
+    def _check(self) -> None:
+        """See once in a process that the service has conditional writes: its second creation of the mark must fail."""
+        key, body = f"{self._prefix}conditional-writes", b"Written once: If-None-Match works here.\n"
+        if not self._is_checked and all(self._objects.create(key, body, digest_bytes(body)) for _ in range(2)):
+            raise ConfigurationError(
+                f"The service of {self.uri} has no conditional writes",
+                "it created an object twice in spite of If-None-Match",
+                "Use S3 or a service that has them, or a folder: here two writers of one ref would both win.",
             )
-            if status != 409:
-                return status != 412
-            time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter
-        return False
-
-    def _status(self, request: Callable[[], Any]) -> int:
-        """Make a request and return its HTTP status, where that is an answer and not a fault."""
-        from botocore.exceptions import ClientError  # type: ignore[import-untyped]
-
-        try:
-            return int(request()["ResponseMetadata"]["HTTPStatusCode"])
-        except ClientError as error:
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            code = error.response.get("Error", {}).get("Code", "")
-            if status in (404, 409, 412) and code != "NoSuchBucket":
-                return status
-            if status in (301, 400, 401, 403, 404):
-                raise ConfigurationError(
-                    f"The store {self.uri} refused a request",
-                    f"{code} (HTTP {status})",
-                    "Check that the bucket exists and that these credentials may read, write and list in it.",
-                ) from error
-            raise
-
-    def _client_checksum(self, key: str) -> str | None:
-        head: dict[str, Any] = {}
-        status = self._status(lambda: head.update(self._head(key, ChecksumMode="ENABLED")) or head)
-        return str(head.get("ChecksumSHA256")) if status == 200 else None
-
-    def _head(self, key: str, **options: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._client.head_object(Bucket=self._bucket, Key=key, **options)
-        return answer
-
-    def _exists(self, key: str) -> bool:
-        return self._status(lambda: self._head(key)) != 404
+        self._is_checked = True
 
     def _download(self, digest: str, local: Path) -> None:
         key = self._blob_key(digest)
         temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}")
 
         def fetch() -> Any:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            answer = self._objects.client.get_object(Bucket=self._bucket, Key=key)
             with temporary.open("xb") as target:
                 for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                     target.write(chunk)
             return answer
 
         try:
-            if self._status(fetch) == 404:
-                raise ArtifactNotFound(
-                    f"No blob {digest} in {self.uri}", "", "Run the task that makes it again, or restore the store."
-                )
+            if self._objects.status(fetch) == 404 and not (self.restore(digest) and self._objects.status(fetch) != 404):
+                raise self._not_found(digest)
             if not _is_sound(temporary, digest):
                 self._set_aside(digest, key)
             temporary.chmod(0o444)
@@ -242,10 +235,15 @@ class S3Store:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def _not_found(self, digest: str) -> ArtifactNotFound:
+        return ArtifactNotFound(
+            f"No blob {digest} in {self.uri}", "", "Run the task that makes it again, or restore the store."
+        )
+
     def _set_aside(self, digest: str, key: str) -> None:
         bad = f"{self._prefix}bad/{digest.removeprefix(f'{ALGORITHM}:')}.{uuid.uuid4().hex[:8]}"
-        self._client.copy_object(Bucket=self._bucket, Key=bad, CopySource={"Bucket": self._bucket, "Key": key})
-        self._client.delete_object(Bucket=self._bucket, Key=key)
+        self._objects.copy(key, bad)
+        self._objects.remove(key)
         raise ArtifactCorrupt(
             f"The bytes of blob {digest} are not what the digest says",
             f"moved to s3://{self._bucket}/{bad}",
@@ -254,19 +252,14 @@ class S3Store:
 
     def _entry(self, ref: str, key: str) -> Entry:
         sequence = _LAST_SEQUENCE - int(key.rpartition("/_")[2].removesuffix(".json"))
-        data = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        data = self._objects.client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         return decode_entry(ref, sequence, data)
 
     def _keys(self, prefix: str) -> Iterator[str]:
-        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-            yield from (item["Key"] for item in page.get("Contents", []))
+        yield from (item["Key"] for item in self._objects.listed(prefix))
 
     def _local(self, digest: str) -> Path:
         return self._cache / check_digest(digest).removeprefix(f"{ALGORITHM}:")
-
-    def _blob_key(self, digest: str) -> str:
-        name = check_digest(digest).removeprefix(f"{ALGORITHM}:")
-        return f"{self._prefix}blobs/{ALGORITHM}/{name[:2]}/{name[2:]}"
 
     def _entry_key(self, ref: str, sequence: int) -> str:
         return f"{self._prefix}refs/{ref}/_{_LAST_SEQUENCE - sequence:0{SEQUENCE_DIGITS}d}.json"
@@ -291,23 +284,9 @@ class S3Store:
         )
 
 
-def _base64(digest: str) -> str:
-    return base64.b64encode(bytes.fromhex(digest.removeprefix(f"{ALGORITHM}:"))).decode()
-
-
 def _is_sound(file: Path, digest: str) -> bool:
     try:
         with file.open("rb") as source:
             return f"{ALGORITHM}:{hashlib.file_digest(source, ALGORITHM).hexdigest()}" == digest
     except FileNotFoundError:
         return False
-
-
-def _client() -> Any:
-    try:
-        import boto3  # type: ignore[import-untyped]
-        from botocore.config import Config  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingDependency("A store on S3 needs boto3", "boto3", "Install airflow-ml[amazon].") from error
-    options = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
-    return boto3.client("s3", config=options)

@@ -130,4 +130,25 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
     ("resume", "Let a held rollout go on.", "rollout:resume", _ACT),
     ("rollback", "Stop a rollout: back to the champion.", "rollout:rollback", (*_ACT, _ROUTER)),
     ("reconcile", "End the rollouts whose owner was lost.", "rollout:reconcile", (_ROUTER,)),
+    (
+        "fsck",
+        "Check that the store's histories are whole and its blobs are what their digests say.",
+        "store:fsck",
+        (
+            (
+                "--slices",
+                {"type": int, "default": None, "help": "read so many of 256 slices of blobs; default: all"},
+            ),
+            ("--minutes", {"type": float, "default": None, "help": "begin no slice after so long; default: no limit"}),
+        ),
+    ),
+    (
+        "gc",
+        "Find blobs that nothing in the store names, and put them into its trash.",
+        "store:gc",
+        (
+            ("--yes", {"action": "store_true", "help": "do it; without it, only say what would be done"}),
+            ("--grace-days", {"type": float, "default": 7.0, "help": "leave what is younger; default: 7"}),
+        ),
+    ),
 )

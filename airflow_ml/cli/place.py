@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.store_keeping import StoreKeeper
 from airflow_ml.errors import ConfigurationError
 
 
@@ -23,7 +23,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print; default: table")
 
 
-def open_place(options: argparse.Namespace) -> ArtifactStore:
+def open_place(options: argparse.Namespace) -> StoreKeeper:
     """Open the store that the arguments name.
 
     Raises:

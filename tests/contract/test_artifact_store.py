@@ -2,6 +2,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,25 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from airflow_ml.adapters import s3_objects, s3_store, s3_trash
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.adapters.object_store import open_store
 from airflow_ml.adapters.s3_store import S3Store
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.fingerprint import digest_bytes
 from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.store_keeping import StoreKeeper
 from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, RefConflict
 from airflow_ml.testing.contracts.artifact_store import ArtifactStoreContract, Tamper
+from airflow_ml.testing.contracts.store_keeper import StoreKeeperContract, later
 
 
-class TestMemoryStore(ArtifactStoreContract):
+class TestMemoryStore(ArtifactStoreContract, StoreKeeperContract):
+    @pytest.fixture
+    def keeper(self, store: StoreKeeper) -> StoreKeeper:
+        return store
+
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()
@@ -33,7 +42,11 @@ class TestMemoryStore(ArtifactStoreContract):
         return None
 
 
-class TestFolderStore(ArtifactStoreContract):
+class TestFolderStore(ArtifactStoreContract, StoreKeeperContract):
+    @pytest.fixture
+    def keeper(self, store: StoreKeeper) -> StoreKeeper:
+        return store
+
     @pytest.fixture
     def store(self, tmp_path: Path) -> FolderStore:
         return FolderStore(tmp_path / "a store, with spaces % and ü")
@@ -119,7 +132,11 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.mark.integration
-class TestS3Store(ArtifactStoreContract):
+class TestS3Store(ArtifactStoreContract, StoreKeeperContract):
+    @pytest.fixture
+    def keeper(self, store: StoreKeeper) -> StoreKeeper:
+        return store
+
     @pytest.fixture
     def bucket(self, s3_endpoint: str) -> str:
         name = f"bucket-{uuid.uuid4().hex}"
@@ -170,19 +187,78 @@ class TestS3Store(ArtifactStoreContract):
         assert store.append("r", {"n": 1}, after=0).sequence == 1
         assert store.latest("r") is not None
 
+    def test_a_large_file_is_sent_in_parts_and_the_second_time_not_at_all(
+        self, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(s3_store, "SINGLE_BYTES", 1 << 20)
+        monkeypatch.setattr(s3_objects, "_PART_BYTES", 5 << 20)
+        client = _Client(boto3.client("s3"))
+        store, file = S3Store(bucket, client=client, cache_dir=tmp_path / "cache"), tmp_path / "large"
+        file.write_bytes(os.urandom(11 << 20))
+        artifact = store.put_file(file, format="bytes")
+        assert client.sent_bytes > 11 << 20
+        before = client.sent_bytes
+        assert store.put_file(file, format="bytes") == artifact
+        assert client.sent_bytes == before
+        assert store.path(artifact).read_bytes() == file.read_bytes()
+        assert store.trash(artifact.digest, unchanged_since=later())
+        assert store.put_file(file, format="bytes") == artifact
+        store.verify(artifact.digest)
+        uploads = boto3.client("s3").list_multipart_uploads(Bucket=bucket)
+        assert not uploads.get("Uploads")
+
+    def test_a_file_that_changes_while_it_is_sent_is_not_stored(self, bucket: str, tmp_path: Path) -> None:
+        objects = s3_objects.Objects(boto3.client("s3"), bucket, f"s3://{bucket}")
+        file = tmp_path / "log"
+        file.write_bytes(b"other bytes than those that were hashed")
+        with file.open("rb") as source, pytest.raises(ArtifactCorrupt, match="changed while"):
+            objects.create_in_parts("key", source, 39, digest_bytes(b"what was hashed"))
+        assert objects.head("key") is None
+
+    def test_a_service_without_conditional_writes_is_refused_unless_told_otherwise(self, bucket: str) -> None:
+        client = _Client(boto3.client("s3"), unconditional=True)
+        with pytest.raises(ConfigurationError, match="no conditional writes"):
+            S3Store(bucket, client=client).append("r", {"n": 1}, after=0)
+        with pytest.raises(ConfigurationError, match="no conditional writes"):
+            S3Store(bucket, client=client).put_bytes(b"x", format="bytes")
+        assert S3Store(bucket, client=client, check_conditional_writes=False).append("r", {}, after=0).sequence == 1
+
+    def test_an_old_blob_that_is_put_again_is_young(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = S3Store(bucket)
+        artifact = store.put_bytes(b"content", format="bytes")
+        (before,) = store.list_blobs()
+        monkeypatch.setattr(s3_trash, "REFRESH_AFTER", timedelta(seconds=0))
+        time.sleep(1.1)  # S3 counts in seconds
+        assert store.put_bytes(b"content", format="bytes") == artifact
+        (after,) = store.list_blobs()
+        assert after.changed_at > before.changed_at
+        store.verify(artifact.digest)
+
 
 class _Client:
-    """A real client whose PUT is repeated as after a lost answer, or answered 409 a few times."""
+    """A real client whose PUT is repeated as after a lost answer, answered 409, or ignores If-None-Match."""
 
-    def __init__(self, client: Any, *, writes_twice: bool = False, conflicts: int = 0) -> None:
+    def __init__(
+        self, client: Any, *, writes_twice: bool = False, conflicts: int = 0, unconditional: bool = False
+    ) -> None:
         self._client = client
+        self._unconditional = unconditional
+        self.sent_bytes = 0
         self._writes_twice = writes_twice
         self._conflicts = conflicts
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
+    def upload_part(self, **request: Any) -> Any:
+        self.sent_bytes += len(request["Body"])
+        return self._client.upload_part(**request)
+
     def put_object(self, **request: Any) -> Any:
+        body = request["Body"]
+        self.sent_bytes += len(body) if isinstance(body, bytes) else os.fstat(body.fileno()).st_size
+        if self._unconditional:
+            del request["IfNoneMatch"]
         if self._conflicts:
             self._conflicts -= 1
             code = {"Code": "ConditionalRequestConflict", "Message": "try again"}

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow_ml.adapters.ref_entry import check_after, conflict, decode_entry, encode_entry, gap
@@ -13,6 +14,7 @@ from airflow_ml.core.artifact import Artifact, Column, check_digest, check_ref
 from airflow_ml.core.fingerprint import ALGORITHM, digest_bytes
 from airflow_ml.core.ports import Entry
 from airflow_ml.core.record import JSON
+from airflow_ml.core.store_keeping import Blob
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound
 
 
@@ -23,6 +25,8 @@ class MemoryStore:
         self.uri = f"memory://{id(self):x}"
         #: Content by digest; a test may damage it.
         self.blobs: dict[str, bytes] = {}
+        self._changed_at: dict[str, datetime] = {}
+        self._trash: dict[str, tuple[bytes, datetime]] = {}
         self._entries: dict[str, list[bytes]] = {}
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="airflow-ml-memory-")
@@ -50,7 +54,9 @@ class MemoryStore:
     ) -> Artifact:
         """Store bytes."""
         digest = digest_bytes(data)
-        self.blobs[digest] = bytes(data)
+        with self._lock:
+            self.blobs[digest] = bytes(data)
+            self._changed_at[digest] = datetime.now(UTC)
         return Artifact(
             digest=digest,
             format=format,
@@ -80,6 +86,8 @@ class MemoryStore:
             ArtifactCorrupt: the bytes are not what the digest says; the blob is dropped.
         """
         data = self.blobs.get(check_digest(artifact.digest))
+        if data is None and self.restore(artifact.digest):
+            data = self.blobs.get(artifact.digest)
         if data is None:
             raise ArtifactNotFound(f"No blob {artifact.digest} in {self.uri}", "", "Run the task that makes it again.")
         if f"{ALGORITHM}:{hashlib.sha256(data).hexdigest()}" != artifact.digest:
@@ -90,6 +98,10 @@ class MemoryStore:
                 "Run the task that makes it again.",
             )
         return data
+
+    def verify(self, digest: str) -> None:
+        """Check the bytes; raises as ``get_bytes`` does."""
+        self.get_bytes(Artifact(digest=digest, format="", size_bytes=0, uri=""))
 
     def append(self, ref: str, value: Mapping[str, JSON], *, after: int) -> Entry:
         """Create entry ``after + 1`` of a ref.
@@ -125,3 +137,35 @@ class MemoryStore:
         if prefix:
             check_ref(prefix)
         yield from sorted(ref for ref in self._entries if not prefix or f"{ref}/".startswith(f"{prefix}/"))
+
+    def list_blobs(self, prefix: str = "") -> Iterator[Blob]:
+        """Yield the blobs whose hex digits begin so, in no particular order."""
+        for digest, data in list(self.blobs.items()):
+            if digest.startswith(f"{ALGORITHM}:{prefix}"):
+                yield Blob(digest=digest, size_bytes=len(data), changed_at=self._changed_at[digest])
+
+    def list_trash(self) -> Iterator[Blob]:
+        """Yield what lies in the trash; ``changed_at`` is when it was put there."""
+        for digest, (data, changed_at) in list(self._trash.items()):
+            yield Blob(digest=digest, size_bytes=len(data), changed_at=changed_at)
+
+    def trash(self, digest: str, *, unchanged_since: datetime) -> bool:
+        """Put a blob into the trash, unless it was written or asked for again since; tell whether it is there now."""
+        with self._lock:
+            if digest in self.blobs and self._changed_at[digest] <= unchanged_since:
+                self._trash[digest] = (self.blobs.pop(digest), datetime.now(UTC))
+            return check_digest(digest) in self._trash
+
+    def restore(self, digest: str) -> bool:
+        """Bring a blob back from the trash; False where it is not there."""
+        with self._lock:
+            if digest in self._trash:
+                data, _ = self._trash.pop(digest)
+                self.blobs.setdefault(digest, data)
+                self._changed_at[digest] = datetime.now(UTC)
+            return check_digest(digest) in self.blobs
+
+    def destroy(self, digest: str) -> None:
+        """Remove a blob from the trash for good; nothing happens where it is not there."""
+        with self._lock:
+            self._trash.pop(check_digest(digest), None)

@@ -1,0 +1,179 @@
+"""Objects in one S3 bucket: create if absent, in one request or in parts; copy; ask."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, BinaryIO
+
+from airflow_ml.core.fingerprint import ALGORITHM
+from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, MissingDependency
+
+#: Attempts of a write that S3 answers with 409; each waits up to 0.1 s x 2^attempt.
+_RACE_ATTEMPTS = 8
+#: Beyond this size an object is written in parts: S3 takes 5 GiB in one request, and a lost one is sent again whole.
+SINGLE_BYTES = 256 << 20
+_PART_BYTES = 64 << 20
+#: S3 takes 10,000 parts.
+_PARTS = 10_000
+#: Metadata of ours: the token of an entry's writer, and the digest of what was written in parts, for which S3 keeps a
+#: checksum of checksums only.
+OWNER, DIGEST = "writer", "digest"
+
+
+class Objects:
+    """One bucket.
+
+    Args:
+        client: A boto3 S3 client.
+        bucket: An existing bucket.
+        uri: The store's address, for messages.
+    """
+
+    def __init__(self, client: Any, bucket: str, uri: str) -> None:
+        self.client = client
+        self.bucket = bucket
+        self._uri = uri
+
+    def create(self, key: str, body: bytes | BinaryIO, digest: str, owner: str = "") -> bool:
+        """Create an object if there is none; False where there is one. S3 checks the bytes against the digest."""
+        for attempt in range(_RACE_ATTEMPTS):
+            if not isinstance(body, bytes):
+                body.seek(0)
+            status = self.status(
+                lambda: self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    IfNoneMatch="*",
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=checksum(digest),
+                    Metadata={OWNER: owner},
+                )
+            )
+            if status != 409:
+                return status != 412
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter
+        return False
+
+    def create_in_parts(self, key: str, source: BinaryIO, size: int, digest: str) -> bool:
+        """Create a large object if there is none; False where there is one. S3 checks each part.
+
+        Raises:
+            ArtifactCorrupt: the file is being changed while it is read; nothing is stored.
+        """
+        part_bytes = max(_PART_BYTES, -(-size // _PARTS))
+        where = {"Bucket": self.bucket, "Key": key}
+        upload = self.client.create_multipart_upload(
+            **where, ChecksumAlgorithm="SHA256", Metadata={OWNER: "", DIGEST: digest}
+        )["UploadId"]
+        try:
+            parts: list[dict[str, Any]] = []
+            whole = hashlib.sha256()
+            source.seek(0)
+            while data := source.read(part_bytes):
+                whole.update(data)
+                number, check = len(parts) + 1, base64.b64encode(hashlib.sha256(data).digest()).decode()
+                answer = self.client.upload_part(
+                    **where, UploadId=upload, PartNumber=number, Body=data, ChecksumSHA256=check
+                )
+                parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": check})
+            if f"{ALGORITHM}:{whole.hexdigest()}" != digest:
+                raise ArtifactCorrupt("The file changed while it was stored", key, "Store it when it is complete.")
+            status = self.status(
+                lambda: self.client.complete_multipart_upload(
+                    **where, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                )
+            )
+        except BaseException:
+            self.client.abort_multipart_upload(**where, UploadId=upload)
+            raise
+        if status in (409, 412):  # somebody else created it meanwhile; these parts are of no use
+            self.client.abort_multipart_upload(**where, UploadId=upload)
+        return status not in (409, 412)
+
+    def is_whole(self, key: str, digest: str) -> bool:
+        """Tell whether S3 itself vouches for these bytes: by its checksum, or by those of all parts."""
+        head = self.head(key, ChecksumMode="ENABLED")
+        if head is None:
+            return False
+        return head.get("ChecksumSHA256") == checksum(digest) or head.get("Metadata", {}).get(DIGEST) == digest
+
+    def head(self, key: str, **options: Any) -> dict[str, Any] | None:
+        """Return what S3 says of an object; None where it is not there."""
+        head: dict[str, Any] = {}
+        status = self.status(
+            lambda: head.update(self.client.head_object(Bucket=self.bucket, Key=key, **options)) or head
+        )
+        return head if status == 200 else None
+
+    def changed_at(self, key: str) -> datetime | None:
+        """Return when an object was written; None where it is not there."""
+        head = self.head(key)
+        return None if head is None else head["LastModified"]
+
+    def copy(self, source: str, target: str) -> bool:
+        """Copy an object of any size, onto itself as well; False where it is not there."""
+        head = self.head(source)
+        if head is None:
+            return False
+        # S3 copies an object onto itself only where something is replaced. boto3 copies large ones in parts.
+        settings = {"MetadataDirective": "REPLACE", "Metadata": head.get("Metadata", {}), "ChecksumAlgorithm": "SHA256"}
+        self.client.copy({"Bucket": self.bucket, "Key": source}, self.bucket, target, ExtraArgs=settings)
+        return True
+
+    def listed(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield S3's own description of the objects below a prefix, page by page, in the order of their keys."""
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            yield from page.get("Contents", [])
+
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing happens where it is not there."""
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def status(self, request: Callable[[], Any]) -> int:
+        """Make a request and return its HTTP status, where that is an answer and not a fault.
+
+        Raises:
+            ConfigurationError: S3 refuses, for a reason that lies in the bucket or the credentials.
+        """
+        from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+        try:
+            return int(request()["ResponseMetadata"]["HTTPStatusCode"])
+        except ClientError as error:
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            code = error.response.get("Error", {}).get("Code", "")
+            if status in (404, 409, 412) and code != "NoSuchBucket":
+                return status
+            if status in (301, 400, 401, 403, 404):
+                raise ConfigurationError(
+                    f"The store {self._uri} refused a request",
+                    f"{code} (HTTP {status})",
+                    "Check that the bucket exists and that these credentials may read, write and list in it.",
+                ) from error
+            raise
+
+
+def checksum(digest: str) -> str:
+    """Return a digest as S3 writes it."""
+    return base64.b64encode(bytes.fromhex(digest.removeprefix(f"{ALGORITHM}:"))).decode()
+
+
+def default_client() -> Any:
+    """Return a client with boto3's own settings, 5 attempts and time-outs of 10 and 60 s.
+
+    Raises:
+        MissingDependency: boto3 is not installed.
+    """
+    try:
+        import boto3  # type: ignore[import-untyped]
+        from botocore.config import Config  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingDependency("A store on S3 needs boto3", "boto3", "Install airflow-ml[amazon].") from error
+    options = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+    return boto3.client("s3", config=options)
