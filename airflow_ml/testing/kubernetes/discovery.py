@@ -1,0 +1,52 @@
+"""What the API says of itself, enough for kubectl."""
+
+from __future__ import annotations
+
+from airflow_ml.testing.kubernetes.resources import KINDS, ApiError, Object
+
+VERSION = "1.34"
+_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+
+
+def discover(path: str) -> Object:
+    """Return the document of a path that names no object.
+
+    Raises:
+        ApiError: 404.
+    """
+    path = path.rstrip("/")
+    major, _, minor = VERSION.partition(".")
+    versions = sorted({kind.api_version for kind in KINDS.values()})
+    if path == "/version":
+        return {"major": major, "minor": minor, "gitVersion": f"v{VERSION}.0-double", "platform": "linux/amd64"}
+    if path in ("/healthz", "/readyz", "/livez"):
+        return {"status": "ok"}
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    if path == "/apis":
+        groups = [version.split("/") for version in versions if "/" in version]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*group) for group in groups]}
+    for version in versions:
+        if path == ("/api/v1" if version == "v1" else f"/apis/{version}"):
+            return {
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": version,
+                "resources": [
+                    {
+                        "name": kind.plural,
+                        "singularName": kind.kind.lower(),
+                        "namespaced": kind.namespaced,
+                        "kind": kind.kind,
+                        "verbs": _VERBS,
+                    }
+                    for kind in KINDS.values()
+                    if kind.api_version == version
+                ],
+            }
+    raise ApiError(404, "NotFound", "the server could not find the requested resource")
+
+
+def _group(name: str, version: str) -> Object:
+    entry = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [entry], "preferredVersion": entry}
