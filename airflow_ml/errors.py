@@ -58,7 +58,8 @@ always says three things: what went wrong, the actual value, and the remedy.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 
 class AirflowMLError(Exception):
@@ -71,7 +72,7 @@ class AirflowMLError(Exception):
     """
 
     #: Whether running the same task again, unchanged, can succeed. Operators fail at once where it cannot.
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, what: str, actual: object = "", remedy: str = "") -> None:
         self.what = what
@@ -81,7 +82,7 @@ class AirflowMLError(Exception):
         stop = "" if head.endswith((".", "!", "?")) else "."  # the actual value may be another error's sentence
         super().__init__(f"{head}{stop} {remedy}" if remedy else head)
 
-    def __reduce__(self) -> tuple[type[AirflowMLError], tuple[str, object, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.what, self.actual, self.remedy)
 
     def __str__(self) -> str:
@@ -232,9 +233,29 @@ class JobConflict(ComputeError, RuntimeError):
 
 
 class JobFailed(ComputeError, RuntimeError):
-    """A remote job ended without the results of all its calls."""
+    """A remote job ended without the results of all its calls.
+
+    Args:
+        what, actual, remedy: As of every error here.
+        reasons: Rows of the failure table, the most frequent first.
+        retryable: Whether trying again can give a result more.
+    """
 
     retryable = True
+
+    def __init__(
+        self, what: str, actual: object = "", remedy: str = "", *, reasons: Sequence[str] = (), retryable: bool = True
+    ) -> None:
+        super().__init__(what, actual, remedy)
+        self.reasons = tuple(reasons)
+        self.retryable = retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _job_failed, (self.what, self.actual, self.remedy, self.reasons, self.retryable)
+
+
+def _job_failed(what: str, actual: object, remedy: str, reasons: tuple[str, ...], retryable: bool) -> JobFailed:
+    return JobFailed(what, actual, remedy, reasons=reasons, retryable=retryable)
 
 
 class WrongPlatform(ComputeError, RuntimeError):

@@ -6,13 +6,13 @@ every process and on every machine.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, ClassVar
 
-from airflow_ml.core.fingerprint import canonical_json, finite, unit_interval
+from airflow_ml.core.fingerprint import canonical_json, finite
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import InvalidSpace
 
@@ -165,6 +165,52 @@ class Choice(Distribution):
         return {"distribution": self.kind, "values": list(self.values)}
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class When(Distribution):
+    """A parameter that exists only where others have certain values: ``When(IntUniform(2, 12), booster="gbdt")``.
+
+    Args:
+        of: The parameter's distribution.
+        conditions: By the name of another parameter, the value it must have; a list or tuple for any of several. A
+            condition on a parameter that does not exist itself is not met.
+    """
+
+    kind: ClassVar[str] = "when"
+    of: Distribution
+    conditions: tuple[tuple[str, tuple[JSON, ...]], ...]
+
+    def __init__(self, of: Distribution, /, **conditions: Any) -> None:
+        if not conditions or not isinstance(of, Distribution) or isinstance(of, When):
+            raise InvalidSpace(
+                "When needs a distribution and a condition",
+                repr(of)[:120],
+                'Write When(Uniform(0, 1), booster="dart").',
+            )
+        found = [(name, tuple(v) if isinstance(v, list | tuple) else (v,)) for name, v in sorted(conditions.items())]
+        object.__setattr__(self, "of", of)
+        object.__setattr__(self, "conditions", tuple(found))
+
+    def at(self, unit: float) -> JSON:
+        return self.of.at(unit)
+
+    def contains(self, value: object) -> bool:
+        return self.of.contains(value)
+
+    def points(self) -> list[JSON] | None:
+        return self.of.points()
+
+    def to_dict(self) -> dict[str, JSON]:
+        conditions: dict[str, JSON] = {name: list(values) for name, values in self.conditions}
+        return {"distribution": self.kind, "of": self.of.to_dict(), "where": conditions}
+
+    def holds(self, params: Mapping[str, JSON]) -> bool:
+        """Whether the conditions are met by the parameters that exist."""
+        return all(
+            name in params and any(type(params[name]) is type(value) and params[name] == value for value in values)
+            for name, values in self.conditions
+        )
+
+
 _KINDS: dict[str, type[_Range]] = {kind.kind: kind for kind in (Uniform, LogUniform, IntUniform, LogIntUniform)}
 Space = Mapping[str, Distribution]
 
@@ -178,10 +224,12 @@ def from_dict(data: Mapping[str, Any]) -> Distribution:
     kind = data.get("distribution")
     if kind == Choice.kind and isinstance(data.get("values"), list | tuple):
         return Choice(*data["values"])
+    if kind == When.kind and isinstance(data.get("of"), Mapping) and isinstance(data.get("where"), Mapping):
+        return When(from_dict(data["of"]), **data["where"])
     if kind in _KINDS and "low" in data and "high" in data:
         return _KINDS[str(kind)](data["low"], data["high"])
     raise InvalidSpace(
-        "Not a distribution", repr(dict(data))[:200], f"Known kinds: {', '.join([*_KINDS, Choice.kind])}."
+        "Not a distribution", repr(dict(data))[:200], f"Known kinds: {', '.join([*_KINDS, Choice.kind, When.kind])}."
     )
 
 
@@ -208,43 +256,34 @@ def parse_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
             raise InvalidSpace(
                 f"Parameter {name!r} has no distribution", repr(value)[:120], "Wrap it: Choice(...) of its values."
             )
+    dependence_order(parsed)
     return parsed
+
+
+def dependence_order(space: Space) -> list[str]:
+    """Return the names so that each comes after those that it depends on, otherwise sorted.
+
+    Raises:
+        InvalidSpace: a condition names no parameter, or parameters wait for each other.
+    """
+    if not any(isinstance(item, When) for item in space.values()):
+        return list(space)
+    needs = {name: {n for n, _ in item.conditions} if isinstance(item, When) else set() for name, item in space.items()}
+    for name, needed in needs.items():
+        if needed - set(space):
+            unknown = ", ".join(sorted(needed - set(space)))
+            raise InvalidSpace(f"{name!r} depends on no parameter of the space", unknown, "Name one of the space.")
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise InvalidSpace(
+            "Parameters depend on each other", str(error.args[1]), "Let one of them always exist."
+        ) from None
 
 
 def space_to_dict(space: Mapping[str, Any]) -> dict[str, JSON]:
     """Return a space's wire form; raises InvalidSpace as `parse_space`."""
     return {name: distribution.to_dict() for name, distribution in parse_space(space).items()}
-
-
-def sample(space: Mapping[str, Any], *seed_parts: str) -> dict[str, JSON]:
-    """Return one point of a space, a pure function of the space and the seed parts.
-
-    Each parameter is drawn by its own name, so adding one leaves the others as they were.
-    """
-    return draw(parse_space(space), *seed_parts)
-
-
-def draw(space: Space, *seed_parts: str) -> dict[str, JSON]:
-    """Return what `sample` does, of a space that is parsed already."""
-    return {name: item.at(unit_interval(*seed_parts, name)) for name, item in space.items()}
-
-
-def grid(space: Mapping[str, Any]) -> Iterator[dict[str, JSON]]:
-    """Yield every point of a finite space, the last name (alphabetically) varying fastest.
-
-    Raises:
-        InvalidSpace: a parameter with a continuum of values.
-    """
-    parsed = parse_space(space)
-    axes: list[list[JSON]] = []
-    for name, item in parsed.items():
-        points = item.points()
-        if points is None:
-            raise InvalidSpace(
-                f"A grid needs finitely many values of {name!r}", repr(item), "Use Choice(...), or the random sampler."
-            )
-        axes.append(points)
-    return (dict(zip(parsed, values, strict=True)) for values in itertools.product(*axes))
 
 
 def _refuse_not_positive(item: _Range) -> None:

@@ -55,8 +55,20 @@ class SweepPlan(Record):
     compute: str = "local"
     #: The search space in wire form, for samplers that choose while the sweep runs.
     space: Mapping[str, JSON] = field(default_factory=dict)
+    #: Name of a sampler, or of a class of Optuna, and the arguments of that class.
     sampler: str = "random"
+    sampler_options: Mapping[str, JSON] = field(default_factory=dict)
     pruner: str | None = None
+    pruner_options: Mapping[str, JSON] = field(default_factory=dict)
+    #: Trials of a group that are chosen together, from the results of the batches before, and run side by side.
+    batch_size: int = 1
+    #: Further metrics that the sampler looks at, each with its direction; ``metric`` alone decides.
+    also: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """The metrics with their directions, the one that decides first."""
+        return {self.metric: self.direction, **self.also}
 
     @classmethod
     def upgrade(cls, data: dict[str, Any], number: int) -> dict[str, Any]:
@@ -69,7 +81,8 @@ class Leaderboard(Record):
     """What every trial of a sweep came to, best first within its group, as a Parquet artifact.
 
     Columns: ``group, trial, status, value, seconds, seed, reason, metrics, params`` (the last two as JSON text) and one
-    ``param_<name>`` column for each parameter.
+    ``param_<name>`` column for each parameter, null where a trial does not have it. With several objectives also
+    ``pareto``: whether no trial of the group is better in one of them and as good in the others.
     """
 
     incidental: ClassVar[frozenset[str]] = frozenset({"seconds"})
@@ -101,3 +114,5 @@ class Leaderboard(Record):
     pruned: int = 0
     #: Trials that were not begun, because nearly all before them failed alike.
     not_run: int = 0
+    #: Further objectives with their directions.
+    also: Mapping[str, str] = field(default_factory=dict)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 from airflow_ml.core.fingerprint import canonical_json, digest_json, seed_of
+from airflow_ml.core.point import draw, existing, grid
 from airflow_ml.core.record import JSON, decode, encode
-from airflow_ml.core.sampler import GRID, LEARNING, RANDOM, check_sampler, in_sequence
-from airflow_ml.core.space import Distribution, draw, grid, parse_space, space_to_dict
+from airflow_ml.core.sampler import GRID, LISTED, PLANNED, RANDOM, in_sequence
+from airflow_ml.core.space import Distribution, parse_space, space_to_dict
 from airflow_ml.errors import InvalidSpace
 
 #: The one group of a sweep without groups.
@@ -95,6 +96,7 @@ def plan_trials(
     shards: int,
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]] | None = None,
     pruner: str | None = None,
+    points: Mapping[str, Sequence[Mapping[str, JSON]]] | None = None,
 ) -> list[PlannedTrial]:
     """Return all trials, sorted by trial id; each belongs to exactly one shard, and no shard is empty.
 
@@ -106,29 +108,36 @@ def plan_trials(
         space: Distributions (or their wire forms) by parameter name.
         groups: Names of the groups, each once.
         trials_per_group: Points per group; for the grid None (all points), or at least their number.
-        sampler: ``random``, ``grid``, or one that learns (`airflow_ml.core.sampler.LEARNING`).
+        sampler: ``random``, ``grid``, one whose points are given, or one that learns.
         seed: Of the whole sweep.
         shards: At most this many; never more than trials.
         warm_start: Per group, parameters to try first, best first. A parameter that the space does not hold is left
             out, one that it lacks or does not contain is sampled afresh.
         pruner: Name of a pruner; it does not change the points, only who may share a shard.
+        points: Per group, the parameters of its trials, where the sampler does not say them: listed by the user
+            (``space`` is empty then), or of a low-discrepancy sequence.
 
     Raises:
-        InvalidSpace: nothing to try, an unknown sampler or pruner, or a grid that does not fit.
+        InvalidSpace: nothing to try, or a grid that does not fit.
     """
-    check_sampler(sampler, pruner)
-    parsed = parse_space(space)
+    parsed = parse_space(space) if sampler != LISTED else {}
     if not groups or len(set(groups)) < len(groups):
         raise InvalidSpace("A sweep needs groups, each once", repr(list(groups))[:200], "Check the column in by=.")
     if shards < 1:
         raise InvalidSpace("A sweep needs at least one shard", shards, "Raise max_shards.")
-    points = {group: _points(parsed, group, trials_per_group, sampler, seed, warm_start or {}) for group in groups}
-    total = sum(len(items) for items in points.values())
+    given = points or {}
+    planned = {
+        group: [dict(item) for item in given[group]]
+        if sampler == LISTED
+        else _points(parsed, group, trials_per_group, sampler, seed, warm_start or {}, given.get(group))
+        for group in groups
+    }
+    total = sum(len(items) for items in planned.values())
     count = min(shards, len(groups) if in_sequence(sampler, pruner) else total)
     width = max(5, len(str(total - 1)))
     trials: list[PlannedTrial] = []
     for position, group in enumerate(groups):
-        for index, params in enumerate(points[group]):
+        for index, params in enumerate(planned[group]):
             number = len(trials)
             shard = position * count // len(groups) if len(groups) >= count else number * count // total
             trials.append(
@@ -162,6 +171,7 @@ def sweep_identity(
     namespace: str,
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]] | None = None,
     pruner: str | None = None,
+    more: Mapping[str, JSON] | None = None,
 ) -> str:
     """Return the digest of everything that a trial's result depends on, and of nothing else.
 
@@ -171,11 +181,13 @@ def sweep_identity(
         function: Digest of the function.
         data: Digest of the feature set's artifact.
         environment: Digest of the Python environment.
+        more: What only some sweeps have: listed trials, options of a sampler, batches, further objectives.
     """
     return digest_json(
         {
+            **(more or {}),
             "sweep": [function, data, environment, namespace],
-            "space": space_to_dict(space),
+            "space": space_to_dict(space) if space else {},
             "groups": [by, list(groups)],
             "plan": [trials_per_group, sampler, seed, *([pruner] if pruner else [])],
             "metric": [metric, direction],
@@ -219,6 +231,7 @@ def _points(
     sampler: str,
     seed: int,
     warm_start: Mapping[str, Sequence[Mapping[str, JSON]]],
+    given: Sequence[Mapping[str, JSON]] | None,
 ) -> list[dict[str, JSON]]:
     if sampler == GRID:
         all_points = list(grid(space))
@@ -232,10 +245,12 @@ def _points(
     if trials_per_group is None or trials_per_group < 1:
         raise InvalidSpace(f"The {sampler} sampler needs trials_per_group >= 1", trials_per_group, "Give a number.")
     points: list[dict[str, JSON]] = [{} for _ in range(trials_per_group)]
-    if sampler not in LEARNING:
+    if given is not None:
+        points = [dict(item) for item in given]
+    elif sampler in PLANNED:
         points = [draw(space, "params", str(seed), group, str(index)) for index in range(trials_per_group)]
     for index, earlier in enumerate(list(warm_start.get(group, ()))[:trials_per_group]):
         points[index] |= {
             name: earlier[name] for name in space if name in earlier and space[name].contains(earlier[name])
         }
-    return points
+    return [existing(space, point) for point in points] if sampler in PLANNED else points

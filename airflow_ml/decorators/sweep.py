@@ -100,18 +100,21 @@ class Sweep:
 def sweep_task(
     python_callable: Callable[..., Any] | None = None,
     *,
-    space: Mapping[str, Any],
+    space: Mapping[str, Any] | None = None,
+    trials: Any = None,
     by: str | None = None,
     trials_per_group: int | str = 20,
     minimize: str | None = None,
     maximize: str | None = None,
-    sampler: str = "random",
-    pruner: str | None = None,
+    objectives: Mapping[str, str] | None = None,
+    sampler: Any = "random",
+    pruner: Any = None,
+    batch_size: int | None = None,
     seed: int | str = 0,
     timeout_seconds: float = 600.0,
     max_train_rows: int | None = None,
     min_success_fraction: float = 0.95,
-    warm_start: bool = False,
+    warm_start: Any = False,
     max_shards: int = MAX_SHARDS,
     compute: str = "local",
     mlflow_conn_id: str | None = "mlflow_default",
@@ -121,17 +124,24 @@ def sweep_task(
     any Airflow task.
 
     The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time-outs given here go to
-    the tasks that run trials.
+    the tasks that run trials. ``objectives={"auc": "maximize", "seconds": "minimize"}`` stands for several metrics, the
+    first of which decides.
 
     Raises:
-        ConfigurationError: not exactly one of ``minimize`` and ``maximize``, or an unknown argument.
+        ConfigurationError: not exactly one of ``minimize``, ``maximize`` and ``objectives``, not exactly one of
+            ``space`` and ``trials``, or an unknown argument.
     """
-    if (minimize is None) == (maximize is None):
+    if [minimize, maximize, objectives or None].count(None) != 2:
         raise ConfigurationError(
             "A sweep needs one metric to decide by",
-            f"minimize={minimize!r}, maximize={maximize!r}",
+            f"minimize={minimize!r}, maximize={maximize!r}, objectives={objectives!r}",
             "Give exactly one of them, with the name of a metric that the function returns.",
         )
+    if (space is None) == (trials is None):
+        given = "neither" if space is None else "both"
+        raise ConfigurationError("A sweep needs a space, or listed trials", given, "Give one of space and trials.")
+    directions = dict(objectives or {str(minimize or maximize): "minimize" if minimize else "maximize"})
+    metric, direction = next(iter(directions.items()))
     unknown = sorted(set(task_arguments) - _FOR_ALL - _FOR_SHARDS - {"task_id"})
     if unknown:
         raise ConfigurationError("Unknown arguments of @task.sweep", ", ".join(unknown), "See its documentation.")
@@ -139,10 +149,13 @@ def sweep_task(
         "space": space,
         "by": by,
         "trials_per_group": trials_per_group,
-        "metric": minimize or maximize,
-        "direction": "minimize" if minimize else "maximize",
+        "trials": trials,
+        "metric": metric,
+        "direction": direction,
+        "also": {name: value for name, value in directions.items() if name != metric} or None,
         "sampler": sampler,
         "pruner": pruner,
+        "batch_size": batch_size,
         "seed": seed,
         "timeout_seconds": timeout_seconds,
         "max_train_rows": max_train_rows,

@@ -46,21 +46,29 @@ class PlanSweepOperator(MLOperator):
     Args:
         python_callable: The user's ``train(data, params, trial)``.
         data: The `FeatureSet` (templated).
-        space: Search space by parameter name (templated).
+        space: Search space by parameter name (templated). ``When`` makes a parameter depend on others.
+        trials: In the place of a space, the parameters of each trial: a list for every group, or lists by group
+            (templated).
         by: Column of the features that makes the groups; None for one group (templated).
         trials_per_group: Trials in each group; a grid ignores it (templated). Default 20.
-        sampler: ``random`` (default), ``grid``, or one of Optuna's that learns from the group's trials before: ``tpe``,
-            ``gp``, ``cmaes``, ``nsgaii``, ``qmc``. The trials of a group then run one after the other.
-        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna: ends trials whose reports show no hope, see
-            ``trial.should_prune()``. None (default) for none. The trials of a group then run one after the other.
+        sampler: ``random`` (default), ``grid``, ``sobol`` or ``halton`` (evenly spread), or one of Optuna's that learns
+            from the group's batches before: ``tpe``, ``gp``, ``cmaes``, ``nsgaii``, ``nsgaiii``, the name of a class of
+            ``optuna.samplers``, or such an object. An object's seed does not count, the sweep's does.
+        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna, a class of ``optuna.pruners`` or such an object: ends
+            trials whose reports show no hope, see ``trial.should_prune()``. None (default) for none.
+        batch_size: With such a sampler or pruner, trials of a group that are chosen together, from the results of the
+            batches before, and run side by side. Default 1 with groups, which run side by side themselves; 8 without.
         metric, direction: The metric that decides, and ``minimize`` or ``maximize``; in the decorator one of its
             arguments ``minimize`` and ``maximize``.
+        also: Further objectives with their directions, for a sampler of several such as ``nsgaii`` or ``tpe``; the
+            leaderboard then says which trials no other one beats (``pareto``). In the decorator ``objectives``.
         seed: Seed of the whole sweep; each trial derives its own (templated). Default 0.
         timeout_seconds: Of one trial. Default 600.
         max_train_rows: Rows of a group that a trial fits on at most, sampled by seed; None (default) for all.
         min_success_fraction: Fewer successful trials than this share fail the sweep. Default 0.95.
-        warm_start: Begin each group with the best parameters of this task's last leaderboard. Fixed at the first
-            attempt of a run, so that a retry or clear plans the same trials. Default False.
+        warm_start: Begin each group with the best parameters of a `Leaderboard` that is given (templated), or with True
+            of this task's last one, as the first attempt of a run finds it, so that a retry or clear plans the same
+            trials. Default False.
         max_shards: Task instances at most; default and ceiling 200. There are as many as groups (or trials, without
             groups), but no more than four for each task that can run at the same time.
         max_active_shards: How many shards Airflow runs at the same time, where that is limited (the decorator's
@@ -72,6 +80,8 @@ class PlanSweepOperator(MLOperator):
     template_fields: Sequence[str] = (
         "data",
         "space",
+        "trials",
+        "warm_start",
         "by",
         "trials_per_group",
         "seed",
@@ -88,18 +98,21 @@ class PlanSweepOperator(MLOperator):
         *,
         python_callable: Callable[..., Any],
         data: Any,
-        space: Mapping[str, Any],
+        space: Mapping[str, Any] | None = None,
+        trials: Any = None,
         by: str | None = None,
         trials_per_group: int | str = 20,
-        sampler: str = "random",
-        pruner: str | None = None,
+        sampler: Any = "random",
+        pruner: Any = None,
+        batch_size: int | None = None,
         metric: str,
         direction: str,
+        also: Mapping[str, str] | None = None,
         seed: int | str = 0,
         timeout_seconds: float = 600.0,
         max_train_rows: int | None = None,
         min_success_fraction: float = 0.95,
-        warm_start: bool = False,
+        warm_start: Any = False,
         max_shards: int = MAX_SHARDS,
         max_active_shards: int | None = None,
         compute: str = "local",
@@ -115,17 +128,20 @@ class PlanSweepOperator(MLOperator):
         self.python_callable = python_callable
         self.data = plain(data)
         self.space = plain(space)
+        self.trials = plain(trials)
         self.by = by
         self.trials_per_group = trials_per_group
-        self.sampler = sampler
-        self.pruner = pruner
+        self.sampler = _plain_part(sampler)
+        self.pruner = _plain_part(pruner)
+        self.batch_size = batch_size
         self.metric = metric
         self.direction = direction
+        self.also = also
         self.seed = seed
         self.timeout_seconds = timeout_seconds
         self.max_train_rows = max_train_rows
         self.min_success_fraction = min_success_fraction
-        self.warm_start = warm_start
+        self.warm_start = plain(warm_start)
         self.max_shards = max_shards
         self.max_active_shards = max_active_shards
         self.compute = compute
@@ -143,12 +159,15 @@ class PlanSweepOperator(MLOperator):
             function,
             parse_as(FeatureSet, self.data),
             space=self.space,
+            trials=self.trials,
             by=self.by,
             trials_per_group=int(self.trials_per_group),
             sampler=self.sampler,
             pruner=self.pruner,
+            batch_size=self.batch_size,
             metric=self.metric,
             direction=self.direction,
+            also=self.also,
             seed=int(self.seed),
             timeout_seconds=float(self.timeout_seconds),
             max_train_rows=int(self.max_train_rows) if self.max_train_rows else None,
@@ -171,14 +190,17 @@ class PlanSweepOperator(MLOperator):
         return list(range(plan.shards))
 
     def _warm_start(self, context: Context, store: ArtifactStore) -> dict[str, list[dict[str, JSON]]]:
-        """Return the parameters to begin with, as the first attempt of this run found them."""
-        from airflow_ml.runtime.sweep_plan import warm_start_params
+        """Return the parameters to begin with: of the leaderboard that was given, or of the newest one, as the first
+        attempt of this run found it."""
+        from airflow_ml.runtime.warm_start import best_params, newest_best_params
 
+        if not isinstance(self.warm_start, bool):
+            return best_params(parse_as(Leaderboard, self.warm_start), store)
         names = provenance(context)
         run = digest_json([self.namespace, names["dag"], names["run"], names["task"]]).partition(":")[2]
         ref = f"warm_starts/{self.namespace}/{run}"
         if store.latest(ref) is None:
-            found = warm_start_params(store, leaderboard_ref(self.namespace, context, self.task_id))
+            found = newest_best_params(store, leaderboard_ref(self.namespace, context, self.task_id))
             with suppress(RefConflict):  # another attempt was first; its word counts
                 store.append(ref, {"params": cast(JSON, found)}, after=0)
         first = store.latest(ref)
@@ -293,6 +315,15 @@ class CollectSweepOperator(MLOperator):
             self.log.warning("The sweep is not in MLflow: %s", error)
         else:
             self.log.info("In MLflow: run %s with the leaderboard and its best trials", run_id)
+
+
+def _plain_part(value: Any) -> Any:
+    """Return a sampler or pruner as plain data; an object of Optuna is read here, where its module is loaded."""
+    if value is None or isinstance(value, str | Mapping):
+        return value
+    from airflow_ml.runtime.optuna_parts import describe
+
+    return describe(value)
 
 
 def leaderboard_ref(namespace: str, context: Context, task_id: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.pareto import Point, front, signed
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.core.sweep import Leaderboard, SweepPlan, TrialSummary
@@ -39,6 +40,8 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     results, stopped = _committed(plan, store)
     trials = planned_trials(plan, store)
     rows = _sorted_rows(plan, trials, results, stopped)
+    if plan.also:
+        mark_pareto(rows, plan.objectives)
     artifact = _store(rows, store)
     counts = Counter(str(row["status"]) for row in rows)
     succeeded = [row for row in rows if row["status"] == SUCCEEDED]
@@ -72,6 +75,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
         constants=plan.constants,
         compute=plan.compute,
         max_train_rows=plan.max_train_rows,
+        also=plan.also,
         parents=(plan.fingerprint,),
     )
 
@@ -157,6 +161,20 @@ def _sorted_rows(
     return rows
 
 
+def mark_pareto(rows: Sequence[dict[str, Any]], objectives: Mapping[str, str]) -> None:
+    """Set ``pareto`` of each row: whether no success of its group is at least as good in all objectives and better in
+    one."""
+    points = {
+        row["trial"]: signed(json.loads(row["metrics"]), objectives) for row in rows if row["status"] == SUCCEEDED
+    }
+    by_group: dict[str, list[Point]] = {}
+    for row in rows:
+        by_group.setdefault(row["group"], []).extend(filter(None, [points.get(row["trial"])]))
+    fronts = {group: front(found) for group, found in by_group.items()}
+    for row in rows:
+        row["pareto"] = row["trial"] in points and points[row["trial"]] in fronts[row["group"]]
+
+
 def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None, stopped: str) -> dict[str, Any]:
     done = result or TrialResult(
         trial=trial.trial,
@@ -199,6 +217,8 @@ def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
         "params": pa.string(),
     }
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
+    if rows and "pareto" in rows[0]:
+        columns["pareto"] = pa.array([row["pareto"] for row in rows], pa.bool_())
     params = [json.loads(row["params"]) for row in rows]
     for name in sorted({name for one in params for name in one}):
         columns[f"param_{name}"] = _param_column([one.get(name) for one in params])

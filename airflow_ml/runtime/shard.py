@@ -22,11 +22,11 @@ from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
 from airflow_ml.runtime.ledger import LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS, Ledger
 from airflow_ml.runtime.load import load_function
+from airflow_ml.runtime.optuna_parts import require_optuna
 from airflow_ml.runtime.pool import Ended, Pool, Stopped
 from airflow_ml.runtime.preload import preload
 from airflow_ml.runtime.sequence import Sequences
 from airflow_ml.runtime.storm import STORM_TRIALS, Storm
-from airflow_ml.runtime.study import require_optuna
 from airflow_ml.runtime.trial import TrialRunner
 from airflow_ml.runtime.worker import Task
 
@@ -80,7 +80,8 @@ def execute_shard(
     if len(missing) < len(trials):
         log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished before; {len(missing)} to run")
     learning = in_sequence(plan.sampler, plan.pruner)
-    side_by_side = len({trial.group for trial in missing}) if learning else len(missing)
+    side_by_side = min(len(missing), plan.batch_size * len({trial.group for trial in missing}))
+    side_by_side = side_by_side if learning else len(missing)
     workers = max(1, min(job.workers or available_cpus(), side_by_side))
     if missing:
         require_optuna(plan.sampler, plan.pruner)
@@ -136,7 +137,7 @@ def _run_in_sequence(
     ledger: Ledger,
     watch: _Watch,
 ) -> str:
-    storm, sequences = Storm(), Sequences(trials, ledger.results, metric=plan.metric)
+    storm, sequences = Storm(), _sequences(plan, trials, ledger)
     with closing(pool.run([_task(payload) for payload in sequences.first()])) as ends:
         for ended in ends:
             if ended is None:
@@ -148,12 +149,15 @@ def _run_in_sequence(
                 watch.ran += 1
                 if reason := storm.add(result):
                     return reason
-                payload = sequences.after(result)
-                if payload is not None:
+                for payload in reversed(sequences.after(result)):
                     # One group after the other, whose data is loaded; at first one trial of each, to know them all.
                     pool.add(_task(payload), next=not storm.is_looking())
             watch.tell(last=False)
     return ""
+
+
+def _sequences(plan: SweepPlan, trials: Sequence[PlannedTrial], ledger: Ledger) -> Sequences:
+    return Sequences(trials, ledger.results, metrics=list(plan.objectives), batch_size=plan.batch_size)
 
 
 def scouts_first(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:

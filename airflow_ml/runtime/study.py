@@ -9,37 +9,31 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, cast
 
 from airflow_ml.core.fingerprint import seed_of
 from airflow_ml.core.record import JSON
-from airflow_ml.core.sampler import LEARNING, PRUNERS, in_sequence
-from airflow_ml.core.space import Choice, Distribution, IntUniform, LogIntUniform, LogUniform, Space, parse_space
+from airflow_ml.core.sampler import PLANNED
+from airflow_ml.core.space import (
+    Choice,
+    Distribution,
+    IntUniform,
+    LogIntUniform,
+    LogUniform,
+    Space,
+    When,
+    dependence_order,
+    parse_space,
+)
 from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.core.trials import PRUNED, SUCCEEDED, PlannedTrial
-from airflow_ml.errors import ConfigurationError, MissingDependency
+from airflow_ml.errors import ConfigurationError
+from airflow_ml.runtime.optuna_parts import build
 
 #: Samplers whose points are one sequence: all trials of a group share its seed.
-_ONE_SEQUENCE = frozenset({"qmc"})
+_ONE_SEQUENCE = frozenset({"QMCSampler"})
 #: Keys of ``notes``: what Optuna keeps with the trial and with the study.
 _TRIAL, _STUDY = "trial", "study"
-
-
-def require_optuna(sampler: str, pruner: str | None) -> None:
-    """Refuse a sampler or pruner whose packages are not installed, without importing them.
-
-    Raises:
-        MissingDependency: Optuna, or what this sampler needs besides, is not installed.
-    """
-    if not in_sequence(sampler, pruner):
-        return
-    what = f"sampler {sampler!r}" if sampler in LEARNING else f"pruner {pruner!r}"
-    if find_spec("optuna") is None:
-        raise MissingDependency(f"The {what} needs a package", "optuna", "Install airflow-ml[optuna].")
-    package = LEARNING[sampler][1] if sampler in LEARNING else None
-    if package is not None and find_spec(package) is None:
-        raise MissingDependency(f"The {what} needs a package", package, f"Install {package}.")
 
 
 class StudyTrial:
@@ -48,26 +42,34 @@ class StudyTrial:
     Args:
         plan: The sweep.
         planned: The trial; its ``params`` are fixed, the others are chosen.
-        history: The trials of its group before it, in order, as `history_line` has them.
+        history: The trials of its group that it may learn from, in order, as `history_line` has them.
+        position: Of the trial in its group; default behind the history, where no batches are run.
     """
 
-    def __init__(self, plan: SweepPlan, planned: PlannedTrial, history: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        plan: SweepPlan,
+        planned: PlannedTrial,
+        history: Sequence[Mapping[str, Any]],
+        position: int | None = None,
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self._space = parse_space(plan.space)
         found = {name: _distribution(item) for name, item in self._space.items()}
-        position = str(0 if plan.sampler in _ONE_SEQUENCE else len(history))
-        seed = seed_of("sampler", str(plan.seed), planned.group, position)
+        number = len(history) if position is None else position
+        place = str(0 if plan.sampler in _ONE_SEQUENCE else number)
+        seed = seed_of("sampler", str(plan.seed), planned.group, place)
+        sampler = "RandomSampler" if plan.sampler in PLANNED else plan.sampler
+        self._several = len(plan.objectives) > 1
         study = optuna.create_study(
             # Hyperband puts a trial into a bracket by the study's name.
             study_name=f"{plan.sweep} {planned.group}",
-            direction=plan.direction,
-            sampler=getattr(
-                optuna.samplers, LEARNING[plan.sampler][0] if plan.sampler in LEARNING else "RandomSampler"
-            )(seed=seed),
-            pruner=getattr(optuna.pruners, PRUNERS[plan.pruner])() if plan.pruner else optuna.pruners.NopPruner(),
+            directions=list(plan.objectives.values()),
+            sampler=build(sampler, plan.sampler_options, seed=seed),
+            pruner=build(plan.pruner, plan.pruner_options) if plan.pruner else optuna.pruners.NopPruner(),
         )
         for line in history:
             study.add_trial(_frozen(line, self._space, found))
@@ -76,7 +78,7 @@ class StudyTrial:
         if planned.params:
             study.enqueue_trial(_coded(planned.params, self._space))
         self._study = study
-        self._trial = study.ask(fixed_distributions=found)
+        self._trial = _ask(study, self._space, found)
         self._reported: set[int] = set()
 
     @property
@@ -109,19 +111,39 @@ class StudyTrial:
             self._trial.report(value, int(step))
 
     def should_prune(self) -> bool:
-        """Whether the pruner sees no hope."""
-        return bool(self._trial.should_prune())
+        """Whether the pruner sees no hope; with several objectives Optuna has no pruning, and it never does."""
+        return not self._several and bool(self._trial.should_prune())
 
 
-def history_line(result: Mapping[str, Any], metric: str) -> dict[str, JSON]:
-    """Return what later trials of the group need of a result's committed form."""
+def history_line(result: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, JSON]:
+    """Return what later trials of the group need of a result's committed form.
+
+    Args:
+        result: The result.
+        metrics: The sweep's objectives.
+    """
+    found = result.get("metrics", {})
     return {
         "status": result["status"],
         "params": result.get("params", {}),
-        "value": result.get("metrics", {}).get(metric),
+        "values": [found.get(metric) for metric in metrics],
         "reports": result.get("reports", []),
         "notes": result.get("notes", {}),
     }
+
+
+def _ask(study: Any, space: Space, distributions: Mapping[str, Any]) -> Any:
+    """Return a new trial of the study, with every parameter that exists."""
+    if not any(isinstance(item, When) for item in space.values()):
+        return study.ask(fixed_distributions=dict(distributions))
+    trial = study.ask()
+    chosen: dict[str, JSON] = {}
+    for name in dependence_order(space):
+        item = space[name]
+        if isinstance(item, When) and not item.holds(chosen):
+            continue
+        chosen[name] = _decoded(item, trial._suggest(name, distributions[name]))
+    return trial
 
 
 def _frozen(line: Mapping[str, Any], space: Space, distributions: Mapping[str, Any]) -> Any:
@@ -136,11 +158,13 @@ def _frozen(line: Mapping[str, Any], space: Space, distributions: Mapping[str, A
     last = reports[max(reports)] if reports else None
     # A process that died before it could say what it was given leaves no parameters: failures teach nothing anyway.
     known = line["params"]
+    values = line["values"]
     return create_trial(
         state=state,
         params=_coded(known, space),
         distributions={name: distributions[name] for name in known},
-        value={TrialState.COMPLETE: line["value"], TrialState.PRUNED: last}.get(state),
+        value={TrialState.COMPLETE: values[0], TrialState.PRUNED: last}.get(state) if len(values) == 1 else None,
+        values=values if len(values) > 1 and state == TrialState.COMPLETE else None,
         intermediate_values=reports,
         system_attrs=dict(line["notes"].get(_TRIAL, {})),
     )
@@ -149,6 +173,7 @@ def _frozen(line: Mapping[str, Any], space: Space, distributions: Mapping[str, A
 def _distribution(item: Distribution) -> Any:
     from optuna import distributions as optuna
 
+    item = _bare(item)
     if isinstance(item, Choice):
         return optuna.CategoricalDistribution(tuple(range(len(item.values))))
     if isinstance(item, IntUniform):
@@ -162,12 +187,18 @@ def _coded(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
 
 
 def _position(item: Distribution, value: Any) -> Any:
+    item = _bare(item)
     if not isinstance(item, Choice):
         return value
     return next(index for index, own in enumerate(item.values) if type(own) is type(value) and own == value)
 
 
+def _bare(item: Distribution) -> Distribution:
+    return item.of if isinstance(item, When) else item
+
+
 def _decoded(item: Distribution, value: Any) -> JSON:
+    item = _bare(item)
     if isinstance(item, Choice):
         return item.values[int(value)]
     return cast(JSON, value)

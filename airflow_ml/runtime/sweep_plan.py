@@ -13,14 +13,13 @@ from airflow_ml.core.call import FunctionRef
 from airflow_ml.core.features import TRAIN, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON, parse_as
-from airflow_ml.core.sampler import GRID, RANDOM
-from airflow_ml.core.space import space_to_dict
-from airflow_ml.core.sweep import Leaderboard, SweepPlan
+from airflow_ml.core.record import JSON
+from airflow_ml.core.sampler import GRID, HALTON, LISTED, PLANNED, RANDOM, SOBOL, in_sequence, read_choice
+from airflow_ml.core.space import parse_space, space_to_dict
+from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.core.trials import (
     ALL,
     MAX_SHARDS,
-    SUCCEEDED,
     plan_trials,
     shard_count,
     shards_ref,
@@ -30,25 +29,29 @@ from airflow_ml.core.trials import (
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, RefConflict
 from airflow_ml.runtime.environment import environment_digest
 from airflow_ml.runtime.job import ShardJob
-from airflow_ml.runtime.leaderboard import read_rows
-from airflow_ml.runtime.study import require_optuna
+from airflow_ml.runtime.low_discrepancy import spread_points
+from airflow_ml.runtime.optuna_parts import build, require_optuna
 
 MINIMIZE, MAXIMIZE = "minimize", "maximize"
-#: Parameters of each group that a warm start takes over.
-WARM_START_TRIALS = 3
+#: Trials of one batch in a sweep without groups: as many CPUs as most machines have are busy, and few choices are made
+#: in ignorance of each other.
+BATCH_SIZE = 8
 
 
 def make_plan(
     function: FunctionRef,
     features: FeatureSet,
     *,
-    space: Mapping[str, Any],
+    space: Mapping[str, Any] | None = None,
+    trials: Any = None,
     by: str | None = None,
     trials_per_group: int | None = 20,
-    sampler: str = RANDOM,
-    pruner: str | None = None,
+    sampler: Any = RANDOM,
+    pruner: Any = None,
+    batch_size: int | None = None,
     metric: str,
     direction: str = MINIMIZE,
+    also: Mapping[str, str] | None = None,
     seed: int = 0,
     timeout_seconds: float = 600.0,
     max_train_rows: int | None = None,
@@ -67,13 +70,18 @@ def make_plan(
     Args:
         function: The captured ``train(data, params, trial)``.
         features: What to train on; its train split says which groups there are.
-        space: Distributions, or their wire forms, by parameter name.
+        space: Distributions, or their wire forms, by parameter name; None with ``trials``.
+        trials: The parameters of each trial, one after the other, for every group; or by group.
         by: Column that makes the groups; None for one group named ``all``.
         trials_per_group: Points in each group; the grid tries all of its points.
-        sampler: ``random``, ``grid``, or one of Optuna's that learns: ``tpe``, ``gp``, ``cmaes``, ``nsgaii``, ``qmc``.
-        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna; None for none.
+        sampler: ``random``, ``grid``, ``sobol``, ``halton``, or one of Optuna's that learns: ``tpe``, ``gp``,
+            ``cmaes``, ``nsgaii``, ``nsgaiii``, the name of a class, or ``{"optuna": class, "options": {...}}``.
+        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna, a class or options as above; None for none.
+        batch_size: Trials of a group that are chosen together and run side by side; default 1 with groups, 8 without.
+            Of no effect where all trials are planned at once.
         metric: Name of the metric that decides.
         direction: ``minimize`` or ``maximize``.
+        also: Further objectives with their directions, for samplers of several.
         seed: Of the whole sweep.
         timeout_seconds: Of one trial.
         max_train_rows: Rows of a group that a trial fits on at most.
@@ -89,22 +97,40 @@ def make_plan(
         store: Where plan, function and data are.
 
     Raises:
-        InvalidSpace: nothing to try, or no such sampler or pruner.
+        InvalidSpace: nothing to try, no such sampler or pruner, or one that cannot be used so.
         MissingDependency: the sampler or pruner needs a package that is not installed.
         ColumnMissing, EmptyDataset: no such column, or no row to train on.
         ConfigurationError: a limit or direction that makes no sense, or constants that are no JSON.
     """
     _check(direction, timeout_seconds, min_success_fraction, max_train_rows, constants or {})
-    wire_space = space_to_dict(space)
     groups = read_groups(store.path(features.artifact), by)
+    listed = None if trials is None else _listed(trials, groups, space)
+    sampler_name, sampler_options = (LISTED, {}) if listed is not None else read_choice(sampler, kind="Sampler")
+    pruner_name, pruner_options = (None, {}) if pruner is None else read_choice(pruner, kind="Pruner")
+    wire_space = space_to_dict(space or {}) if listed is None else {}
+    count = None if sampler_name in (GRID, LISTED) else trials_per_group
+    batch = _batch(batch_size, sampler_name, pruner_name, by)
+    objectives = _further(also, metric, sampler_name, pruner_name)
+    require_optuna(sampler_name, pruner_name)
+    if sampler_name not in PLANNED:
+        build(sampler_name, sampler_options)  # refuses wrong options before anything runs
+    if pruner_name is not None:
+        build(pruner_name, pruner_options)
+    more: dict[str, JSON] = {
+        "trials": cast(JSON, listed),
+        "sampler_options": sampler_options,
+        "pruner_options": pruner_options,
+        "batch_size": batch if batch > 1 else None,
+        "also": cast(JSON, objectives),
+    }
     identity = sweep_identity(
         function=function.digest,
         data=features.artifact.digest,
         space=wire_space,
         by=by,
         groups=groups,
-        trials_per_group=None if sampler == GRID else trials_per_group,
-        sampler=sampler,
+        trials_per_group=count,
+        sampler=sampler_name,
         seed=seed,
         metric=metric,
         direction=direction,
@@ -114,40 +140,50 @@ def make_plan(
         environment=environment or environment_digest(),
         namespace=namespace,
         warm_start=warm_start,
-        pruner=pruner,
+        pruner=pruner_name,
+        more={name: value for name, value in more.items() if value},
     )
+    points = listed
+    if sampler_name in (SOBOL, HALTON):
+        points = spread_points(
+            parse_space(wire_space), sampler_name, groups=groups, count=trials_per_group or 0, seed=seed
+        )
     wanted = shard_count(max(len(groups), slots) if by else MAX_SHARDS, slots=slots, max_shards=max_shards)
-    trials = plan_trials(
+    planned = plan_trials(
         space=wire_space,
         groups=groups,
-        trials_per_group=None if sampler == GRID else trials_per_group,
-        sampler=sampler,
+        trials_per_group=count,
+        sampler=sampler_name,
         seed=seed,
         shards=_fixed_shards(store, identity, wanted, max_shards=max_shards),
         warm_start=warm_start,
-        pruner=pruner,
+        pruner=pruner_name,
+        points=points,
     )
-    require_optuna(sampler, pruner)
     return SweepPlan(
         sweep=identity,
         function=FunctionRef.from_dict(cast("dict[str, Any]", without_addresses(function.to_dict()))),
         data=cast("dict[str, JSON]", without_addresses(features.to_dict())),
         by=by,
         groups=len(groups),
-        trials=len(trials),
-        shards=max(trial.shard for trial in trials) + 1,
+        trials=len(planned),
+        shards=max(trial.shard for trial in planned) + 1,
         metric=metric,
         direction=direction,
         seed=seed,
         timeout_seconds=float(timeout_seconds),
         min_success_fraction=float(min_success_fraction),
         max_train_rows=max_train_rows,
-        plan=store.put_bytes(trial_lines(trials), format="jsonl", rows=len(trials)),
+        plan=store.put_bytes(trial_lines(planned), format="jsonl", rows=len(planned)),
         constants=dict(constants or {}),
         compute=compute,
         space=wire_space,
-        sampler=sampler,
-        pruner=pruner,
+        sampler=sampler_name,
+        sampler_options=sampler_options,
+        pruner=pruner_name,
+        pruner_options=pruner_options,
+        batch_size=batch,
+        also=objectives,
     )
 
 
@@ -190,29 +226,6 @@ def read_groups(parquet: Path, by: str | None) -> list[str]:
     return sorted(str(value) for value in values)
 
 
-def warm_start_params(
-    store: ArtifactStore, ref: str, *, per_group: int = WARM_START_TRIALS
-) -> dict[str, list[dict[str, JSON]]]:
-    """Return the best parameters per group of the newest leaderboard under a ref; nothing where there is none.
-
-    Args:
-        store: Where the leaderboard is.
-        ref: A ref whose entries are `Leaderboard` records in wire form.
-        per_group: At most so many for each group.
-    """
-    latest = store.latest(ref)
-    if latest is None:
-        return {}
-    board = parse_as(Leaderboard, latest.value)
-    best: dict[str, list[dict[str, JSON]]] = {}
-    for row in read_rows(store.path(board.artifact)):  # best first within each group
-        found = best.setdefault(str(row["group"]), [])
-        params = json.loads(row["params"])
-        if row["status"] == SUCCEEDED and len(found) < per_group and params not in found:
-            found.append(params)
-    return {group: found for group, found in best.items() if found}
-
-
 def _fixed_shards(store: ArtifactStore, sweep: str, wanted: int, *, max_shards: int) -> int:
     """Return the number of shards that the first plan of this sweep fixed, unless fewer are asked for now."""
     ref = shards_ref(sweep)
@@ -222,6 +235,53 @@ def _fixed_shards(store: ArtifactStore, sweep: str, wanted: int, *, max_shards: 
             return int(cast(int, before.value["shards"]))
         with suppress(RefConflict):  # another plan of the same sweep was first; its word counts
             store.append(ref, {"shards": wanted}, after=before.sequence if before else 0)
+
+
+def _listed(trials: Any, groups: Sequence[str], space: object) -> dict[str, list[dict[str, JSON]]]:
+    """Return the listed trials of each group."""
+    if space:
+        raise InvalidSpace("Trials are either listed or searched for", "space and trials", "Leave one of them out.")
+    by_group = trials if isinstance(trials, Mapping) else dict.fromkeys(groups, trials)
+    absent, unknown = sorted(set(groups) - set(by_group)), sorted(set(by_group) - set(groups))
+    if absent or unknown:
+        shown = f"without a list: {', '.join(absent[:5])}" if absent else f"not in the data: {', '.join(unknown[:5])}"
+        raise InvalidSpace("Trials listed by group need a list for each group", shown, "Name each group once.")
+    for group in groups:
+        items = by_group[group]
+        if not isinstance(items, list | tuple) or not items or not all(isinstance(item, Mapping) for item in items):
+            raise InvalidSpace(
+                f"The trials of group {group!r} are no list of parameters", repr(items)[:120], "Write [{...}, {...}]."
+            )
+    try:
+        found: dict[str, list[dict[str, JSON]]] = json.loads(canonical_json({one: by_group[one] for one in groups}))
+    except (TypeError, ValueError) as error:
+        raise InvalidSpace("A listed trial is no JSON", str(error)[:200], "Use JSON values.") from None
+    return found
+
+
+def _batch(asked: int | None, sampler: str, pruner: str | None, by: str | None) -> int:
+    if asked is not None and asked < 1:
+        raise ConfigurationError("A batch needs trials", f"batch_size={asked}", "Give at least 1.")
+    if not in_sequence(sampler, pruner):
+        return 1
+    if sampler == "QMCSampler":  # its points are counted one by one
+        if asked not in (None, 1):
+            raise InvalidSpace("QMCSampler runs one trial after the other", f"batch_size={asked}", "Use 'sobol'.")
+        return 1
+    return asked or (1 if by else BATCH_SIZE)
+
+
+def _further(also: Mapping[str, str] | None, metric: str, sampler: str, pruner: str | None) -> dict[str, str]:
+    """Return the further objectives, refusing what Optuna cannot do with several."""
+    for direction in (also or {}).values():
+        if direction not in (MINIMIZE, MAXIMIZE):
+            raise ConfigurationError("Unknown direction", repr(direction), "Use 'minimize' or 'maximize'.")
+    if also and metric in also:
+        raise ConfigurationError("An objective is named twice", metric, "Name each once.")
+    if also and (pruner is not None or sampler in ("cmaes", "CmaEsSampler")):
+        what = f"pruner {pruner!r}" if pruner is not None else f"sampler {sampler!r}"
+        raise InvalidSpace(f"The {what} knows one objective only", ", ".join([metric, *also]), "Leave one out.")
+    return dict(also or {})
 
 
 def _check(

@@ -96,7 +96,7 @@ class TrialRunner:
         params = dict(planned.params)
         try:
             if "history" in payload:
-                study = StudyTrial(self._plan, planned, payload["history"])
+                study = StudyTrial(self._plan, planned, payload["history"], payload.get("position"))
                 trial = Trial(planned.trial, planned.group, planned.seed, study)
                 params = study.params
                 note(params=params, notes=study.notes)
@@ -119,7 +119,7 @@ class TrialRunner:
         if trial.pruned:
             reason = f"pruned after {len(trial.reports)} reports"
             return {"status": PRUNED, "reason": reason, "metrics": numbers_only, **told}
-        problem = check_metric(metrics, self._plan.metric)
+        problem = next(filter(None, (check_metric(metrics, name) for name in self._plan.objectives)), "")
         status = {"status": "failed", "reason": problem} if problem else {}
         return {**status, "metrics": numbers_only, **told}
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_ml.core.point import grid, sample
 from airflow_ml.core.space import (
     Choice,
     Distribution,
@@ -19,10 +20,10 @@ from airflow_ml.core.space import (
     LogIntUniform,
     LogUniform,
     Uniform,
+    When,
+    dependence_order,
     from_dict,
-    grid,
     parse_space,
-    sample,
     space_to_dict,
 )
 from airflow_ml.errors import InvalidSpace
@@ -77,7 +78,7 @@ def test_samples_follow_their_distribution():
 
 def test_a_sample_is_the_same_in_another_process():
     code = (
-        "from airflow_ml.core.space import *; import json;"
+        "from airflow_ml.core.space import *; from airflow_ml.core.point import sample; import json;"
         "space = {'a': LogUniform(.01, .3), 'b': IntUniform(2, 12), 'c': Choice('x', 'y')};"
         "print(json.dumps(sample(space, '7', 'EWR')))"
     )
@@ -121,5 +122,54 @@ def test_grid_is_the_whole_product():
     ],
 )
 def test_what_cannot_be_searched_is_refused(make, said):
+    with pytest.raises(InvalidSpace, match=said):
+        make()
+
+
+TREES = {
+    "booster": Choice("gbdt", "linear"),
+    "depth": When(IntUniform(2, 12), booster="gbdt"),
+    "drop": When(Uniform(0, 1), booster=["gbdt", "dart"], depth=(2, 3)),
+    "seed": IntUniform(0, 9),
+}
+
+
+@given(st.integers())
+def test_a_parameter_exists_only_where_its_conditions_hold(seed):
+    point = sample(TREES, str(seed))
+    assert ("depth" in point) == (point["booster"] == "gbdt")
+    assert ("drop" in point) == (point.get("depth") in (2, 3))
+    assert list(point) == sorted(point)
+    without = {name: item for name, item in TREES.items() if name != "drop"}
+    assert sample(without, str(seed)) == {name: value for name, value in point.items() if name != "drop"}
+
+
+def test_conditions_survive_the_wire_and_order_the_names():
+    assert parse_space(json.loads(json.dumps(space_to_dict(TREES)))) == parse_space(TREES)
+    order = dependence_order(parse_space(TREES))
+    assert order.index("booster") < order.index("depth") < order.index("drop")
+
+
+def test_the_grid_has_each_existing_point_once():
+    space = {"a": Choice("x", "y"), "b": When(Choice(1, 2, 3), a="x"), "c": When(Choice(True, 1), b=1)}
+    points = list(grid(space))
+    assert len(points) == 5
+    assert {"a": "y"} in points
+    assert {"a": "x", "b": 1, "c": True} in points
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: When(Uniform(0, 1)), "needs a distribution and a condition"),
+        (lambda: When(When(Uniform(0, 1), a=1), b=1), "needs a distribution and a condition"),
+        (lambda: parse_space({"a": When(Uniform(0, 1), b=1)}), "depends on no parameter of the space: b"),
+        (
+            lambda: parse_space({"a": When(Choice(1), b=1), "b": When(Choice(1), a=1)}),
+            "Parameters depend on each other",
+        ),
+    ],
+)
+def test_conditions_that_make_no_sense(make, said):
     with pytest.raises(InvalidSpace, match=said):
         make()

@@ -21,7 +21,8 @@ from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, I
 from airflow_ml.runtime.leaderboard import best, collect, read_rows, to_pandas
 from airflow_ml.runtime.ledger import Ledger
 from airflow_ml.runtime.shard import planned_trials, shard_trials
-from airflow_ml.runtime.sweep_plan import make_plan, read_groups, shard_job, warm_start_params
+from airflow_ml.runtime.sweep_plan import make_plan, read_groups, shard_job
+from airflow_ml.runtime.warm_start import best_params, newest_best_params
 
 TEXT = "def train(data, params, trial):\n    return 1.0\n"
 SPACE = {
@@ -268,10 +269,11 @@ def test_what_cannot_be_planned_is_refused(tmp_path, options, error, said):
 
 def test_a_warm_start_takes_the_best_of_each_group(tmp_path):
     plan, store = plan_of(tmp_path, TEXT, min_success_fraction=0.5)
-    assert warm_start_params(store, "leaderboards/prod/x") == {}
+    assert newest_best_params(store, "leaderboards/prod/x") == {}
     fill(plan, store, {1: 0.9, 2: 0.8, 3: "boom"})
     store.append("leaderboards/prod/x", collect(plan, store).to_dict(), after=0)
-    found = warm_start_params(store, "leaderboards/prod/x", per_group=2)
+    found = newest_best_params(store, "leaderboards/prod/x", per_group=2)
+    assert found == best_params(collect(plan, store), store, per_group=2)
     params = {trial.trial: trial.params for trial in planned_trials(plan, store)}
     assert found["EWR"] == [params["t00001"], params["t00002"]]
     assert len(found["JFK"]) == 2

@@ -23,8 +23,9 @@ from airflow_ml.core.sampler import PRUNERS
 from airflow_ml.core.trials import PlannedTrial
 from airflow_ml.errors import CallFailed, InvalidSpace, MissingDependency
 from airflow_ml.runtime.leaderboard import collect, committed_results, read_rows
+from airflow_ml.runtime.optuna_parts import require_optuna
 from airflow_ml.runtime.runner import run_shard
-from airflow_ml.runtime.study import StudyTrial, history_line, require_optuna
+from airflow_ml.runtime.study import StudyTrial, history_line
 from airflow_ml.runtime.sweep_plan import shard_job
 
 SPACE = {
@@ -169,7 +170,7 @@ def native(pruner: str, name: str, values: list[float]) -> list[tuple[str, int]]
     return ended
 
 
-@pytest.mark.parametrize("sampler", ["qmc", "nsgaii"])
+@pytest.mark.parametrize("sampler", ["nsgaii", "QMCSampler"])
 def test_other_samplers_pass_through(tmp_path, sampler):
     plan, store = plan_of(tmp_path, BOWL, space=SPACE, sampler=sampler, trials_per_group=12)
     run(plan, store)
@@ -210,13 +211,15 @@ def test_steps_are_whole_numbers_with_a_pruner(tmp_path):
 
 def test_what_is_not_installed_is_said_before_anything_runs(tmp_path, monkeypatch):
     text = "def train(data, params, trial):\n    return 1.0"
-    monkeypatch.setattr("airflow_ml.runtime.study.find_spec", lambda name: None)
+    monkeypatch.setattr("airflow_ml.runtime.optuna_parts.find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"sampler 'tpe' needs a package: optuna. Install airflow-ml\[optuna\]"):
         plan_of(tmp_path, text, sampler="tpe")
     with pytest.raises(MissingDependency, match="pruner 'asha'"):
         require_optuna("random", "asha")
     require_optuna("random", None)
-    monkeypatch.setattr("airflow_ml.runtime.study.find_spec", lambda name: object() if name == "optuna" else None)
+    monkeypatch.setattr(
+        "airflow_ml.runtime.optuna_parts.find_spec", lambda name: object() if name == "optuna" else None
+    )
     with pytest.raises(MissingDependency, match="sampler 'gp' needs a package: torch"):
         require_optuna("gp", None)
     with pytest.raises(InvalidSpace, match="Unknown sampler: 'bayes'"):
@@ -234,5 +237,5 @@ def test_choices_are_a_function_of_seed_position_and_history_alone(tmp_path):
         assert first.params == second.params
         assert first.params not in [line["params"] for line in history]
         result = {"status": "succeeded", "params": first.params, "metrics": {"score": draw.random()}}
-        history.append(history_line({**result, "notes": first.notes, "trial": f"t{number}"}, "score"))
+        history.append(history_line({**result, "notes": first.notes, "trial": f"t{number}"}, ["score"]))
         json.dumps(history)
