@@ -34,6 +34,7 @@ class Ledger:
         self._batch_seconds = batch_seconds
         self._sequence = 0
         self._pending: list[TrialResult] = []
+        self._waiting: set[str] = set()
         self._pending_bytes = 0
         self._oldest = 0.0
         self.results: dict[str, TrialResult] = {}
@@ -53,12 +54,14 @@ class Ledger:
 
     def add(self, result: TrialResult) -> list[str]:
         """Take a finished trial; it counts once it is committed. Returns trials that others finished meanwhile."""
-        if result.trial in self.results:  # it was in flight here when somebody else's commit was read
+        if result.trial in self.results or result.trial in self._waiting:
+            # It was in flight here when somebody else's commit was read, or it is told a second time.
             self.superseded += 1
             return []
         if not self._pending:
             self._oldest = time.monotonic()
         self._pending.append(result)
+        self._waiting.add(result.trial)
         self._pending_bytes += _rough_bytes(result)
         # A long trial is committed before its worker begins another: a crash then costs what is in flight, no more.
         full = len(self._pending) >= BATCH_TRIALS or self._pending_bytes >= BATCH_BYTES
@@ -86,6 +89,7 @@ class Ledger:
             self.results.update({result.trial: result for result in self._pending})
             self._pending = []
         self._pending_bytes = 0
+        self._waiting.clear()
         return others
 
     def stop(self, reason: str) -> None:

@@ -50,6 +50,8 @@ class Sequences:
         """Take a result and return the payloads that may run now: the next batch of its group, or nothing while the
         batch is running, and at the end of the group."""
         group = self._group_of[result.trial]
+        if result.trial not in self._running[group]:
+            return []  # told a second time
         self._ended[result.trial] = result
         self._running[group].discard(result.trial)
         return [] if self._running[group] else self._next(group)

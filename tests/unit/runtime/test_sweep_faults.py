@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
+import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,11 +14,13 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from faulty_runner import DUPLICATE_SHARE
 from sweep_parts import plan_of
 
 from airflow_ml.core.trials import shard_ref
 from airflow_ml.errors import CallFailed
 from airflow_ml.runtime.leaderboard import collect, read_rows
+from airflow_ml.runtime.ledger import BATCH_TRIALS
 from airflow_ml.runtime.runner import run_shard
 from airflow_ml.runtime.sweep_plan import shard_job
 
@@ -63,6 +69,57 @@ def test_every_trial_has_exactly_one_result_although_workers_die(tmp_path, group
     assert 0.5 * KILLED_SHARE < kinds["killed"] / total < 2 * KILLED_SHARE
     again = run_shard(shard_job(plan, 0, workers=2), store_uri=store.uri, log=lambda line: None)
     assert again.ran == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "per_group", "shards", "seed"),
+    [
+        (8, 50, 2, 5),
+        pytest.param(200, 100, 8, 11, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
+    ],
+)
+def test_kills_duplicates_and_late_reports_leave_one_result_of_each_trial(
+    tmp_path, record_property, groups, per_group, shards, seed
+):
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    plan, store = plan_of(
+        tmp_path, MORTAL, groups=tuple(f"g{number:03d}" for number in range(groups)), trials_per_group=per_group,
+        max_shards=shards, min_success_fraction=0.9, seed=seed,
+        space={"folder": {"distribution": "choice", "values": [str(counts)]}},
+    )  # fmt: skip
+    total, luck, deaths, superseded = groups * per_group, random.Random(seed), 0, 0
+    job, faults = tmp_path / "job.json", tmp_path / "faults"
+    script = str(Path(__file__).parent / "faulty_runner.py")
+    for shard in range(plan.shards):
+        job.write_text(json.dumps(shard_job(plan, shard, workers=2).to_dict()))
+        for attempt in range(3):
+            # The runner itself is killed twice somewhere in the shard.
+            die_after = luck.randrange(60, total // shards // 2) if attempt < 2 else 0
+            command = [sys.executable, script, str(job), store.uri, str(luck.random()), str(die_after), str(faults)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            deaths += done.returncode == -signal.SIGKILL
+            assert done.returncode in (0, -signal.SIGKILL), done.stderr[-2000:]
+            superseded += int(done.stdout.split()[-1]) if done.returncode == 0 else 0
+    committed = [name for shard in range(plan.shards) for name in _committed(plan, store, shard)]
+    assert len(committed) == len(set(committed)) == total, "every trial has one result, none is lost"
+    board = collect(plan, store)
+    rows = list(read_rows(store.path(board.artifact)))
+    assert Counter(row["status"] for row in rows)["lost"] == 0
+    # First commit wins: of a late one the rival's value counts, of one that is told twice the first value.
+    assert {row["value"] for row in rows if row["status"] == "succeeded"} == {1.0, 2.0}
+    runs = {file.name: file.stat().st_size for file in counts.iterdir()}
+    again = sum(runs.values()) - total
+    # In flight when the runner died: the results of the last 50 ms, 50 at most, and what its two workers ran.
+    told = Counter(faults.read_text())
+    assert again <= deaths * (BATCH_TRIALS + 2)
+    assert deaths == 2 * plan.shards
+    assert superseded > 0
+    assert 0.5 * total * DUPLICATE_SHARE < told["d"] < 2 * total * DUPLICATE_SHARE
+    assert told["l"] > 0
+    figures = {"trials": total, "runner deaths": deaths, "run again": again, "told twice": told["d"], "late": told["l"]}
+    record_property("faults", figures)
+    print(figures)
 
 
 RUNNER_KILLED = """
