@@ -7,9 +7,13 @@ Simulated canaries with 400 looks from 50 to 20,000 requests an arm. Three rules
 - ``peeking``: a fixed-horizon z test at every look;
 - ``published_msprt``: StatSig's documented mixture, whose variance ``tau = Z^2 (s_t^2 + s_c^2) / (N_t + N_c)`` follows
   the sample size, with ``ln(alpha / 2)``: a constant critical value, 3.585 at alpha 0.05 and equal arms;
-- ``airflow_ml``: the mixture fixed by the plan.
+- ``group_sequential``: O'Brien-Fleming bounds by alpha spending, for exactly these 400 looks;
+- ``airflow_ml``: the mixture fixed by the plan, no decision below its 100 units an arm.
 
-A second part compares pooled arms with strata while weights rise and days differ, through ``effect_of`` itself.
+``fixed_horizon`` is the number of requests an arm after which one single look has a power of 95 %.
+
+A second part compares pooled arms with strata while weights rise and days differ, through ``effect_of`` itself. The
+third is canary_replay.py: A/A canaries of real flights, and of ratios, heavy tails, small shares and delayed outcomes.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from canary_replay import MIN_UNITS, delayed, group_sequential_bounds, replay, traffic
 
 from airflow_ml.core.ports import Sample
 from airflow_ml.core.statistics import confidence_sequence, effect_of, two_sided_boundary
@@ -30,6 +35,8 @@ ALPHA = 0.05
 LOOKS = 400
 PER_LOOK = 50
 EFFECT = 0.05
+METRICS = ("gaussian", "rate_1_percent", "heavy_tailed")
+_LOGNORMAL_MEAN, _LOGNORMAL_SIGMA = math.exp(0.5), math.sqrt((math.e - 1) * math.e)
 TAU_REQUESTS = {"airflow_ml_default_100": 100.0, "airflow_ml_planned_1000": 1000.0}
 
 
@@ -40,6 +47,18 @@ def wilson_upper(hits: int, runs: int) -> float:
     return (p + z * z / (2 * runs) + z * math.sqrt(p * (1 - p) / runs + z * z / (4 * runs * runs))) / (1 + z * z / runs)
 
 
+def wrong_share(hits: int, runs: int) -> dict[str, Any]:
+    """Return the share of wrong runs, the upper end of its interval, and whether that is within the bound."""
+    upper = wilson_upper(hits, runs)
+    return {"false_decisions": hits / runs, "false_decisions_wilson_upper": upper, "within_6_percent": upper <= 0.06}
+
+
+def fixed_horizon() -> float:
+    """Return the requests per arm at which one look finds the effect with a power of 95 %."""
+    normal = NormalDist()
+    return 2 * ((normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(0.95)) / EFFECT) ** 2
+
+
 def z_paths(rng: np.random.Generator, runs: int, effect: float, metric: str) -> np.ndarray:
     """Return z of the difference at every look, shape (runs, looks), with the variance estimated from the data."""
     n = np.arange(1, LOOKS + 1) * PER_LOOK
@@ -48,6 +67,9 @@ def z_paths(rng: np.random.Generator, runs: int, effect: float, metric: str) -> 
         if metric == "gaussian":
             sums = rng.normal(shift * PER_LOOK, math.sqrt(PER_LOOK), (runs, LOOKS))
             squares = rng.chisquare(PER_LOOK - 1, (runs, LOOKS)) + sums**2 / PER_LOOK
+        elif metric == "heavy_tailed":  # lognormal, standardized, kurtosis 114
+            draws = (rng.lognormal(0, 1, (runs, LOOKS, PER_LOOK)) - _LOGNORMAL_MEAN) / _LOGNORMAL_SIGMA + shift
+            sums, squares = draws.sum(axis=2), (draws * draws).sum(axis=2)
         else:  # a rate of 1 %, the effect in standard deviations of it
             rate = 0.01 + shift * math.sqrt(0.01 * 0.99)
             sums = rng.binomial(PER_LOOK, rate, (runs, LOOKS)).astype(float)
@@ -69,8 +91,11 @@ def boundaries() -> dict[str, np.ndarray]:
         "peeking": np.full(LOOKS, z),
         "published_msprt": np.full(LOOKS, two_sided_boundary(r, ALPHA / 2)),
     }
+    found["published_msprt_with_ln_alpha"] = np.full(LOOKS, two_sided_boundary(r, ALPHA))
+    found["group_sequential"] = group_sequential_bounds(LOOKS, ALPHA)
     for name, tau_requests in TAU_REQUESTS.items():
-        found[name] = np.array([two_sided_boundary(k / 2 / tau_requests, ALPHA) for k in n])
+        bound = np.array([two_sided_boundary(k / 2 / tau_requests, ALPHA) for k in n])
+        found[name] = np.where(n >= MIN_UNITS, bound, math.inf)
     return found
 
 
@@ -154,8 +179,15 @@ def main() -> None:
         "runs": arguments.runs,
         "seed": arguments.seed,
         "effect_in_standard_deviations": EFFECT,
-        "equal_split": {metric: compare(rng, arguments.runs, metric) for metric in ("gaussian", "rate_1_percent")},
+        "fixed_horizon_requests_per_arm": fixed_horizon(),
+        "equal_split": {metric: compare(rng, arguments.runs, metric) for metric in METRICS},
         "rising_weights_aa": rising_weights(rng, max(200, arguments.runs // 4)),
+        "flights_aa": replay(rng, arguments.runs, ALPHA, wrong_share),
+        "delayed_outcomes_aa": delayed(rng, max(200, arguments.runs // 10), ALPHA, wrong_share),
+        "traffic_aa": {
+            kind: traffic(rng, arguments.runs, ALPHA, kind, wrong_share)
+            for kind in ("gaussian", "ratio", "heavy_tailed", "unequal_split")
+        },
     }
     result["seconds"] = round(time.perf_counter() - began, 1)
     print(json.dumps(result, indent=2))

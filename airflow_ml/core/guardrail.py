@@ -9,12 +9,13 @@ and acceptance sampling", Technometrics 24, 1982); the first does, and the plan 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_ml.core.fingerprint import finite
-from airflow_ml.core.ports import Reading
+from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.statistics import Effect, effect_of, log_e_one_sided
 from airflow_ml.errors import ConfigurationError
@@ -31,6 +32,14 @@ class Guardrail:
     margin: float
     #: ``minimize`` for losses, ``maximize`` otherwise.
     direction: str = MINIMIZE
+    #: The name of a slice of traffic, for example ``origin``: the guardrail must hold in each of them. The metric is
+    #: then read as ``<metric> by <slice>``, and each sample names its slice.
+    by: str = ""
+
+    @property
+    def reads(self) -> str:
+        """The name by which the metric source is asked, and the look names the guardrail."""
+        return f"{self.metric} by {self.by}" if self.by else self.metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +53,8 @@ class GuardrailLook:
     #: Shown to be no worse than the margin, and shown to be worse than it.
     held: bool
     broken: bool
+    #: By slice: the one with the strongest evidence of harm; empty without slices.
+    slice_name: str = ""
 
 
 def parse_guardrails(values: Sequence[Any]) -> tuple[Guardrail, ...]:
@@ -57,7 +68,7 @@ def parse_guardrails(values: Sequence[Any]) -> tuple[Guardrail, ...]:
         ConfigurationError: naming the one that cannot work.
     """
     found = tuple(_guardrail(value) for value in values)
-    metrics = [guardrail.metric for guardrail in found]
+    metrics = [guardrail.reads for guardrail in found]
     if len(set(metrics)) < len(metrics):
         raise ConfigurationError("Two guardrails of one metric", metrics, "Give one margin for each metric.")
     return found
@@ -73,7 +84,7 @@ def judge_all(
 ) -> tuple[GuardrailLook, ...]:
     """Test each guardrail on its metric's reading; see `judge`."""
     return tuple(
-        judge(one, readings[one.metric], alpha=alpha, tau_requests=tau_requests, min_units=min_units)
+        judge(one, readings[one.reads], alpha=alpha, tau_requests=tau_requests, min_units=min_units)
         for one in guardrails
     )
 
@@ -83,10 +94,54 @@ def judge(
 ) -> GuardrailLook:
     """Test a guardrail on everything measured so far.
 
+    By slice, the chance of a false alarm is divided evenly among the slices that can be tested (Bonferroni), and all of
+    these must be shown to hold. A slice with fewer than ``min_units`` units of an arm is not tested: it proves nothing
+    either way.
+
     Raises:
         ValueError: for sums that no data can have.
     """
-    effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER)
+    if guardrail.by:
+        return _judge_slices(guardrail, reading, alpha=alpha, tau_requests=tau_requests, min_units=min_units)
+    return _judge(
+        guardrail,
+        reading.samples,
+        squares=reading.unit_squares,
+        alpha=alpha,
+        tau_requests=tau_requests,
+        min_units=min_units,
+    )
+
+
+def _judge_slices(
+    guardrail: Guardrail, reading: Reading, *, alpha: float, tau_requests: float, min_units: int
+) -> GuardrailLook:
+    parts: dict[str, list[Sample]] = defaultdict(list)
+    for sample in reading.samples:
+        parts[sample.slice_name].append(replace(sample, slice_name=""))
+    effects = {name: effect_of(part, champion=CHAMPION, challenger=CHALLENGER) for name, part in parts.items()}
+    testable = sorted(name for name, effect in effects.items() if effect is not None and _testable(effect, min_units))
+    if not testable:
+        return GuardrailLook(metric=guardrail.reads, effect=None, variance=None, held=False, broken=False)
+    limits: dict[str, Any] = {"tau_requests": tau_requests, "min_units": min_units}
+    looks = {name: _judge(guardrail, parts[name], alpha=alpha / len(testable), **limits) for name in testable}
+    sign = 1.0 if guardrail.direction == MINIMIZE else -1.0
+    worst = max(testable, key=lambda name: (looks[name].broken, sign * (looks[name].effect or 0.0)))
+    # All slices must hold, so each may be tested at the whole alpha: a false promotion needs all of them to be wrong.
+    proven = (_judge(guardrail, parts[name], alpha=alpha, **limits) for name in testable)
+    return replace(looks[worst], held=all(one.held for one in proven), slice_name=worst)
+
+
+def _judge(
+    guardrail: Guardrail,
+    samples: Sequence[Sample],
+    *,
+    alpha: float,
+    tau_requests: float,
+    min_units: int,
+    squares: Mapping[str, float] | None = None,
+) -> GuardrailLook:
+    effect = effect_of(samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=squares)
     held = broken = False
     if effect is not None and _testable(effect, min_units):
         sign = 1.0 if guardrail.direction == MINIMIZE else -1.0
@@ -94,7 +149,7 @@ def judge(
         excess = (sign * effect.difference - guardrail.margin) / math.sqrt(effect.variance)
         held, broken = log_e_one_sided(-excess, r) >= bar, log_e_one_sided(excess, r) >= bar
     return GuardrailLook(
-        metric=guardrail.metric,
+        metric=guardrail.reads,
         effect=effect.difference if effect else None,
         variance=effect.variance if effect else None,
         held=held,
@@ -113,11 +168,12 @@ def _testable(effect: Effect, min_units: int) -> bool:
 def _guardrail(value: Any) -> Guardrail:
     if isinstance(value, Guardrail):
         made = value
-    elif isinstance(value, Mapping) and set(value) <= {"metric", "margin", "direction"}:
+    elif isinstance(value, Mapping) and set(value) <= {"metric", "margin", "direction", "by"}:
         made = Guardrail(
             metric=str(value.get("metric", "")),
             margin=_number(value.get("margin")),
             direction=str(value.get("direction", MINIMIZE)),
+            by=str(value.get("by", "")),
         )
     elif isinstance(value, list | tuple) and len(value) == 2:
         made = Guardrail(metric=str(value[0]), margin=_number(value[1]))

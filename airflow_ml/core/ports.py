@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -236,6 +236,21 @@ class Router(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CovariateSums:
+    """Sums over the units of a sample of something known of each unit before it met the rollout, ``c_u``.
+
+    For example the unit's mean metric in the weeks before; a unit without such a past counts with a value that does not
+    depend on its variant.
+    """
+
+    sum_c: float
+    sum_cc: float
+    #: Of the products with ``x_u`` and ``n_u``.
+    sum_xc: float
+    sum_nc: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """Sufficient statistics of one (variant, stratum): sums over randomization units, from a metric source.
 
@@ -258,6 +273,10 @@ class Sample:
     #: Sum over requests, not units, of the metric's square: with it the design effect of a plan can be estimated. None
     #: where the source does not have it.
     sum_squares: float | None = None
+    #: With it the effect is adjusted (core/cuped.py). None where the source has none.
+    covariate: CovariateSums | None = None
+    #: The part of the traffic that the sample is of, for guardrails by slice; empty for all of it.
+    slice_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +288,9 @@ class Reading:
     watermark_at: datetime | None
     #: Units that were sent to each variant, for the sample-ratio check: ``{variant: {stratum: units}}``.
     assigned: Mapping[str, Mapping[str, int]]
+    #: By challenger: the sum over units of their squared scores, see core/unit_scores.py. With it a unit that returns
+    #: on many days is one cluster; without it, as many as it has days.
+    unit_squares: Mapping[str, float] = field(default_factory=dict)
 
 
 class MetricSource(Protocol):

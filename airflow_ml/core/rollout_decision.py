@@ -75,7 +75,7 @@ def decide(
         return _in_trouble(plan, state, now, problem)
     limits = {"alpha": plan.test_alpha, "tau_requests": plan.tau_requests}
     guarded = judge_all(plan.guardrails, readings, min_units=plan.min_units, **limits)
-    effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER)
+    effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=reading.unit_squares)
     ratio = _sample_ratio(plan, reading)
     verdict = _verdict(plan, effect)
     harm = _harm(plan, effect, verdict, guarded)
@@ -132,7 +132,8 @@ def _harm(plan: RolloutPlan, effect: Effect | None, verdict: _Verdict, guarded: 
         return f"The challenger is worse: {_in_words(plan, effect, verdict)}"
     for guardrail in guarded:
         if guardrail.broken:
-            return f"The challenger breaks a guardrail: {guardrail.metric} {guardrail.effect:+.5g}"
+            where = f" where it is {guardrail.slice_name}" if guardrail.slice_name else ""
+            return f"The challenger breaks a guardrail: {guardrail.metric}{where} {guardrail.effect:+.5g}"
     return ""
 
 
@@ -194,10 +195,10 @@ def _verdict(plan: RolloutPlan, effect: Effect | None) -> _Verdict:
 def _unguarded(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
     """Say which guardrail cannot be tested, and why; empty if all can."""
     for guardrail in plan.guardrails:
-        reading = readings.get(guardrail.metric)
+        reading = readings.get(guardrail.reads)
         problem = "it was not read" if reading is None else _impossible(state, reading)
         if problem:
-            return f"Guardrail {guardrail.metric}: {problem}"
+            return f"Guardrail {guardrail.reads}: {problem}"
     return ""
 
 
@@ -216,7 +217,7 @@ def _sample_ratio(plan: RolloutPlan, reading: Reading) -> SampleRatio:
 def _impossible(state: RolloutState, reading: Reading) -> str:
     """Say why a reading cannot be true; empty if it can."""
     try:
-        effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER)
+        effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=reading.unit_squares)
     except ValueError as error:
         return f"The metric's sums cannot be true: {error}"
     except OverflowError as error:

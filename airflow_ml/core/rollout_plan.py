@@ -139,7 +139,7 @@ def check_plan(plan: RolloutPlan) -> None:
             plan.margin,
             "non_inferiority needs a margin above 0 in the metric's unit, superiority has none.",
         )
-    if plan.metric in [guardrail.metric for guardrail in plan.guardrails]:
+    if plan.metric in [guardrail.reads for guardrail in plan.guardrails]:
         raise ConfigurationError(
             "The metric cannot be its own guardrail", plan.metric, "Use non_inferiority with a margin instead."
         )

@@ -47,8 +47,14 @@ def merged(readings: Sequence[tuple[int, Reading]]) -> Reading:
         samples += [replace(one, stratum=one.stratum + suffix) for one in reading.samples]
         for variant, strata in reading.assigned.items():
             _add(assigned.setdefault(variant, {}), strata, suffix)
+    squares: dict[str, float] = {}
+    for _, reading in readings:
+        for challenger, value in reading.unit_squares.items():
+            squares[challenger] = squares.get(challenger, 0.0) + value
     marks = [reading.watermark_at for _, reading in readings if reading.watermark_at is not None]
-    return Reading(samples=tuple(samples), watermark_at=max(marks, default=None), assigned=assigned)
+    return Reading(
+        samples=tuple(samples), watermark_at=max(marks, default=None), assigned=assigned, unit_squares=squares
+    )
 
 
 def _add(to: dict[str, int], strata: Mapping[str, int], suffix: str) -> None:

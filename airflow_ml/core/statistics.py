@@ -15,17 +15,19 @@ Notation. A sample holds the sufficient statistics of one arm in one stratum: ov
   ``tau = sigma^2 / tau_requests``, so ``r = tau / V`` is ``sum w_k / tau_requests`` and independent of the metric's
   scale.
 
-What this cannot see: a unit that returns in several strata counts as a new cluster in each, so an effect of the unit
-that lasts over data days makes the variance too small. It matters where few units carry most of the traffic.
+- **Units that return**: a unit is one cluster over all strata where the source gives the sum of squared unit scores
+  (core/unit_scores.py); without it, it counts as a new cluster in each stratum, and an effect of the unit that lasts
+  over data days makes the variance too small.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from airflow_ml.core.cuped import Difference, adjusted, along
 from airflow_ml.core.ports import Sample
 
 #: Units that each arm needs in a stratum; below, the stratum's variance is mostly guessed and it is left out.
@@ -95,7 +97,7 @@ def check(samples: Sequence[Sample]) -> None:
     Raises:
         ValueError: naming the first bad sample: not finite, negative, or the same (variant, stratum) twice.
     """
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for sample in samples:
         sums = (sample.sum_x, sample.sum_xx, sample.sum_nn, sample.sum_xn, sample.units, sample.requests)
         name = f"{sample.variant} in stratum {sample.stratum}"
@@ -103,18 +105,29 @@ def check(samples: Sequence[Sample]) -> None:
             raise ValueError(f"A sum of {name} is not a finite number: {sums}")
         if sample.units < 0 or sample.requests < sample.units or sample.sum_xx < 0 or sample.sum_nn < 0:
             raise ValueError(f"Impossible counts of {name}: {sums}")
-        if (sample.variant, sample.stratum) in seen:
+        if (sample.variant, sample.stratum, sample.slice_name) in seen:
             raise ValueError(f"Two samples of {name}")
-        seen.add((sample.variant, sample.stratum))
+        seen.add((sample.variant, sample.stratum, sample.slice_name))
 
 
-def effect_of(samples: Sequence[Sample], *, champion: str, challenger: str) -> Effect | None:
+def effect_of(
+    samples: Sequence[Sample],
+    *,
+    champion: str,
+    challenger: str,
+    unit_squares: Mapping[str, float] | None = None,
+) -> Effect | None:
     """Return the effect combined over strata, or None where no stratum has enough units of both arms.
+
+    Where every sample has a covariate the effect is adjusted for it, see core/cuped.py.
 
     Args:
         samples: One per (variant, stratum); other variants are ignored.
         champion: The name of the baseline variant.
         challenger: The name of the other one.
+        unit_squares: By challenger, as in a reading: the variance is then clustered by unit over all strata. Never
+        below
+            the one that counts a unit anew in each stratum.
 
     Raises:
         ValueError: see ``check``.
@@ -122,7 +135,7 @@ def effect_of(samples: Sequence[Sample], *, champion: str, challenger: str) -> E
     check(samples)
     arms: dict[str, dict[str, Sample]] = {champion: {}, challenger: {}}
     for sample in samples:
-        if sample.variant in arms:
+        if sample.variant in arms and not sample.slice_name:
             arms[sample.variant][sample.stratum] = sample
     strata = sorted({*arms[champion], *arms[challenger]})
     pairs = [
@@ -135,8 +148,17 @@ def effect_of(samples: Sequence[Sample], *, champion: str, challenger: str) -> E
     weights = [c.requests * t.requests / (c.requests + t.requests) for c, t in pairs]
     means = [(mean_of(c), mean_of(t)) for c, t in pairs]
     total = math.fsum(weights)
-    difference = math.fsum(w * (t.value - c.value) for w, (c, t) in zip(weights, means, strict=True)) / total
-    variance = math.fsum(w * w * (t.variance + c.variance) for w, (c, t) in zip(weights, means, strict=True)) / total**2
+    plain = [Difference(t.value - c.value, t.variance + c.variance) for c, t in means]
+    parts = plain
+    if all(c.covariate is not None and t.covariate is not None for c, t in pairs):
+        parts = adjusted(plain, [(along(c), along(t)) for c, t in pairs], weights)
+    difference = math.fsum(w * part.value for w, part in zip(weights, parts, strict=True)) / total
+    variance = math.fsum(w * w * part.variance for w, part in zip(weights, parts, strict=True)) / total**2
+    clustered = (unit_squares or {}).get(challenger)
+    if clustered is not None:
+        apart = math.fsum(w * w * part.variance for w, part in zip(weights, plain, strict=True))
+        # What a covariate explains is taken out of both alike.
+        variance *= max(1.0, clustered / apart) if apart > 0 else 1.0
     return Effect(
         difference=difference,
         variance=variance,

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import MetricUnreadable
 from airflow_ml.gateway.wire import Outcome
 
@@ -187,22 +189,48 @@ class TrafficLog:
                 samples=tuple(_samples(connection, metric, values)),
                 watermark_at=None if watermark is None else parse_time(watermark),
                 assigned=assigned,
+                unit_squares=_unit_squares(connection, metric, values),
             ),
             fallbacks={arm: fallbacks for arm, fallbacks, _ in counts},
             without_outcome={arm: without for arm, _, without in counts},
         )
 
 
-def _samples(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> Iterable[Sample]:
-    # total() is a sum that is 0.0, not null, over nothing. A unit whose requests have no outcome is no unit yet.
-    statement = f"""
+def _cells(metric: str) -> str:
+    """Return the common table expression of units: arm, stratum, unit, and their sums."""
+    # total() is a sum that is 0.0, not null, over nothing.
+    return f"""
 WITH unit AS (
   SELECT p.assigned AS arm, p.step || '/' || substr(p.at, 1, 10) AS stratum, p.unit,
     total({_METRICS[metric]}) AS x, count(o.label) AS n, sum(o.key IS NULL) AS waiting,
     total({_METRICS[metric]} * {_METRICS[metric]}) AS squares
   {_JOINED} AND p.at < :day
   GROUP BY 1, 2, 3
+)"""
+
+
+def _unit_squares(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> dict[str, float]:
+    """Return the sum over units of their squared scores, as core/unit_scores.py defines it."""
+    statement = f"""{_cells(metric)},
+of_stratum AS (
+  SELECT stratum, total(x) / sum(n) AS mean, total(CASE WHEN arm = :challenger THEN n END) / sum(n) AS share
+  FROM unit WHERE n > 0 GROUP BY stratum
+  HAVING sum(arm = :champion) >= :least AND sum(arm = :challenger) >= :least
+),
+score AS (
+  SELECT unit, total((x - mean * n) * CASE WHEN arm = :challenger THEN 1 - share ELSE -share END) AS s
+  FROM unit JOIN of_stratum USING (stratum) WHERE n > 0 GROUP BY unit
 )
+SELECT count(*), total(s * s) FROM score
+"""  # noqa: S608 - constants; values are bound
+    names = {"champion": CHAMPION, "challenger": CHALLENGER, "least": MIN_STRATUM_UNITS}
+    units, squares = connection.execute(statement, {**values, **names}).fetchone()
+    return {CHALLENGER: squares} if units else {}
+
+
+def _samples(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> Iterable[Sample]:
+    # A unit whose requests have no outcome is no unit yet.
+    statement = f"""{_cells(metric)}
 SELECT arm, stratum, sum(n > 0), sum(n), total(x), total(x * x), total(n * n), total(x * n), sum(waiting),
   total(squares)
 FROM unit GROUP BY arm, stratum ORDER BY arm, stratum

@@ -192,7 +192,7 @@ class RolloutLead:
             MetricUnreadable, OSError: one of them cannot be read.
         """
         reading = self._read_one(state, state.plan.metric)
-        return reading, {one.metric: self._read_one(state, one.metric) for one in state.plan.guardrails}
+        return reading, {one.reads: self._read_one(state, one.reads) for one in state.plan.guardrails}
 
     def _read_one(self, state: RolloutState, metric: str) -> Reading:
         return merged([(e, self._metrics.read(state.model, metric=metric, epoch=e)) for e in state.metric_epochs])

@@ -13,6 +13,8 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Reading, Sample, Traffic
 from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.core.registration import CHAMPION
+from airflow_ml.core.unit_scores import Cell, unit_squares
 from airflow_ml.errors import AirflowMLError, FencedOut, MetricUnreadable, RouterFailed
 
 if TYPE_CHECKING:
@@ -121,6 +123,7 @@ class MemoryMetrics:
                 variant: {stratum: len(seen) for stratum, seen in strata.items()}
                 for variant, strata in assigned.items()
             },
+            unit_squares=_unit_squares(units, metric),
         )
 
 
@@ -144,6 +147,18 @@ def _sample(variant: str, stratum: str, by_unit: Mapping[str, list[Request]], me
         waiting=sum(not request.resolved for requests in by_unit.values() for request in requests),
         sum_squares=squares,
     )
+
+
+def _unit_squares(units: Mapping[tuple[str, str], Mapping[str, list[Request]]], metric: str) -> dict[str, float]:
+    cells = []
+    for (variant, stratum), by_unit in units.items():
+        for unit, requests in by_unit.items():
+            losses = [_loss(metric, one.score, one.label) for one in requests if one.label is not None]
+            cells.append(Cell(unit=unit, variant=variant, stratum=stratum, sum_x=sum(losses), requests=len(losses)))
+    return {
+        challenger: unit_squares(cells, champion=CHAMPION, challenger=challenger)
+        for challenger in sorted({variant for variant, _ in units} - {CHAMPION})
+    }
 
 
 def _loss(metric: str, score: float, label: float) -> float:

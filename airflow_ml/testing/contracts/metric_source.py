@@ -13,6 +13,7 @@ import pytest
 
 from airflow_ml.adapters.memory.router import Request
 from airflow_ml.core.ports import MetricSource, Reading
+from airflow_ml.core.unit_scores import Cell, unit_squares
 from airflow_ml.errors import MetricUnreadable
 from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, step_label
 
@@ -55,6 +56,9 @@ def make_requests(seed: int, *, epoch: int = 1, days: int = 3, count: int = 300,
 class MetricSourceContract:
     """Override ``source`` and ``load``."""
 
+    #: Whether the source sees units, and so gives the sum of their squared scores.
+    sees_units = True
+
     @pytest.fixture
     def source(self) -> MetricSource:
         """The source under test."""
@@ -77,6 +81,7 @@ class MetricSourceContract:
         _check(reading, requests, last_day="2013-05-03")
         assert {sample.variant for sample in reading.samples} == {CHAMPION, CHALLENGER}
         assert reading.watermark_at == _START + timedelta(days=3)
+        assert bool(reading.unit_squares) == self.sees_units
 
     def test_days_above_the_watermark_are_assigned_but_not_measured(
         self, source: MetricSource, load: Load, model: str
@@ -136,12 +141,27 @@ def _assigned(requests: Sequence[Request]) -> dict[str, dict[str, int]]:
     return {arm: {stratum: len(names) for stratum, names in strata.items()} for arm, strata in units.items()}
 
 
+def _unit_squares(requests: Sequence[Request]) -> float:
+    cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for request in requests:
+        if request.label is not None:
+            place = (request.unit, request.variant, f"{request.step}/{request.at:%Y-%m-%d}")
+            cells[place].append((request.score - request.label) ** 2)
+    made = [
+        Cell(unit=unit, variant=variant, stratum=stratum, sum_x=sum(losses), requests=len(losses))
+        for (unit, variant, stratum), losses in cells.items()
+    ]
+    return unit_squares(made, champion=CHAMPION, challenger=CHALLENGER)
+
+
 def _check(reading: Reading, requests: Sequence[Request], *, last_day: str) -> None:
     """Compare a reading of the Brier score with the sums taken straight from their definition."""
     assert {arm: dict(strata) for arm, strata in reading.assigned.items()} == _assigned(requests)
     counted = [request for request in requests if f"{request.at:%Y-%m-%d}" <= last_day]
     strata = sorted({(request.variant, f"{request.step}/{request.at:%Y-%m-%d}") for request in counted})
     assert sorted((sample.variant, sample.stratum) for sample in reading.samples) == strata
+    if reading.unit_squares:
+        assert reading.unit_squares == {CHALLENGER: pytest.approx(_unit_squares(counted), rel=1e-9)}
     for sample in reading.samples:
         mine = [
             request

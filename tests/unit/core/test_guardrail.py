@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ml.core.guardrail import Guardrail, judge, parse_guardrails
+from airflow_ml.core.guardrail import Guardrail, GuardrailLook, judge, parse_guardrails
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.rollout_decision import ADVANCE, HOLD, ROLL_BACK, Decision, decide
 from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
@@ -173,3 +173,54 @@ def test_at_the_margin_itself_a_guardrail_is_wrong_no_more_often_than_alpha() ->
     # 400 of 5 %: 20 expected at most; 33 is its 99.8 % quantile.
     assert wrong["held"] <= 33, wrong
     assert wrong["broken"] <= 33, wrong
+
+
+def by_slice(units: int = 2000, **means: float) -> Reading:
+    """Slices of the traffic by name, the challenger's mean loss in each; the champion's is 0.2."""
+    samples = []
+    for name, mean in means.items():
+        for variant, value in (("champion", 0.2), ("challenger", mean)):
+            samples.append(
+                Sample(
+                    variant=variant,
+                    stratum="50/2013-05-01",
+                    units=units,
+                    requests=units,
+                    sum_x=units * value,
+                    sum_xx=units * (value * value + 0.04),
+                    sum_nn=float(units),
+                    sum_xn=units * value,
+                    slice_name=name,
+                )
+            )
+    return Reading(samples=tuple(samples), watermark_at=None, assigned={})
+
+
+def judge_by_origin(reading: Reading) -> GuardrailLook:
+    (guardrail,) = parse_guardrails([{"metric": "brier", "margin": 0.05, "by": "origin"}])
+    assert guardrail.reads == "brier by origin"
+    return judge(guardrail, reading, alpha=0.05, tau_requests=100.0, min_units=100)
+
+
+def test_harm_in_one_slice_breaks_the_guardrail_and_names_it() -> None:
+    found = judge_by_origin(by_slice(EWR=0.1, JFK=0.1, LGA=0.4))
+    assert (found.broken, found.held, found.slice_name, found.metric) == (True, False, "LGA", "brier by origin")
+
+
+def test_a_guardrail_by_slice_holds_when_it_holds_in_each() -> None:
+    assert judge_by_origin(by_slice(EWR=0.2, JFK=0.19, LGA=0.2)).held
+    assert not judge_by_origin(by_slice(EWR=0.2, JFK=0.19, LGA=0.249)).held
+
+
+def test_a_small_slice_proves_nothing_either_way() -> None:
+    large, small = by_slice(EWR=0.2), by_slice(units=50, LGA=0.9)
+    both = Reading(samples=(*large.samples, *small.samples), watermark_at=None, assigned={})
+    assert judge_by_origin(both).held
+    alone = judge_by_origin(small)
+    assert (alone.held, alone.broken, alone.effect) == (False, False, None)
+
+
+def test_more_slices_ask_for_more_evidence_of_harm() -> None:
+    names = {f"s{number:03}": 0.2 for number in range(200)}
+    assert judge_by_origin(by_slice(units=300, bad=0.302)).broken
+    assert not judge_by_origin(by_slice(units=300, bad=0.302, **names)).broken
