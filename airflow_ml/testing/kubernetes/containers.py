@@ -12,7 +12,8 @@ from pathlib import Path
 from airflow_ml.testing.kubernetes.objects import Objects
 from airflow_ml.testing.kubernetes.quantities import amount
 from airflow_ml.testing.kubernetes.resources import Object
-from airflow_ml.testing.kubernetes.volumes import ConfigError, Paths, data_of, field_value
+from airflow_ml.testing.kubernetes.volumes import ConfigError, data_of, field_value
+from airflow_ml.testing.processes.paths import Paths
 
 _REFERENCE = re.compile(r"\$(\$)?\(([A-Za-z_][\w.-]*)\)")
 

@@ -15,8 +15,8 @@ from airflow_ml.testing.kubernetes.containers import Program
 from airflow_ml.testing.kubernetes.pod_status import ContainerRun
 from airflow_ml.testing.kubernetes.pods import Kubelet, PodRun
 from airflow_ml.testing.kubernetes.resources import ApiError, Object, key_of
-from airflow_ml.testing.kubernetes.volumes import Paths
 from airflow_ml.testing.processes.launch import Ended
+from airflow_ml.testing.processes.paths import Paths
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3

@@ -16,8 +16,9 @@ from airflow_ml.testing.kubernetes.objects import Objects, changed
 from airflow_ml.testing.kubernetes.pod_status import ContainerRun, Verdict, conditions
 from airflow_ml.testing.kubernetes.quantities import memory_limit
 from airflow_ml.testing.kubernetes.resources import PODS, Object, key_of, now_text
-from airflow_ml.testing.kubernetes.volumes import ConfigError, Paths, make_volumes, paths_of
+from airflow_ml.testing.kubernetes.volumes import ConfigError, make_volumes, paths_of
 from airflow_ml.testing.processes.launch import Ended, Processes
+from airflow_ml.testing.processes.paths import Paths
 
 _log = logging.getLogger(__name__)
 #: A real kubelet takes 10 s and doubles them; so does this one, a hundred times faster.
