@@ -1,4 +1,4 @@
-"""Verbs of ``airflow-ml``: look at what the store holds, and hold, resume or stop a rollout."""
+"""Verbs of ``airflow-ml``: look at what the store holds, hold, resume or stop a rollout, see where work runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow_ml import __version__
+from airflow_ml.cli.compute_verbs import COMPUTE_VERBS
 from airflow_ml.cli.place import add_place
 from airflow_ml.errors import AirflowMLError
 
@@ -151,4 +152,5 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
             ("--grace-days", {"type": float, "default": 7.0, "help": "leave what is younger; default: 7"}),
         ),
     ),
+    *COMPUTE_VERBS,
 )

@@ -153,3 +153,16 @@ def _check_number(value: float, rule: Mapping[str, Any], where: str) -> None:
     ]
     if limits:
         raise ConfigurationError(f"{where} is out of range", f"{value:g}", f"It must be {' and '.join(limits)}.")
+
+
+def plain_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as plain data, at any depth."""
+    return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

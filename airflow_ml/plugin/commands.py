@@ -7,6 +7,8 @@ import sys
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
 
+from airflow_ml.cli.main import VERBS
+
 
 def get_commands() -> list[CLICommand]:
     """Return ``airflow ml``, which hands everything behind it to ``airflow-ml``."""
@@ -18,7 +20,7 @@ def get_commands() -> list[CLICommand]:
             args=(
                 Arg(  # type: ignore[no-untyped-call]
                     ("verb",),
-                    help="runs, show, diff, lineage, why, reproduce, refs, rollouts, hold, resume, rollback, reconcile",
+                    help=", ".join(name for name, *_ in VERBS),
                     nargs="?",
                     default="--help",
                 ),
@@ -38,4 +40,5 @@ def _run(options: argparse.Namespace) -> None:
     from airflow_ml.cli.main import main
 
     os.environ.setdefault("AIRFLOW__ML__ARTIFACT_STORE", conf.get("ml", "artifact_store", fallback=""))
+    os.environ.setdefault("AIRFLOW__ML__COMPUTE_PROFILES", conf.get("ml", "compute_profiles", fallback=""))
     sys.exit(main([options.verb, *options.rest]))
