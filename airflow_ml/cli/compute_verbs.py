@@ -28,4 +28,25 @@ COMPUTE_VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]
             _DAGS,
         ),
     ),
+    (
+        "run",
+        "Run one task of a DAG here, with given inputs, and print what it returns.",
+        "run_task:run",
+        (
+            ("dag", {"help": "id of the DAG"}),
+            ("task", {"help": "id of the task; of a sweep the name of its group"}),
+            ("--compute", {"default": None, "help": "another profile than the task's own, such as laptop"}),
+            (
+                "--set",
+                {
+                    "action": "append",
+                    "default": [],
+                    "metavar": "NAME=VALUE",
+                    "dest": "settings",
+                    "help": "an argument: JSON, text, or dag/task@run for an output of an earlier run",
+                },
+            ),
+            _DAGS,
+        ),
+    ),
 )

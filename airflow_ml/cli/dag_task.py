@@ -41,7 +41,11 @@ def ask_dag(
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:
         answer = Path(folder) / "answer.json"
         asked = json.dumps({"dag": dag, "task": task, "dags": dags, **(settings or {})})
-        quiet = {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
+        quiet = {
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+            "PYTHONWARNINGS": "ignore",
+        }
         ended = subprocess.run(
             [sys.executable, "-m", _ANSWERS, question, str(answer)],
             input=asked,

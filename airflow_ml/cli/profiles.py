@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def profile_meant(compute: str | Mapping[str, JSON]) -> ComputeProfile:
     """
     from airflow_ml.runtime.compute_profiles import compute_profile
 
-    return compute_profile(compute, path=profiles_path())
+    return compute_profile(compute, path=profiles_path(), log=lambda line: print(line, file=sys.stderr))
 
 
 def _row(profile: ComputeProfile) -> dict[str, Any]:

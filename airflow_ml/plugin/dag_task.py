@@ -69,7 +69,14 @@ def _describe(asked: dict[str, Any]) -> dict[str, Any]:
     return {"compute": task.compute, "calls": int(shards) if isinstance(shards, int) else 1}
 
 
-_QUESTIONS = {"describe": _describe}
+def _run(asked: dict[str, Any]) -> dict[str, Any]:
+    from airflow_ml.plugin.task_here import run_here
+
+    tasks = find_tasks(asked["dag"], asked["task"], asked["dags"])
+    return {"value": run_here(tasks, asked["settings"], asked["compute"])}
+
+
+_QUESTIONS = {"describe": _describe, "run": _run}
 
 
 if __name__ == "__main__":
