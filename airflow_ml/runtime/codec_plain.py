@@ -65,7 +65,7 @@ def _write_bytes(value: bytes, path: Path) -> Written:
 
 def _write_file(value: Path, path: Path) -> Written:
     if not value.is_file():
-        raise NoCodec("Not a file", str(value), "Return the path of an existing file; a folder has no single digest.")
+        raise NoCodec("Not a file", str(value), "Return the path of an existing file or folder.")
     shutil.copyfile(value, path)
     return Written(metadata={_FILE_NAME: value.name})
 

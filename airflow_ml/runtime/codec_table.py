@@ -69,6 +69,47 @@ def _read_pandas(path: Path, artifact: Artifact) -> pd.DataFrame:
     return frame
 
 
+def _write_dataset(value: Any, path: Path) -> Written:
+    """Write batch by batch: a dataset may be larger than memory."""
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with pq.ParquetWriter(path, value.schema, compression=_COMPRESSION) as writer:
+        for batch in value.to_batches():
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return Written(rows=rows, columns=columns_of(value.schema))
+
+
+def _write_polars(value: Any, path: Path) -> Written:
+    import pyarrow.parquet as pq
+
+    write = value.sink_parquet if is_instance(value, "polars.LazyFrame") else value.write_parquet
+    try:
+        write(path, compression=_COMPRESSION)
+    except Exception as error:  # polars' own classes; a column of Python objects is the usual cause
+        raise NoCodec("A column holds values that are no table data", str(error)[:300], "Cast it first.") from error
+    return Written(rows=pq.read_metadata(path).num_rows, columns=columns_of(pq.read_schema(path)))
+
+
+def _read_dataset(path: Path, artifact: Artifact) -> Any:
+    import pyarrow.dataset as ds
+
+    return ds.dataset(path, format="parquet")
+
+
+def _read_polars(path: Path, artifact: Artifact) -> Any:
+    import polars as pl
+
+    return pl.read_parquet(path)
+
+
+def _read_polars_lazy(path: Path, artifact: Artifact) -> Any:
+    import polars as pl
+
+    return pl.scan_parquet(path)
+
+
 def _read_arrow(path: Path, artifact: Artifact) -> pa.Table:
     import pyarrow.parquet as pq
 
@@ -112,4 +153,26 @@ NUMPY_CODEC = Codec(
     write=_write_numpy,
     read=_read_numpy,
 )
-CODECS = (PANDAS_CODEC, ARROW_CODEC, NUMPY_CODEC)
+DATASET_CODEC = Codec(
+    name="dataset",
+    format="parquet",
+    handles=lambda value: is_instance(value, "pyarrow.Dataset"),
+    write=_write_dataset,
+    read=_read_dataset,
+)
+POLARS_CODEC = Codec(
+    name="polars",
+    format="parquet",
+    handles=lambda value: is_instance(value, "polars.DataFrame"),
+    write=_write_polars,
+    read=_read_polars,
+)
+#: Comes back lazy as well.
+POLARS_LAZY_CODEC = Codec(
+    name="polars_lazy",
+    format="parquet",
+    handles=lambda value: is_instance(value, "polars.LazyFrame"),
+    write=_write_polars,
+    read=_read_polars_lazy,
+)
+CODECS = (PANDAS_CODEC, ARROW_CODEC, DATASET_CODEC, POLARS_CODEC, POLARS_LAZY_CODEC, NUMPY_CODEC)

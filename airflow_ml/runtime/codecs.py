@@ -3,14 +3,18 @@
     value                                format     codec
     -----------------------------------  ---------  ------------------
     pandas.DataFrame                     parquet    pandas
-    pyarrow.Table                        parquet    pyarrow
+    polars.DataFrame, polars.LazyFrame   parquet    polars, polars_lazy
+    pyarrow.Table, pyarrow Dataset       parquet    pyarrow, dataset
     numpy.ndarray                        npy        numpy
+    dict of numpy.ndarray                safetensors arrays
+    dict of torch.Tensor (state_dict)    safetensors torch
     scikit-learn estimator               skops      sklearn
     a record of ours                     json       record
     dict, list, tuple, number, bool, None json      json
     str                                  text       text
     bytes                                bytes      bytes
     pathlib.Path of a file               file       file
+    pathlib.Path of a folder             directory  a manifest that names each file's blob
 
 A codec is found by the value's type without importing the library that defines it. Further types come from
 ``register_codec`` or from the entry point group ``airflow_ml.codecs``, where the entry point's name is the top-level
@@ -25,11 +29,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from airflow_ml.core.artifact import Artifact, Column
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.errors import ConfigurationError, NoCodec
+from airflow_ml.runtime import directory
 
 ENTRY_POINT_GROUP = "airflow_ml.codecs"
 #: Keys of ``Artifact.metadata`` that ``store_value`` writes.
@@ -88,6 +93,8 @@ def store_value(value: object, store: ArtifactStore, *, name: str = "") -> Artif
     Raises:
         NoCodec: no codec stores a value of that type, or this value holds something that cannot be stored safely.
     """
+    if directory.is_directory(value):
+        return directory.put_directory(cast(Path, value), store, metadata={NAME_KEY: name} if name else None)
     codec = _codec_for(value)
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:  # made with mode 0o700
         path = Path(folder) / f"value.{codec.format}"
@@ -105,6 +112,8 @@ def load_value(artifact: Artifact, store: ArtifactStore) -> Any:
         ArtifactNotFound, ArtifactCorrupt: as the store does.
         NoCodec: its codec is not installed here, or the file asks for code that is not trusted.
     """
+    if artifact.format == directory.FORMAT:
+        return directory.get_directory(artifact, store)
     return read_file(artifact, store.path(artifact))
 
 
@@ -149,9 +158,14 @@ def _codec_for(value: object) -> Codec:
 def _codec_of(artifact: Artifact) -> Codec:
     name = artifact.metadata.get(CODEC_KEY)
     if name is None:
-        name = {"parquet": "pyarrow", "npy": "numpy", "skops": "sklearn", "json": "json", "text": "text"}.get(
-            artifact.format, "bytes"
-        )
+        name = {
+            "parquet": "pyarrow",
+            "npy": "numpy",
+            "safetensors": "arrays",
+            "skops": "sklearn",
+            "json": "json",
+            "text": "text",
+        }.get(artifact.format, "bytes")
     known = {**_built_in(), **_REGISTERED}
     if name not in known:
         known.update({codec.name: codec for codec in map(_loaded, _entries())})
@@ -166,9 +180,10 @@ def _codec_of(artifact: Artifact) -> Codec:
 
 @functools.cache
 def _built_in() -> dict[str, Codec]:
-    from airflow_ml.runtime import codec_plain, codec_sklearn, codec_table
+    from airflow_ml.runtime import codec_plain, codec_sklearn, codec_table, codec_tensors
 
-    return {codec.name: codec for codec in (*codec_table.CODECS, codec_sklearn.CODEC, *codec_plain.CODECS)}
+    groups = (codec_table.CODECS, codec_tensors.CODECS, (codec_sklearn.CODEC,), codec_plain.CODECS)
+    return {codec.name: codec for group in groups for codec in group}
 
 
 @functools.cache

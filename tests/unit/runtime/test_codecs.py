@@ -97,7 +97,7 @@ def test_a_file_comes_back_as_a_path(store: FolderStore, tmp_path: Path) -> None
     assert artifact.metadata["file_name"] == "weights.bin"
     assert load_value(artifact, store).read_bytes() == b"\x01\x02"
     with pytest.raises(NoCodec, match="Not a file"):
-        store_value(tmp_path, store)
+        store_value(tmp_path / "nowhere", store)
 
 
 def test_a_record_comes_back_as_a_record(store: FolderStore) -> None:
@@ -324,7 +324,9 @@ def test_a_class_from_elsewhere_is_not_trusted_through_a_trusted_module() -> Non
 
 
 @pytest.mark.fault("X7")
-@pytest.mark.parametrize("format_", ["skops", "npy", "parquet", "json", "text", "bytes", "file", "unheard-of"])
+@pytest.mark.parametrize(
+    "format_", ["skops", "npy", "safetensors", "directory", "parquet", "json", "text", "bytes", "file", "unheard-of"]
+)
 @pytest.mark.parametrize("kind", ["pickle", "npy", "skops-system", "skops-eval", "skops-pickle-inside"])
 def test_nothing_in_a_hostile_file_ever_runs(format_: str, kind: str, store: FolderStore, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
