@@ -13,8 +13,8 @@ Eight stages, each a function that builds an operator, each taking the record be
     predict         batch scores in the warehouse                       ScoreTable
     monitor         drift and live error                                DriftReport
 
-`load` turns any of their outputs into its record in a plain task. Everything is imported on first use: importing this
-package, and parsing a DAG file that uses it, loads none of the heavy libraries.
+`load` turns any of their outputs into its record in a plain task, `read` into the data it stands for. Everything is
+imported on first use: importing this package, and parsing a DAG file that uses it, loads none of the heavy libraries.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ _HOME = {
     "RollbackOperator": "airflow_ml.operators.canary",
     "Rolling": "airflow_ml.core.feature_view",
     "Rollout": "airflow_ml.core.canary",
+    "Rows": "airflow_ml.runtime.rows",
     "ScoreTable": "airflow_ml.core.monitoring",
     "SelectModelOperator": "airflow_ml.operators.selection",
     "Selection": "airflow_ml.core.selection",
@@ -71,6 +72,7 @@ _HOME = {
     "monitor": "airflow_ml.operators.monitoring",
     "predict": "airflow_ml.operators.prediction",
     "profile": "airflow_ml.core.compute",
+    "read": "airflow_ml.reading",
     "reconcile_rollouts": "airflow_ml.operators.reconciliation",
     "register_model": "airflow_ml.operators.registration",
     "rollback": "airflow_ml.operators.canary",
@@ -101,9 +103,6 @@ def load(value: Any) -> Record:
         from airflow_ml.client import find_output
 
         return find_output(value)
-    for home in set(_HOME.values()):
-        if home.startswith("airflow_ml.core."):
-            importlib.import_module(home)  # a record is known once its module is
     from airflow_ml.core.record import parse
 
     return parse(value)

@@ -26,6 +26,16 @@ class FunctionRef(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Constant(Record):
+    """An argument that JSON has no word for."""
+
+    #: ``datetime``, ``date``, ``timedelta``, ``tuple``, ``set`` or ``frozenset``.
+    kind: str
+    #: ISO 8601 text, seconds, or the list of items.
+    value: JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Record):
     """One function with its arguments, in one environment."""
 
@@ -38,19 +48,20 @@ class Call(Record):
     #: Name of the compute profile; where a call runs does not change what it is.
     compute: str = "local"
     namespace: str = "prod"
+    #: Whether pickles among the arguments may be loaded; the consumer says so, and runs without secrets.
+    trusted: bool = False
 
     @property
     def key(self) -> str:
         """The identity of the work: function, arguments, seed, environment and namespace."""
-        return digest_json(
-            {
-                "function": [self.function.kind, self.function.qualname, self.function.digest],
-                "arguments": dict(self.arguments),
-                "seed": self.seed,
-                "environment": self.environment,
-                "namespace": self.namespace,
-            }
-        )
+        parts: dict[str, JSON] = {
+            "function": [self.function.kind, self.function.qualname, self.function.digest],
+            "arguments": dict(self.arguments),
+            "seed": self.seed,
+            "environment": self.environment,
+            "namespace": self.namespace,
+        }
+        return digest_json({**parts, "trusted": True} if self.trusted else parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

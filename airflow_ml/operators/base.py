@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_ml.core.record import JSON, Record
-from airflow_ml.errors import AirflowMLError
+from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.operators.recording import recorded
 
@@ -42,7 +42,9 @@ class MLOperator(BaseOperator, abc.ABC):
     def _run_to_wire(self, context: Context) -> Any:
         with failing_at_once():
             result = self.run(context)
-        return result.to_xcom() if isinstance(result, Record) else result
+            wire = result.to_xcom() if isinstance(result, Record) else result
+            self._refuse_mapping(wire)
+        return wire
 
     @abc.abstractmethod
     def run(self, context: Context) -> Record | JSON | None:
@@ -65,6 +67,18 @@ class MLOperator(BaseOperator, abc.ABC):
     def namespace(self) -> str:
         """The deployment's namespace (``[ml] namespace``)."""
         return store_hook.namespace()
+
+    def _refuse_mapping(self, wire: Any) -> None:
+        """Raise where a task downstream is mapped over one record: Airflow would silently map over its keys."""
+        if isinstance(wire, dict) and isinstance(wire.get("record"), str):
+            in_dag = self.has_dag()  # type: ignore[no-untyped-call]
+            mapped = next(self.iter_mapped_dependants(), None) if in_dag else None
+            if mapped is not None:
+                raise ConfigurationError(
+                    f"{mapped.node_id} is mapped over one {wire['record']}",
+                    f"the output of {self.task_id}",
+                    "Map over a task that returns a list: `-> list[...]` gives one artifact for each item.",
+                )
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.call import Call
@@ -34,6 +35,7 @@ def run_in_runner(
     """
     from airflow_ml.runtime.capture import as_function_ref, capture
     from airflow_ml.runtime.environment import environment_digest
+    from airflow_ml.runtime.values import without_size_limit
 
     call = Call(
         function=as_function_ref(capture(function), store),
@@ -42,11 +44,18 @@ def run_in_runner(
         environment=environment_digest(),
         namespace=namespace,
     )
-    return value_of_call(call, store=store, log=log, timeout_seconds=timeout_seconds)
+    value = value_of_call(call, store=store, log=log, timeout_seconds=timeout_seconds)
+    return without_size_limit(value, store)
 
 
 def value_of_call(
-    call: Call, *, store: ArtifactStore, log: Callable[[str], None], timeout_seconds: float | None = None
+    call: Call,
+    *,
+    store: ArtifactStore,
+    log: Callable[[str], None],
+    timeout_seconds: float | None = None,
+    owner: Mapping[str, JSON] | None = None,
+    python: Path | None = None,
 ) -> Any:
     """Run a call in a clean interpreter and return its JSON value.
 
@@ -56,6 +65,8 @@ def value_of_call(
             ``[ml] artifact_store``.
         log: Called with each line that the function writes.
         timeout_seconds: After which the interpreter is ended; None (default) for no limit but the task's own.
+        owner: Which task asks, kept beside the result.
+        python: The interpreter; None (default) for the one that runs this.
 
     Raises:
         CallFailed: the function raised; the message carries its error and the traceback's end.
@@ -70,6 +81,8 @@ def value_of_call(
         timeout_seconds=timeout_seconds,
         log=log,
         environment=store_hook.runner_environment(),
+        owner=owner,
+        python=python,
     )
     if result.status == "succeeded":
         return result.value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -39,7 +41,11 @@ class Bundle:
         """
         if module.partition(".")[0] == "airflow_ml":
             return None
+        if module.partition(".")[0] in sys.builtin_module_names:
+            return None
         loaded = getattr(sys.modules.get(module), "__file__", None)
+        if loaded is not None and loaded.startswith(_installed_folders()):
+            return None  # asked for each of dozens of imports, in every task
         for file in (root / relative for root in self.roots for relative in _places(module)):
             if file.is_file() and (loaded is None or Path(loaded).resolve() == file.resolve()):
                 return file
@@ -112,8 +118,15 @@ def airflow_imports(tree: ast.Module) -> Iterator[ast.stmt]:
 
 def is_installed(place: Path) -> bool:
     """Whether a path lies where distributions or the standard library are installed."""
-    folders = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
-    return any(place.resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
+    resolved = str(place.resolve())
+    return (resolved + os.sep).startswith(_installed_folders())
+
+
+@functools.cache
+def _installed_folders() -> tuple[str, ...]:
+    found = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
+    forms = {form for folder in found for form in (str(Path(folder).resolve()), os.path.abspath(folder))}
+    return tuple(form + os.sep for form in forms)
 
 
 def _places(module: str) -> tuple[Path, Path]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import Call, CallResult
-from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON, Record, encode, parse
-from airflow_ml.errors import NotARecord, RefConflict
-from airflow_ml.runtime.codecs import load_value, store_value
+from airflow_ml.core.record import JSON, Record
+from airflow_ml.errors import RefConflict
 from airflow_ml.runtime.context import CallContext, running
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.pool import Ended, Pool
+from airflow_ml.runtime.values import call_with, open_arguments, parse_argument, returns_list, to_wire
 from airflow_ml.runtime.worker import Task, seed_everything
 
 #: Output of a call that is shown; one call, unlike a trial, is what the log is about.
@@ -30,6 +28,8 @@ class CallJob(Record):
 
     call: Call
     timeout_seconds: float | None = None
+    #: Who asks (dag, run, task); kept beside the result, so that a cached one says where it is from.
+    owner: Mapping[str, JSON] = field(default_factory=dict)
 
 
 def call_ref(call: Call) -> str:
@@ -70,7 +70,7 @@ def execute_call(
     )
     started(pool)
     ended = [item for item in pool.run([Task("call", {})]) if item is not None]
-    result = result_of(job.call, ended[0])
+    result = result_of(job.call, ended[0], facts=job.owner)
     commit_result(job.call, result, open_store(store_uri))
     return result
 
@@ -95,36 +95,23 @@ def run_here(call: Call, store: ArtifactStore, *, function: Callable[..., Any] |
         function: The call's function where it is loaded already.
     """
     function = function or load_function(call.function, store)
-    arguments = {name: parse_argument(value, store) for name, value in call.arguments.items()}
+    if call.function.kind == "import" and call.function.module.startswith("airflow_ml."):
+        arguments = {name: parse_argument(value, store) for name, value in call.arguments.items()}
+    else:
+        arguments = open_arguments(function, call.arguments, store, trusted=call.trusted)
     seed_everything(call.seed)
     with running(CallContext(store=store, call=call, log=_say)):
-        return {"value": to_wire(function(**arguments), store)}
+        return {"value": to_wire(call_with(function, arguments), store, items=returns_list(function))}
 
 
-def parse_argument(value: JSON, store: ArtifactStore) -> Any:
-    """Return an argument as its function sees it: an artifact's value, a record, or the JSON value itself."""
-    if not isinstance(value, Mapping) or "record" not in value:
-        return value
-    try:
-        record = parse(value)
-    except NotARecord:
-        return value  # a plain dict that happens to have such a key
-    return load_value(record, store) if isinstance(record, Artifact) else record
+def result_of(call: Call, ended: Ended, *, facts: Mapping[str, JSON] | None = None) -> CallResult:
+    """Return what came of a call as a record, however it ended.
 
-
-def to_wire(value: Any, store: ArtifactStore) -> JSON:
-    """Return a value as JSON: records in wire form, what is no JSON as a stored artifact in wire form."""
-    if isinstance(value, Record):
-        return value.to_dict()
-    try:
-        canonical_json(value)
-    except (TypeError, ValueError):
-        return store_value(value, store).to_dict()
-    return encode(value)
-
-
-def result_of(call: Call, ended: Ended) -> CallResult:
-    """Return what came of a call as a record, however it ended."""
+    Args:
+        call: The call.
+        ended: How its process ended.
+        facts: Which task asked for it.
+    """
     answer = ended.answer
     return CallResult(
         call=call.key,
@@ -133,6 +120,7 @@ def result_of(call: Call, ended: Ended) -> CallResult:
         error=answer.get("reason", ""),
         traceback=answer.get("traceback", ""),
         seconds=round(ended.seconds, 6),
+        facts=dict(facts or {}),
     )
 
 

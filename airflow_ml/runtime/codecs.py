@@ -103,18 +103,31 @@ def store_value(value: object, store: ArtifactStore, *, name: str = "") -> Artif
         return store.put_file(path, format=codec.format, rows=written.rows, columns=written.columns, metadata=metadata)
 
 
-def load_value(artifact: Artifact, store: ArtifactStore) -> Any:
+def load_value(artifact: Artifact, store: ArtifactStore, *, trusted: bool = False) -> Any:
     """Return the value of an artifact, verified against its digest.
 
     A Parquet artifact that no codec wrote (a snapshot, a feature set) comes back as a ``pyarrow.Table``.
 
+    Args:
+        artifact: The artifact.
+        store: Where its content is.
+        trusted: Load a file that holds a pickle, which runs its author's code; in a clean interpreter only. Without
+            it such a file is given as its path.
+
     Raises:
         ArtifactNotFound, ArtifactCorrupt: as the store does.
         NoCodec: its codec is not installed here, or the file asks for code that is not trusted.
+        ConfigurationError: ``trusted`` outside of a clean interpreter.
     """
     if artifact.format == directory.FORMAT:
         return directory.get_directory(artifact, store)
-    return read_file(artifact, store.path(artifact))
+    path = store.path(artifact)
+    if trusted:
+        from airflow_ml.runtime.trusted_pickle import is_pickle, load_pickle
+
+        if is_pickle(artifact):
+            return load_pickle(artifact, path)
+    return read_file(artifact, path)
 
 
 def read_file(artifact: Artifact, path: Path) -> Any:

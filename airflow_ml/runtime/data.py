@@ -9,7 +9,7 @@ Readers are opened on each use and run on the calling thread: a worker forked af
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ class Data:
     """One feature set, or one group of it. ``test`` is sealed.
 
     Args:
-        path: The feature set's Parquet file.
+        path: The feature set's Parquet file, or what returns it when it is needed first.
         features: Its record.
         group: Column and value (as text) of the only rows to show; None for all.
         max_train_rows: Rows of ``train`` to show at most; a sample without replacement, in the order of the file.
@@ -46,7 +46,7 @@ class Data:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | Callable[[], Path],
         features: FeatureSet,
         *,
         group: tuple[str, str] | None = None,
@@ -61,12 +61,23 @@ class Data:
             )
         if max_train_rows is not None and max_train_rows < 1:
             raise ConfigurationError("max_train_rows is too small", max_train_rows, "Give at least 1, or None for all.")
-        self.path = Path(path)
+        self._given = path
+        #: The feature set's record.
         self.features = features
         self.group = group
         self.max_memory_rows = max_memory_rows
         self._train_options: dict[str, Any] = {"splits": train_splits, "max_rows": max_train_rows, "seed": seed}
         self._sealed = True
+
+    @property
+    def record(self) -> FeatureSet:
+        """The feature set's record, as `features`."""
+        return self.features
+
+    @cached_property
+    def path(self) -> Path:
+        """The local, verified Parquet file."""
+        return self._given() if callable(self._given) else Path(self._given)
 
     @cached_property
     def train(self) -> Part:

@@ -96,6 +96,20 @@ def runner_environment(
     return {**allowed, "TMPDIR": str(scratch), MARKER: marker, **(extra or {})}
 
 
+def environment_of_another(environment: Mapping[str, str], scratch: Path) -> dict[str, str]:
+    """Return a runner's variables for another interpreter: it imports this package, and its own distributions.
+
+    Args:
+        environment: What `runner_environment` gave.
+        scratch: Folder in which a link to this package is made.
+    """
+    place = scratch / "import"
+    place.mkdir()
+    (place / "airflow_ml").symlink_to(Path(__file__).resolve().parents[1])
+    kept = {name: value for name, value in environment.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    return {**kept, "PYTHONPATH": str(place)}
+
+
 def allowed_environment(environment: Mapping[str, str], *, store_uri: str) -> dict[str, str]:
     """Return the variables that any process with user code or models may see, a runner or a gateway's model process.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.call import Call, CallResult
-from airflow_ml.core.record import parse
+from airflow_ml.core.record import JSON, parse
 from airflow_ml.errors import CallFailed
 from airflow_ml.runtime.call import CallJob, call_ref
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
@@ -32,6 +33,8 @@ def run_call(
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
     store: ArtifactStore | None = None,
+    owner: Mapping[str, JSON] | None = None,
+    python: Path | None = None,
 ) -> CallResult:
     """Run a call and return its result as it was committed to the store.
 
@@ -44,6 +47,8 @@ def run_call(
         stop: When set (by ``on_kill``), the runner and everything it started are ended.
         store: The same store, open already: the caller's may have credentials that its address does not show. By
             default it is opened by ``store_uri``.
+        owner: Which task asks, kept beside the result.
+        python: The interpreter; None (default) for the one that runs this.
 
     Returns:
         The result, whatever its status: ``succeeded``, ``failed``, ``timed_out``, ``killed`` (its process died) or
@@ -56,8 +61,8 @@ def run_call(
 
     store = open_store(store_uri) if store is None else store
     before = store.latest(call_ref(call))
-    job = CallJob(call=call, timeout_seconds=timeout_seconds)
-    process = RunnerProcess(job, store_uri=store_uri, environment=environment, log=log, stop=stop)
+    job = CallJob(call=call, timeout_seconds=timeout_seconds, owner=owner or {})
+    process = RunnerProcess(job, store_uri=store_uri, environment=environment, log=log, stop=stop, python=python)
     status = process.run()
     _refuse_stopped(process, call.function.qualname)
     latest = store.latest(call_ref(call))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_ml.core.record import Record
-from airflow_ml.runtime.environment import runner_environment
+from airflow_ml.runtime.environment import environment_of_another, runner_environment
 from airflow_ml.runtime.output import LineLog
 from airflow_ml.runtime.processes import end_marked, send_group
 
@@ -40,6 +40,8 @@ class RunnerProcess:
         receive: Called with each message that it sends.
         environment: Further environment variables.
         stop: When set, the runner is ended.
+        python: An interpreter of another environment, which is given this package and nothing else of this one; None
+            for the one that runs this.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class RunnerProcess:
         receive: Callable[[Mapping[str, Any]], None] = lambda message: None,
         environment: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
+        python: Path | None = None,
     ) -> None:
         self._job = job
+        self._python = python
         self._store_uri = store_uri
         self._lines = LineLog(log, limit_bytes=OUTPUT_BYTES)
         self._receive = receive
@@ -79,8 +83,10 @@ class RunnerProcess:
             environment = runner_environment(
                 os.environ, store_uri=self._store_uri, scratch=scratch, marker=marker, extra=self._environment
             )
+            if self._python is not None:
+                environment = environment_of_another(environment, scratch)
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "airflow_ml.runtime", str(file)],
+                [str(self._python or sys.executable), "-P", "-m", "airflow_ml.runtime", str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
