@@ -90,7 +90,7 @@ def context(task_id: str, number: int) -> Any:
         dag_id="benchmark",
         run_id="manual__1",
         task_id=task_id,
-        map_index=-1,
+        map_index=number,
         try_number=1,
     )
     return {"ti": instance, "params": {}}

@@ -39,16 +39,16 @@ class Bundle:
 
         A module that was imported already must come from that very file: an installed library may have the same name.
         """
-        if module.partition(".")[0] == "airflow_ml":
-            return None
-        if module.partition(".")[0] in sys.builtin_module_names:
+        if module.partition(".")[0] in ("airflow_ml", *sys.builtin_module_names):
             return None
         loaded = getattr(sys.modules.get(module), "__file__", None)
         if loaded is not None and loaded.startswith(_installed_folders()):
             return None  # asked for each of dozens of imports, in every task
-        for file in (root / relative for root in self.roots for relative in _places(module)):
-            if file.is_file() and (loaded is None or Path(loaded).resolve() == file.resolve()):
-                return file
+        for root in self.roots:
+            for place in _places(module):
+                file = f"{root}{os.sep}{place}"
+                if os.path.isfile(file) and (loaded is None or os.path.realpath(loaded) == os.path.realpath(file)):
+                    return Path(file)
         return None
 
     def reach(self, modules: Iterable[str]) -> dict[str, str]:
@@ -65,17 +65,23 @@ class Bundle:
                 file = self.locate(level)
                 if file is None:
                     continue
-                path = next(place.as_posix() for place in _places(level) if file.match(place.as_posix()))
+                path = next(place for place in _places(level) if str(file).endswith(os.sep + place))
                 if path in found:
                     continue
                 found[path] = file.read_text(encoding="utf-8")
-                tree = ast.parse(found[path], path)
+                tree = parsed(found[path], path)
                 for statement in airflow_imports(tree):
                     what = f"The function reaches {path}, which imports Airflow"
                     raise NotPortable(what, f"line {statement.lineno}", _REMEDY)
                 package = level if file.name == "__init__.py" else level.rpartition(".")[0]
                 waiting.extend(imported_modules(ast.walk(tree), package))
         return found
+
+
+@functools.lru_cache(maxsize=64)
+def parsed(text: str, path: str) -> ast.Module:
+    """Return the tree of a file's text; not to be changed, since it is kept."""
+    return ast.parse(text, path)
 
 
 def imported_modules(nodes: Iterable[ast.AST], package: str = "") -> Iterator[str]:
@@ -129,9 +135,9 @@ def _installed_folders() -> tuple[str, ...]:
     return tuple(form + os.sep for form in forms)
 
 
-def _places(module: str) -> tuple[Path, Path]:
-    base = Path(*module.split("."))
-    return base / "__init__.py", base.with_name(f"{base.name}.py")  # in Python's own order
+def _places(module: str) -> tuple[str, str]:
+    base = module.replace(".", "/")
+    return f"{base}/__init__.py", f"{base}.py"  # in Python's own order
 
 
 def _with_parents(module: str) -> list[str]:

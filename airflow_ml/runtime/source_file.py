@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_ml.errors import NotPortable
+from airflow_ml.runtime.bundle import parsed
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _WRITES = frozenset({"STORE_GLOBAL", "STORE_NAME", "DELETE_NAME", "DELETE_GLOBAL"})
@@ -58,7 +59,7 @@ class SourceFile:
             self.lines = linecache.getlines(path, module_globals)
         if not self.lines:
             raise NotPortable("The source of the function cannot be read", path, "Define it in a file.")
-        self.tree = ast.parse("".join(self.lines), path)
+        self.tree = parsed("".join(self.lines), path)
 
     def snippet(self, value: Any, *, decorated: bool) -> Snippet:
         """Return the source of a live function or class of this file.
