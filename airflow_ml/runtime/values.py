@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import Constant
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, format_time, parse_time
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON, XCOM_LIMIT_BYTES, Record, encode, parse
+from airflow_ml.core.record import JSON, XCOM_LIMIT_BYTES, Record, parse
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.errors import NotARecord
 from airflow_ml.runtime.codecs import load_value, store_value
@@ -24,6 +25,7 @@ LARGE_BYTES = 256 * 1024 * 1024
 LARGE_JSON = "large value"
 #: Of a list this long each item may be an artifact of its own: more tasks than that are not mapped by default.
 MAX_ITEMS = 1024
+_NO_JSON = object()
 _COLLECTIONS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
@@ -96,8 +98,9 @@ def wire_argument(value: Any, store: ArtifactStore) -> JSON:
         items = [wire_argument(item, store) for item in value]
         ordered = items if isinstance(value, tuple) else sorted(items, key=canonical_json)
         return Constant(kind=type(value).__name__, value=ordered).to_dict()
-    if _is_json(value):
-        return encode(value)
+    plain = _as_json(value)
+    if plain is not _NO_JSON:
+        return cast(JSON, plain)
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         return {name: wire_argument(item, store) for name, item in value.items()}
     if isinstance(value, list):
@@ -197,8 +200,9 @@ def _containers(value: Any, store: ArtifactStore) -> JSON:
     """Return a value as JSON, with what is no JSON as artifacts."""
     if isinstance(value, Record):
         return value.to_dict()
-    if _is_json(value):
-        return encode(value)
+    plain = _as_json(value)
+    if plain is not _NO_JSON:
+        return cast(JSON, plain)
     if type(value) in (list, tuple):
         return [_containers(item, store) for item in value]
     if type(value) is dict and all(isinstance(name, str) for name in value):
@@ -210,12 +214,15 @@ def _stored(value: Any, store: ArtifactStore) -> JSON:
     return store_value(value, store).to_dict()
 
 
-def _is_json(value: Any) -> bool:
+def _as_json(value: Any) -> object:
+    """Return JSON in the form in which a store gives it back, so that a cached result is the same as a fresh one.
+
+    Numbers of other libraries that are floats become floats, and keys are sorted.
+    """
     try:
-        canonical_json(value)
+        return json.loads(canonical_json(value))
     except (TypeError, ValueError):
-        return False
-    return True
+        return _NO_JSON
 
 
 def _fits(value: Any) -> bool:
