@@ -49,4 +49,17 @@ COMPUTE_VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]
             _DAGS,
         ),
     ),
+    (
+        "doctor",
+        "Check whether calls could run with a profile: rights, objects, quota, nodes, GPUs, store.",
+        "doctor:doctor",
+        (
+            ("--compute", {"required": True, "metavar": "NAME", "help": "the profile"}),
+            ("--context", {"default": None, "help": "of the kubeconfig; default: its current one"}),
+            (
+                "--policy",
+                {"action": "store_true", "help": "print the least rights instead: RBAC, IAM, Snowflake grants"},
+            ),
+        ),
+    ),
 )

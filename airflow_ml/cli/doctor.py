@@ -1,0 +1,114 @@
+"""The verb ``doctor``: whether a profile's jobs could run now, and what is missing; or the rights that they need."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from airflow_ml.cli.output import print_json, print_rows
+from airflow_ml.cli.place import open_place
+from airflow_ml.cli.profiles import profile_meant
+from airflow_ml.cli.render import as_yaml
+from airflow_ml.core.compute import BATCH, KUBERNETES
+from airflow_ml.core.finding import MISSING, Finding, missing, present
+
+if TYPE_CHECKING:
+    from airflow_ml.core.compute import ComputeProfile
+
+#: Exit code when something is missing.
+EXIT_MISSING = 4
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print what was found, in the order in which a job would meet it."""
+    profile = profile_meant(options.compute)
+    if options.policy:
+        _print_policies(options, profile)
+        return 0
+    found = list(_examine(options, profile))
+    if options.output == "json":
+        print_json([{"check": one.check, "state": one.state, "seen": one.seen, "remedy": one.remedy} for one in found])
+    else:
+        print_rows(options, [{"check": one.check, "state": one.state, "seen": one.seen} for one in found])
+        for one in found:
+            if one.remedy and one.state == MISSING:
+                print(f"\n{one.check}: {one.seen}\n  {one.remedy}")
+    return EXIT_MISSING if any(one.state == MISSING for one in found) else 0
+
+
+def _examine(options: argparse.Namespace, profile: ComputeProfile) -> Iterator[Finding]:
+    from airflow_ml.runtime.store_reach import examine_store
+
+    yield present("profile", f"{profile.name}, of kind {profile.kind}")
+    yield from examine_store(lambda: open_place(options), profile, uri=options.store or "no store")
+    if profile.kind == KUBERNETES:
+        from airflow_ml.adapters.kubernetes_connection import KubeconfigApi
+        from airflow_ml.adapters.kubernetes_doctor import examine_cluster
+        from airflow_ml.errors import BackendUnavailable
+
+        try:
+            api = KubeconfigApi(options.context)
+        except BackendUnavailable as error:
+            yield missing("connection", f"{error.what}: {error.actual}", error.remedy)
+            return
+        yield from examine_cluster(api, profile, store_uri=options.store)
+    elif profile.kind == BATCH:
+        yield from _examine_batch(profile)
+    else:
+        yield _gpus_here()
+
+
+def _examine_batch(profile: ComputeProfile) -> Iterator[Finding]:
+    from airflow_ml.adapters.batch_doctor import examine_batch
+    from airflow_ml.core.batch_request import batch_options
+    from airflow_ml.errors import MissingDependency
+
+    try:
+        import boto3  # type: ignore[import-untyped]
+        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingDependency(
+            "Asking AWS needs a package that is not installed", "boto3", "Install airflow-ml[amazon]."
+        ) from error
+    try:
+        client = boto3.client("batch", region_name=batch_options(profile).region)
+    except BotoCoreError as error:
+        yield missing("connection", str(error), "Give region in the profile, or AWS_DEFAULT_REGION.")
+        return
+    yield from examine_batch(client, profile)
+
+
+def _gpus_here() -> Finding:
+    from pathlib import Path
+
+    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
+    return present("GPUs of this machine", ", ".join(devices) or "none; calls run on the CPU")
+
+
+def _print_policies(options: argparse.Namespace, profile: ComputeProfile) -> None:
+    from airflow_ml.adapters.kubernetes_doctor import POD_RIGHTS, RIGHTS
+    from airflow_ml.core.batch_request import batch_options
+    from airflow_ml.core.pod_template import kubernetes_options
+    from airflow_ml.core.policies import batch_policy, kubernetes_role, snowflake_grants, store_policy
+
+    if profile.kind == KUBERNETES:
+        print("# For the account of workers and triggerer, here airflow:airflow-worker. The pods need no rights.")
+        own, account = kubernetes_options(profile), "airflow:airflow-worker"
+        for manifest in kubernetes_role(own, RIGHTS, account=account):
+            print(f"---\n{as_yaml(manifest)}", end="")
+        print("---\n# Only where DAGs use GpuPodOperator")
+        print(
+            *map(as_yaml, kubernetes_role(own, POD_RIGHTS, account=account, role="airflow-ml-pods")),
+            sep="---\n",
+            end="",
+        )
+    if profile.kind == BATCH:
+        print("# IAM, for the role of workers and triggerer")
+        print_json(batch_policy(batch_options(profile)))
+    store = store_policy(options.store)
+    if store is not None:
+        print("\n# IAM, for whoever uses the store: workers, triggerer, and what pods or jobs run as")
+        print_json(store)
+    print("\n-- Snowflake")
+    print("\n".join(snowflake_grants()))
