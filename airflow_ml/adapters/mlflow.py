@@ -8,14 +8,15 @@ projection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_ml.adapters.mlflow_limits import MAX_VERSION_TAG_CHARS, check_plain, fit_tags
 from airflow_ml.adapters.mlflow_runs import KEY_TAG, ensure_experiment, ensure_run, finish, log, mark_doubles, upload
 from airflow_ml.adapters.mlflow_session import Operation, Session, already_exists
+from airflow_ml.adapters.mlflow_sweep import TrackedSweep, log_sweep
 from airflow_ml.core.ports import RegisteredModel
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AliasConflict, ModelNotFound, RegistryError
@@ -164,58 +165,13 @@ class MLflowRegistry:
                     partial(operation.client.set_model_version_tag, name, str(version), tag, value),
                 )
 
-    def log_sweep(
-        self,
-        leaderboard_path: Path,
-        *,
-        top: Sequence[Mapping[str, Any]],
-        tags: Mapping[str, str],
-        experiment: str,
-        key: str,
-    ) -> str:
-        """Log a sweep as one run with its leaderboard, and its best trials as child runs; return the parent's id.
-
-        A sweep of 20,000 trials is one artifact and a few runs, not 20,000 requests. The same key logs nothing twice.
-
-        Args:
-            leaderboard_path: The Parquet file; uploaded as ``leaderboard.parquet``.
-            top: Rows of the leaderboard, best first: ``trial, group, params, value`` and, where known, ``metrics``
-                (a mapping) and ``seconds``.
-            tags: Set on the parent.
-            experiment: Made if absent.
-            key: The sweep's identity.
+    def log_sweep(self, sweep: TrackedSweep, *, told: Callable[[int], None] = lambda done: None) -> str:
+        """Log a sweep as one run with its leaderboard, and trials as child runs; return the parent's id.
 
         Raises:
             RegistryUnavailable, RegistryError: as ``register``.
         """
-        check_plain("key", key)
-        with self._session.operation() as operation:
-            experiment_id = ensure_experiment(operation, experiment)
-            parent = ensure_run(operation, experiment_id, key=key, name="sweep")
-            best = {"best_value": float(top[0]["value"])} if top else {}
-            log(operation, parent, params={}, metrics=best, tags=tags)
-            upload(operation, parent.info.run_id, {"leaderboard.parquet": leaderboard_path})
-        for row in top:
-            with self._session.operation() as operation:
-                self._log_trial(operation, experiment_id, parent.info.run_id, key, row)
-        with self._session.operation() as operation:
-            finish(operation, parent.info.run_id)
-        return str(parent.info.run_id)
-
-    def _log_trial(
-        self, operation: Operation, experiment_id: str, parent: str, key: str, row: Mapping[str, Any]
-    ) -> None:
-        trial = str(row["trial"])
-        run = ensure_run(operation, experiment_id, key=f"{key}/{trial}", name=trial, parent=parent)
-        numbers = {"value": row["value"], "seconds": row.get("seconds"), **(row.get("metrics") or {})}
-        log(
-            operation,
-            run,
-            params=row.get("params") or {},
-            metrics={name: number for name, number in numbers.items() if number is not None},
-            tags={"group": str(row.get("group", ""))},
-        )
-        finish(operation, run.info.run_id)
+        return log_sweep(self._session, sweep, told=told)
 
     def _by_alias(self, operation: Operation, name: str, alias: str) -> RegisteredModel | None:
         model = operation.step(

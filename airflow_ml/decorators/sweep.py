@@ -13,8 +13,9 @@ from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow_ml.core.trials import MAX_SHARDS
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.sweep import PLAN_KEY, CollectSweepOperator, PlanSweepOperator, RunShardOperator
+from airflow_ml.operators.sweep_tracking import TRACKED_TRIALS, TrackSweepOperator
 
-#: Arguments of every Airflow task that go to all three tasks of the group.
+#: Arguments of every Airflow task that go to all tasks of the group.
 _FOR_ALL = frozenset({"queue", "pool", "priority_weight", "owner", "executor", "executor_config", "default_args"})
 #: Arguments that belong to the tasks which run trials.
 _FOR_SHARDS = frozenset(
@@ -49,8 +50,9 @@ class SweepOutput(PlainXComArg):
 class Sweep:
     """A function decorated with ``@task.sweep``.
 
-    Called in a DAG it builds the group ``<name>.plan -> <name>.shards -> <name>.collect`` and returns the leaderboard's
-    XComArg; called outside a DAG it is the plain function.
+    Called in a DAG it builds the group ``<name>.plan -> <name>.shards -> <name>.collect -> <name>.track`` and returns
+    the leaderboard's XComArg, which is the output of ``collect``: nothing waits for ``track``. Outside a DAG it is
+    the plain function.
     """
 
     def __init__(self, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
@@ -75,6 +77,7 @@ class Sweep:
     def _build(self, data: Any, constants: Mapping[str, Any]) -> XComArg:
         settings = dict(self._settings)
         mlflow_conn_id = settings.pop("mlflow_conn_id", None)
+        tracked_trials = settings.pop("tracked_trials", TRACKED_TRIALS)
         name = settings.pop("task_id", None) or self.function.__name__
         for_all = {key: settings.pop(key) for key in list(settings) if key in _FOR_ALL}
         for_shards = {key: settings.pop(key) for key in list(settings) if key in _FOR_SHARDS}
@@ -92,8 +95,12 @@ class Sweep:
             shards = RunShardOperator.partial(task_id="shards", plan=record, **for_all, **for_shards).expand(
                 shard=plan.output
             )
-            collect = CollectSweepOperator(plan=record, mlflow_conn_id=mlflow_conn_id, **for_all)
+            collect = CollectSweepOperator(plan=record, **for_all)
             shards >> collect
+            if mlflow_conn_id is not None:
+                TrackSweepOperator(
+                    leaderboard=collect.output, mlflow_conn_id=mlflow_conn_id, tracked_trials=tracked_trials, **for_all
+                )
         return SweepOutput(operator=collect)
 
 
@@ -118,10 +125,11 @@ def sweep_task(
     max_shards: int = MAX_SHARDS,
     compute: str = "local",
     mlflow_conn_id: str | None = "mlflow_default",
+    tracked_trials: int | str = TRACKED_TRIALS,
     **task_arguments: Any,
 ) -> Any:
-    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, `CollectSweepOperator`, and those of
-    any Airflow task.
+    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, `TrackSweepOperator`, and those of any
+    Airflow task. ``mlflow_conn_id=None`` leaves MLflow, and the group's task ``track``, out.
 
     The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time-outs given here go to
     the tasks that run trials. ``objectives={"auc": "maximize", "seconds": "minimize"}`` stands for several metrics, the
@@ -164,6 +172,7 @@ def sweep_task(
         "max_shards": max_shards,
         "compute": compute,
         "mlflow_conn_id": mlflow_conn_id,
+        "tracked_trials": tracked_trials,
         **task_arguments,
     }
     if python_callable is not None:

@@ -1,4 +1,4 @@
-"""Stage 4, sweep: plan, shards and collect, the three tasks that ``@task.sweep`` builds."""
+"""Stage 4, sweep: plan, shards and collect, the tasks that ``@task.sweep`` builds beside ``track``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,20 @@ from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import MAX_SHARDS
-from airflow_ml.errors import ConfigurationError, NotARecord, RefConflict, RegistryError
+from airflow_ml.errors import ConfigurationError, NotARecord, RefConflict
 from airflow_ml.hooks import store as store_hook
-from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
 from airflow_ml.operators.slots import free_slots
 from airflow_ml.operators.sweep_progress import ProgressTeller
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow.sdk import Context
 
     from airflow_ml.core.ports import ArtifactStore
 
 #: The compute profile of the worker's own processes.
 LOCAL = "local"
-#: Best trials that become runs of their own in MLflow; all of them are in the leaderboard.
-TRACKED_TRIALS = 5
 #: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
 PLAN_KEY = "plan"
 
@@ -259,22 +254,17 @@ class CollectSweepOperator(MLOperator):
 
     Args:
         plan: The `SweepPlan` (templated).
-        mlflow_conn_id: Airflow connection of MLflow, where the sweep becomes one run with its leaderboard and its best
-            trials as child runs; None for none (templated). MLflow being away costs a warning, never the sweep.
 
     Raises:
         SweepFailed: fewer successful trials than ``min_success_fraction``, or none at all.
     """
 
-    template_fields: Sequence[str] = ("plan", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("plan",)
     ui_color = "#ede9fe"
 
-    def __init__(
-        self, *, plan: Any, mlflow_conn_id: str | None = None, task_id: str = "collect", **kwargs: Any
-    ) -> None:
+    def __init__(self, *, plan: Any, task_id: str = "collect", **kwargs: Any) -> None:
         super().__init__(task_id=task_id, trigger_rule=TriggerRule.ALL_DONE, **kwargs)
         self.plan = plain(plan)
-        self.mlflow_conn_id = mlflow_conn_id
 
     def execute(self, context: Context) -> Any:
         """Say plainly where there is no plan: with ``all_done`` this task runs after a failed plan, too."""
@@ -294,27 +284,7 @@ class CollectSweepOperator(MLOperator):
             "%d of %d trials succeeded; best %s %.5g in group %s with %s", leaderboard.succeeded, leaderboard.trials,
             leaderboard.metric, leaderboard.best.value, leaderboard.best.group, dict(leaderboard.best.params),
         )  # fmt: skip
-        if self.mlflow_conn_id:
-            self._track(context, leaderboard, store.path(leaderboard.artifact))
         return leaderboard
-
-    def _track(self, context: Context, leaderboard: Leaderboard, path: Path) -> None:
-        from airflow_ml.runtime.leaderboard import best_rows
-
-        names = provenance(context)
-        hook = MLflowHook(str(self.mlflow_conn_id))
-        try:
-            run_id = hook.registry().log_sweep(
-                path,
-                top=best_rows(path, direction=leaderboard.direction, count=TRACKED_TRIALS),
-                tags={f"airflow_ml.{key}": value for key, value in names.items()},
-                experiment=hook.experiment() or names["dag"],
-                key=leaderboard.sweep,
-            )
-        except (RegistryError, ConfigurationError) as error:
-            self.log.warning("The sweep is not in MLflow: %s", error)
-        else:
-            self.log.info("In MLflow: run %s with the leaderboard and its best trials", run_id)
 
 
 def _plain_part(value: Any) -> Any:

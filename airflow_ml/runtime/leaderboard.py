@@ -112,7 +112,18 @@ def best_rows(parquet: Path, *, direction: str, count: int) -> list[dict[str, An
     sign = 1.0 if direction == "minimize" else -1.0
     rows = [row for row in read_rows(parquet) if row["value"] is not None]
     first = sorted(rows, key=lambda row: (sign * row["value"], row["trial"]))[:count]
-    return [{**row, **{name: json.loads(row[name] or "{}") for name in ("params", "metrics")}} for row in first]
+    return [_with_mappings(row) for row in first]
+
+
+def _with_mappings(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, **{name: json.loads(row[name] or "{}") for name in ("params", "metrics")}}
+
+
+def all_rows(parquet: Path) -> list[dict[str, Any]]:
+    """Return all trials that ran, in the order of their names, with ``params`` and ``metrics`` as mappings."""
+    rows = [row for row in read_rows(parquet) if row["status"] not in (LOST, NOT_RUN)]
+    rows.sort(key=lambda row: str(row["trial"]))
+    return [_with_mappings(row) for row in rows]
 
 
 def best(board: Leaderboard, store: ArtifactStore, *, by: str | None = "group") -> list[dict[str, Any]]:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "unit" / "runtime")]
+from flaky_proxy import FlakyProxy
+from sweep_parts import plan_of
+
+from airflow_ml.adapters import mlflow_session
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.adapters.mlflow import MLflowRegistry
+from airflow_ml.adapters.mlflow_sweep import TrackedSweep
 from airflow_ml.core.ports import ModelRegistry
 from airflow_ml.errors import RegistryError, RegistryUnavailable
+from airflow_ml.operators.sweep_tracking import TrackSweepOperator
 from airflow_ml.runtime.grouped_model import write_model_dir
+from airflow_ml.runtime.leaderboard import collect
+from airflow_ml.runtime.runner import run_shard
+from airflow_ml.runtime.sweep_plan import shard_job
 from airflow_ml.testing.contracts.model_registry import ModelRegistryContract
 from airflow_ml.testing.feature_sets import flights, store_feature_set
 from airflow_ml.testing.mlflow_server import MLflowServer
@@ -117,10 +131,10 @@ class TestMLflow(ModelRegistryContract):
             for i in range(3)
         ]
         registry = MLflowRegistry(server.uri)
-        ids = {
-            registry.log_sweep(board, top=top, tags={"metric": "brier"}, experiment=name, key="sweep-1")
-            for _ in range(2)
-        }
+        sweep = TrackedSweep(
+            key="sweep-1", experiment=name, files={"leaderboard.parquet": board}, tags={"metric": "brier"}, trials=top
+        )
+        ids = {registry.log_sweep(sweep) for _ in range(2)}
         assert len(ids) == 1
         client = MlflowClient(server.uri)
         runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
@@ -131,6 +145,74 @@ class TestMLflow(ModelRegistryContract):
         assert {run.data.metrics["value"] for run in children} == {0.1, 1.1, 2.1}
         assert {run.info.status for run in runs} == {"FINISHED"}
         assert [f.path for f in client.list_artifacts(parent.info.run_id)] == ["leaderboard.parquet"]
+
+
+@pytest.mark.integration
+@pytest.mark.fault("M1")
+def test_mlflow_away_during_a_sweep_costs_no_trial_and_it_catches_up_without_doubles(
+    server: MLflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is away while trials run and when the sweep is logged, then loses answers, then is well."""
+    from airflow.sdk.exceptions import AirflowSkipException
+    from mlflow import MlflowClient
+
+    plan, store = plan_of(tmp_path, TRAIN, trials_per_group=12)
+    with FlakyProxy(server.uri) as proxy:
+        monkeypatch.setenv("AIRFLOW_CONN_TRACKING", json.dumps({"conn_type": "mlflow", "host": proxy.uri}))
+        monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
+        monkeypatch.setattr(mlflow_session, "_FIRST_PAUSE_SECONDS", 0.01)
+        proxy.away = True
+        outcome = run_shard(shard_job(plan, 0, workers=2), store_uri=store.uri, log=lambda line: None)
+        assert (outcome.succeeded, outcome.failed) == (24, 0)
+        board = collect(plan, store)
+        operator = TrackSweepOperator(leaderboard=board.to_xcom(), mlflow_conn_id="tracking", tracked_trials="all")
+        with pytest.raises(RegistryUnavailable):
+            operator.run(_attempt(1, of=3))
+        with pytest.raises(AirflowSkipException, match=r"not in MLflow: .*does not answer.* Clear this task"):
+            operator.run(_attempt(4, of=3))
+        assert proxy.refused >= 2
+        proxy.away, proxy.lose_every = False, 5
+        run_id = None
+        for attempt in range(1, 30):  # as Airflow's retries do
+            try:
+                run_id = operator.run(_attempt(attempt, of=30))
+                break
+            except RegistryUnavailable:
+                continue
+        assert proxy.lost > 3
+        proxy.lose_every = 0
+        assert operator.run(_attempt(1, of=3)) == run_id
+    client = MlflowClient(server.uri)
+    runs = client.search_runs([client.get_experiment_by_name("a_dag").experiment_id])
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == run_id]
+    assert len(runs) == len(children) + 1 == 25
+    assert {run.data.tags["mlflow.runName"] for run in children} == {f"t{number:05d}" for number in range(24)}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(set(run.data.params) == {"n"} and run.data.metrics["value"] == 1.0 for run in children)
+    assert [f.path for f in client.list_artifacts(run_id)] == ["leaderboard.parquet"]
+
+
+def test_a_connection_that_is_missing_skips_the_tracking_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    plan, store = plan_of(tmp_path, TRAIN)
+    run_shard(shard_job(plan, 0, workers=2), store_uri=store.uri, log=lambda line: None)
+    monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
+    operator = TrackSweepOperator(leaderboard=collect(plan, store).to_xcom(), mlflow_conn_id="nowhere")
+    with pytest.raises(AirflowSkipException, match="nowhere"):
+        operator.run(_attempt(1, of=30))
+
+
+TRAIN = "def train(data, params, trial):\n    return 1.0\n"
+
+
+def _attempt(number: int, *, of: int) -> Any:
+    instance = SimpleNamespace(
+        dag_id="a_dag", run_id="r", task_id="train.track", map_index=-1, try_number=number, max_tries=of
+    )
+    return {"ti": instance}
 
 
 def test_a_server_that_is_down_is_named_without_credentials() -> None:

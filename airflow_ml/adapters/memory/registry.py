@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from airflow_ml.adapters.mlflow_limits import MAX_VERSION_TAG_CHARS, check_plain, fit_tags
 from airflow_ml.adapters.mlflow_runs import KEY_TAG
+from airflow_ml.adapters.mlflow_sweep import TrackedSweep
 from airflow_ml.core.ports import RegisteredModel
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AliasConflict, ConfigurationError, ModelNotFound
@@ -113,16 +113,9 @@ class MemoryRegistry:
                 tags={**old.tags, **fit_tags(tags, MAX_VERSION_TAG_CHARS)},
             )
 
-    def log_sweep(
-        self,
-        leaderboard_path: Path,
-        *,
-        top: Sequence[Mapping[str, Any]],
-        tags: Mapping[str, str],
-        experiment: str,
-        key: str,
-    ) -> str:
+    def log_sweep(self, sweep: TrackedSweep, *, told: Callable[[int], None] = lambda done: None) -> str:
         """Remember a sweep and return its run id, the same one for the same key."""
-        check_plain("key", key)
+        check_plain("key", sweep.key)
+        told(len(sweep.trials))
         with self._lock:
-            return self._sweeps.setdefault(key, f"sweep-{len(self._sweeps) + 1}")
+            return self._sweeps.setdefault(sweep.key, f"sweep-{len(self._sweeps) + 1}")

@@ -30,16 +30,24 @@ def test_outside_a_dag_it_is_the_plain_function() -> None:
     assert sweep()(2, 3) == 6.0
 
 
-def test_group_of_three_tasks() -> None:
+def test_group_of_four_tasks() -> None:
     with DAG("d", start_date=START) as dag:
         source, start, end = Source(task_id="source"), Source(task_id="start"), Source(task_id="end")
         board = sweep()(source.output, quick=True)
         start >> board >> end
-    assert set(dag.task_ids) == {"source", "start", "end", "train.plan", "train.shards", "train.collect"}
+    names = {"plan", "shards", "collect", "track"}
+    assert set(dag.task_ids) == {"source", "start", "end", *(f"train.{name}" for name in names)}
+    assert dag.get_task("train.track").upstream_task_ids == {"train.collect"}
     assert dag.get_task("train.plan").upstream_task_ids == {"source", "start"}
     assert dag.get_task("train.shards").upstream_task_ids == {"train.plan"}
     assert dag.get_task("train.collect").upstream_task_ids == {"train.plan", "train.shards"}
     assert dag.get_task("end").upstream_task_ids == {"train.collect"}
+
+
+def test_without_mlflow_nothing_is_tracked() -> None:
+    with DAG("d", start_date=START) as dag:
+        sweep(mlflow_conn_id=None)(Source(task_id="source").output)
+    assert "train.track" not in dag.task_ids
 
 
 def test_board_set_upstream_orders_the_plan() -> None:
@@ -54,7 +62,7 @@ def test_retries_go_to_the_shards() -> None:
     with DAG("d", start_date=START) as dag:
         sweep(retries=3, pool="gpus")(Source(task_id="source").output)
     assert dag.get_task("train.shards").partial_kwargs["retries"] == 3
-    assert {dag.get_task(f"train.{name}").pool for name in ("plan", "collect")} == {"gpus"}
+    assert {dag.get_task(f"train.{name}").pool for name in ("plan", "collect", "track")} == {"gpus"}
 
 
 @pytest.mark.parametrize(
