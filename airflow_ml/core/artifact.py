@@ -43,9 +43,11 @@ class Artifact(Record):
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JSON]:
-        """Return the wire form, without empty ``uri``, ``columns`` and ``metadata``: a record holds many artifacts."""
+        """Return the wire form, without an empty ``uri``, ``rows``, ``columns`` and ``metadata``: a record holds many
+        artifacts."""
         wire = Record.to_dict(self)
-        return {name: value for name, value in wire.items() if value or name not in ("uri", "columns", "metadata")}
+        optional = ("uri", "rows", "columns", "metadata")
+        return {name: value for name, value in wire.items() if name not in optional or value not in (None, "", [], {})}
 
 
 def without_addresses(wire: JSON) -> JSON:

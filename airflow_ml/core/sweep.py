@@ -85,7 +85,7 @@ class Leaderboard(Record):
     ``pareto``: whether no trial of the group is better in one of them and as good in the others.
     """
 
-    incidental: ClassVar[frozenset[str]] = frozenset({"seconds"})
+    incidental: ClassVar[frozenset[str]] = frozenset({"seconds", "report"})
 
     sweep: str
     function: FunctionRef
@@ -97,7 +97,7 @@ class Leaderboard(Record):
     trials: int
     succeeded: int
     failed: int
-    #: Groups in which no trial succeeded, by name (at most 20 of them).
+    #: Groups in which no trial succeeded, by name (at most 10 of them).
     groups_without_success: tuple[str, ...]
     groups: int
     metric: str
@@ -116,3 +116,6 @@ class Leaderboard(Record):
     not_run: int = 0
     #: Further objectives with their directions.
     also: Mapping[str, str] = field(default_factory=dict)
+    #: JSON ``{"importance": {parameter: share}, "pictures": {"importance" | "slices" | "parallel_coordinates": PNG}}``;
+    #: None where it was not asked for, or its libraries are not installed.
+    report: Artifact | None = None

@@ -78,6 +78,7 @@ class Sweep:
         settings = dict(self._settings)
         mlflow_conn_id = settings.pop("mlflow_conn_id", None)
         tracked_trials = settings.pop("tracked_trials", TRACKED_TRIALS)
+        pictures = settings.pop("pictures", True)
         name = settings.pop("task_id", None) or self.function.__name__
         for_all = {key: settings.pop(key) for key in list(settings) if key in _FOR_ALL}
         for_shards = {key: settings.pop(key) for key in list(settings) if key in _FOR_SHARDS}
@@ -95,7 +96,7 @@ class Sweep:
             shards = RunShardOperator.partial(task_id="shards", plan=record, **for_all, **for_shards).expand(
                 shard=plan.output
             )
-            collect = CollectSweepOperator(plan=record, **for_all)
+            collect = CollectSweepOperator(plan=record, pictures=pictures, **for_all)
             shards >> collect
             if mlflow_conn_id is not None:
                 TrackSweepOperator(
@@ -126,10 +127,12 @@ def sweep_task(
     compute: str = "local",
     mlflow_conn_id: str | None = "mlflow_default",
     tracked_trials: int | str = TRACKED_TRIALS,
+    pictures: bool = True,
     **task_arguments: Any,
 ) -> Any:
-    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, `TrackSweepOperator`, and those of any
-    Airflow task. ``mlflow_conn_id=None`` leaves MLflow, and the group's task ``track``, out.
+    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, `CollectSweepOperator`,
+    `TrackSweepOperator`, and those of any Airflow task. ``mlflow_conn_id=None`` leaves MLflow, and the group's task
+    ``track``, out.
 
     The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time-outs given here go to
     the tasks that run trials. ``objectives={"auc": "maximize", "seconds": "minimize"}`` stands for several metrics, the
@@ -173,6 +176,7 @@ def sweep_task(
         "compute": compute,
         "mlflow_conn_id": mlflow_conn_id,
         "tracked_trials": tracked_trials,
+        "pictures": pictures,
         **task_arguments,
     }
     if python_callable is not None:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import TriggerRule
 
+from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import MAX_SHARDS
-from airflow_ml.errors import ConfigurationError, NotARecord, RefConflict
+from airflow_ml.errors import (
+    CallFailed,
+    CallTimedOut,
+    ConfigurationError,
+    MissingDependency,
+    NotARecord,
+    RefConflict,
+)
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+from airflow_ml.operators.runner_call import run_in_runner
 from airflow_ml.operators.slots import free_slots
 from airflow_ml.operators.sweep_progress import ProgressTeller
 
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
 
     from airflow_ml.core.ports import ArtifactStore
 
+#: Time for importance and pictures.
+PICTURES_SECONDS = 300.0
 #: The compute profile of the worker's own processes.
 LOCAL = "local"
 #: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
@@ -254,6 +266,8 @@ class CollectSweepOperator(MLOperator):
 
     Args:
         plan: The `SweepPlan` (templated).
+        pictures: Also say which parameters mattered, in numbers and pictures (`Leaderboard.report`); needs Optuna and
+            matplotlib, and some seconds in a clean interpreter. Default True; without the libraries a line in the log.
 
     Raises:
         SweepFailed: fewer successful trials than ``min_success_fraction``, or none at all.
@@ -262,9 +276,10 @@ class CollectSweepOperator(MLOperator):
     template_fields: Sequence[str] = ("plan",)
     ui_color = "#ede9fe"
 
-    def __init__(self, *, plan: Any, task_id: str = "collect", **kwargs: Any) -> None:
+    def __init__(self, *, plan: Any, pictures: bool = True, task_id: str = "collect", **kwargs: Any) -> None:
         super().__init__(task_id=task_id, trigger_rule=TriggerRule.ALL_DONE, **kwargs)
         self.plan = plain(plan)
+        self.pictures = pictures
 
     def execute(self, context: Context) -> Any:
         """Say plainly where there is no plan: with ``all_done`` this task runs after a failed plan, too."""
@@ -278,13 +293,36 @@ class CollectSweepOperator(MLOperator):
         from airflow_ml.runtime.leaderboard import collect
 
         store = self.store()
-        leaderboard = collect(parse_as(SweepPlan, self.plan), store)
+        plan = parse_as(SweepPlan, self.plan)
+        leaderboard = collect(plan, store)
+        if self.pictures:
+            leaderboard = replace(leaderboard, report=self._report(plan, leaderboard, store))
         publish(store, leaderboard_ref(self.namespace, context, self.task_id), leaderboard)
         self.log.info(
             "%d of %d trials succeeded; best %s %.5g in group %s with %s", leaderboard.succeeded, leaderboard.trials,
             leaderboard.metric, leaderboard.best.value, leaderboard.best.group, dict(leaderboard.best.params),
         )  # fmt: skip
         return leaderboard
+
+    def _report(self, plan: SweepPlan, board: Leaderboard, store: ArtifactStore) -> Artifact | None:
+        """Return importance and pictures; without them the sweep is as good as with them."""
+        from airflow_ml.runtime.sweep_pictures import draw_sweep, read_report, require_pictures
+
+        try:
+            require_pictures()
+            arguments: dict[str, JSON] = {"plan": plan.to_dict(), "board": board.to_dict()}
+            report = Artifact.from_dict(
+                run_in_runner(
+                    draw_sweep, arguments, store=store, namespace=self.namespace, log=self.log.info,
+                    timeout_seconds=PICTURES_SECONDS,
+                )
+            )  # fmt: skip
+        except (MissingDependency, CallFailed, CallTimedOut) as error:
+            self.log.warning("No pictures of the sweep: %s", error)
+            return None
+        found = read_report(report, store)["importance"]
+        self.log.info("Importance: %s", ", ".join(f"{name} {share:.0%}" for name, share in found.items()) or "none")
+        return replace(report, uri="")
 
 
 def _plain_part(value: Any) -> Any:

@@ -78,6 +78,7 @@ class TrackSweepOperator(MLOperator):
     def _log(self, context: Context, board: Leaderboard) -> str:
         from airflow_ml.adapters.mlflow_sweep import MAX_WRITERS, TrackedSweep
         from airflow_ml.runtime.leaderboard import all_rows, best_rows
+        from airflow_ml.runtime.sweep_pictures import pictures_of
 
         store, names = self.store(), provenance(context)
         path = store.path(board.artifact)
@@ -88,7 +89,7 @@ class TrackSweepOperator(MLOperator):
         sweep = TrackedSweep(
             key=board.sweep,
             experiment=hook.experiment() or names["dag"],
-            files={"leaderboard.parquet": path},
+            files={"leaderboard.parquet": path, **pictures_of(board, store)},
             params={"trials": board.trials, "groups": board.groups, "seed": board.seed},
             metrics={"best_value": board.best.value, "succeeded": board.succeeded, "failed": board.failed},
             tags={f"airflow_ml.{key}": value for key, value in names.items()},

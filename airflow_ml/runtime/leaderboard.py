@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Names of groups that a record can hold; the Parquet file has all of them.
-_MAX_NAMED_GROUPS = 20
+_MAX_NAMED_GROUPS = 10
 
 
 def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:

@@ -170,6 +170,35 @@ def _frozen(line: Mapping[str, Any], space: Space, distributions: Mapping[str, A
     )
 
 
+def distributions_of(
+    space: Space | None, points: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return Optuna's distributions for pictures of trials, and the points as Optuna has them.
+
+    A Choice keeps its values, as text; without a space, numbers span what was tried, and all else is a choice.
+    """
+    from optuna import distributions as optuna
+
+    found: dict[str, Any] = {}
+    for name in sorted({name for point in points for name in point}):
+        item = _bare(space[name]) if space is not None and name in space else None
+        tried = [point[name] for point in points if name in point]
+        if item is not None and not isinstance(item, Choice):
+            found[name] = _distribution(item)
+        elif item is None and all(type(value) in (int, float) for value in tried) and min(tried) < max(tried):
+            found[name] = optuna.FloatDistribution(min(tried), max(tried))
+        else:
+            values = item.values if isinstance(item, Choice) else tried
+            found[name] = optuna.CategoricalDistribution(tuple(dict.fromkeys(_text(value) for value in values)))
+    texts = {name for name, item in found.items() if isinstance(item, optuna.CategoricalDistribution)}
+    coded = [{name: _text(value) if name in texts else value for name, value in point.items()} for point in points]
+    return found, coded
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _distribution(item: Distribution) -> Any:
     from optuna import distributions as optuna
 
