@@ -49,9 +49,18 @@ def runner_environment() -> dict[str, str]:
 
     Empty for a folder, and where the worker's own role opens the bucket.
     """
-    conn_id = _connection_in(store_uri())
+    return address_and_credentials(store_uri())[1]
+
+
+def address_and_credentials(uri: str) -> tuple[str, dict[str, str]]:
+    """Return a store's address without its connection, and the variables by which boto3 opens it like the connection.
+
+    Raises:
+        MissingDependency: the Amazon provider is needed and not installed.
+    """
+    conn_id = _connection_in(uri)
     if not conn_id:
-        return {}
+        return uri, {}
     hook = _s3_hook(conn_id)
     credentials = hook.get_credentials()
     found = {
@@ -61,7 +70,7 @@ def runner_environment() -> dict[str, str]:
         "AWS_DEFAULT_REGION": hook.region_name,
         "AWS_ENDPOINT_URL_S3": hook.conn_config.get_service_endpoint_url("s3"),
     }
-    return {name: str(value) for name, value in found.items() if value}
+    return uri.replace(f"{conn_id}@", "", 1), {name: str(value) for name, value in found.items() if value}
 
 
 def _connection_in(uri: str) -> str | None:

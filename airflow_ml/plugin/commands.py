@@ -38,7 +38,12 @@ def _run(options: argparse.Namespace) -> None:
     from airflow.configuration import conf
 
     from airflow_ml.cli.main import main
+    from airflow_ml.hooks.store import address_and_credentials
 
-    os.environ.setdefault("AIRFLOW__ML__ARTIFACT_STORE", conf.get("ml", "artifact_store", fallback=""))
+    uri = conf.get("ml", "artifact_store", fallback="")
+    if uri:
+        # The verbs know no connections: they get the address alone, and what opens it as variables of its client.
+        address, credentials = address_and_credentials(uri)
+        os.environ.update({"AIRFLOW__ML__ARTIFACT_STORE": address, **credentials})
     os.environ.setdefault("AIRFLOW__ML__COMPUTE_PROFILES", conf.get("ml", "compute_profiles", fallback=""))
     sys.exit(main([options.verb, *options.rest]))

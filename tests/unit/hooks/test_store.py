@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from airflow_ml.adapters.object_store import open_store
 from airflow_ml.errors import ConfigurationError, ConnectionMissing
 from airflow_ml.hooks import store as hooks
 from airflow_ml.operators.runner_call import run_in_runner
+from airflow_ml.plugin import commands
 
 
 def _double(number: int) -> int:
@@ -79,3 +81,15 @@ def test_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", "")
     with pytest.raises(ConfigurationError, match="artifact_store is empty"):
         hooks.artifact_store()
+
+
+def test_airflow_ml_opens_the_store_of_the_connection(
+    connection: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hooks.artifact_store().append("models/prod/churn", {"record": "ModelVersion"}, after=0)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "")  # put back what the command sets in this process
+    with pytest.raises(SystemExit) as ended:
+        commands._run(argparse.Namespace(verb="refs", rest=["models", "--output", "json"]))
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out) == [{"ref": "models/prod/churn", "entries": 1, "record": "ModelVersion"}]
