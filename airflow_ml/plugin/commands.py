@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 import sys
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
@@ -43,7 +45,10 @@ def _run(options: argparse.Namespace) -> None:
     uri = conf.get("ml", "artifact_store", fallback="")
     if uri:
         # The verbs know no connections: they get the address alone, and what opens it as variables of its client.
-        address, credentials = address_and_credentials(uri)
+        # Airflow's CLI logs to standard output; what libraries say on the way is not the verb's answer.
+        logging.disable(logging.INFO)
+        with contextlib.redirect_stdout(sys.stderr):
+            address, credentials = address_and_credentials(uri)
         os.environ.update({"AIRFLOW__ML__ARTIFACT_STORE": address, **credentials})
     os.environ.setdefault("AIRFLOW__ML__COMPUTE_PROFILES", conf.get("ml", "compute_profiles", fallback=""))
     sys.exit(main([options.verb, *options.rest]))
