@@ -78,7 +78,8 @@ def test_wheel_holds_the_package_only(tmp_path: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"airflow_ml"}
     assert "airflow_ml/py.typed" in names
     pages = {name.removeprefix("airflow_ml/plugin/www/") for name in names if "/www/" in name}
-    assert pages == {"dist/airflow_ml.js", "dist/LICENSES.md", "dist/SOURCES.sha256"}
+    built = {"airflow_ml.js", "icon-dark.svg", "icon-light.svg", "LICENSES.md", "SOURCES.sha256"}
+    assert pages == {f"dist/{name}" for name in built}
     assert "[apache_airflow_provider]" in entry_points
     assert "[airflow.plugins]" in entry_points
     assert "License-Expression: Apache-2.0" in described

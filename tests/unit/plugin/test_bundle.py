@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(not (WWW / "package.json").exists(), reason="an 
 
 def sources() -> list[str]:
     """The files that vite.config.ts names as what the bundle is made from."""
-    inner = [path for path in (WWW / "src").rglob("*") if path.is_file() and ".test." not in path.name]
+    files = [path for folder in ("public", "src") for path in (WWW / folder).rglob("*")]
+    inner = [path for path in files if path.is_file() and not re.search(r"\.test\.|^types\.ts$", path.name)]
     outer = [WWW / name for name in ("package-lock.json", "package.json", "tsconfig.json", "vite.config.ts")]
     return sorted(path.relative_to(WWW).as_posix() for path in [*inner, *outer])
 

@@ -1,12 +1,10 @@
 /**
- * The bundle's entry. Airflow looks for a component under the name of the app that it shows, then under AirflowPlugin;
- * a module is evaluated once per page load, so the second of our apps finds its component only by name.
+ * The bundle's entry. Airflow looks for a component under the name of the app that it shows, then under AirflowPlugin. A
+ * module runs once per page load and Airflow clears the second name before each import, so ours stays under the first.
  */
 
 import { App } from "./App";
 
-for (const name of ["ML", "ML run", "ML task"]) {
-  Reflect.set(globalThis, name, App);
-}
+Reflect.set(globalThis, "ML", App);
 
 export default App;

@@ -7,7 +7,7 @@ const TASK = { dag_id: "a/b c", run_id: "manual__2026-01-01T00:00:00+00:00", tas
 describe("addresses", () => {
   it("carry names of any letters", () => {
     expect(page("")).toBe("/plugin/ml");
-    expect(page("model", { name: "a&b=c/ü", empty: "" })).toBe("/plugin/ml/model?name=a%26b%3Dc%2F%C3%BC");
+    expect(page("model", { model: "a&b=c/ü", empty: "" })).toBe("/plugin/ml/model?model=a%26b%3Dc%2F%C3%BC");
     const [, query] = taskPage("sweep", TASK).split("?");
     expect(Object.fromEntries(new URLSearchParams(query))).toEqual({
       dag_id: TASK.dag_id, run_id: TASK.run_id, task_id: TASK.task_id, map_index: "3",

@@ -1,6 +1,6 @@
 /** Asking the plugin's API: same origin, under Airflow's base path, with Airflow's own session. */
 
-import type { ApiError } from "./types";
+import type { ApiError, TaskRef } from "./types";
 
 export type Query = Record<string, string | number | null | undefined>;
 
@@ -42,6 +42,26 @@ export async function get<T>(path: string, query: Query = {}, signal?: AbortSign
 export async function post<T>(path: string, body: unknown): Promise<T> {
   const headers = { accept: "application/json", "content-type": "application/json" };
   return answer<T>(await reach(apiUrl(path), { method: "POST", headers, body: JSON.stringify(body) }));
+}
+
+/** A task instance as Airflow's own API tells it. */
+export interface OpenTask extends TaskRef {
+  state: string;
+}
+
+/** Ask Airflow for the tasks of a run that have not ended. */
+export async function airflowTasks(dag: string, run: string, signal: AbortSignal): Promise<OpenTask[]> {
+  const url = new URL(`api/v2/dags/${segment(dag)}/dagRuns/${segment(run)}/taskInstances`, document.baseURI);
+  for (const state of ["running", "deferred", "queued", "scheduled", "restarting", "up_for_retry", "up_for_reschedule"]) {
+    url.searchParams.append("state", state);
+  }
+  url.searchParams.set("limit", "100");
+  const found = await answer<{
+    task_instances?: { task_id: string; map_index: number; state: string | null }[];
+  }>(await reach(url.href, { headers: { accept: "application/json" }, signal }));
+  return (found.task_instances ?? []).map((one) => ({
+    dag_id: dag, run_id: run, task_id: one.task_id, map_index: one.map_index, state: one.state ?? "scheduled",
+  }));
 }
 
 async function reach(url: string, options: RequestInit): Promise<Response> {

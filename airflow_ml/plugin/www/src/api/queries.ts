@@ -2,7 +2,7 @@
 
 import { keepPreviousData, QueryClient, useQuery, type UseQueryResult } from "@tanstack/react-query";
 
-import { ApiFailure, get, segment, type Query } from "./client";
+import { airflowTasks, ApiFailure, get, segment, type OpenTask, type Query } from "./client";
 import type {
   CanaryView, DatasetList, DatasetView, LineageGraph, ModelList, ModelView, Overview, RunDiff, RunList, RunView,
   SnapshotView, SweepChart, SweepView, Table, TaskRef, TaskView, TrialPage, TrialView,
@@ -65,6 +65,14 @@ export const useRuns = (dag: string, enabled: boolean) =>
   useGet<RunList>(`dags/${segment(dag)}/runs`, { limit: 200 }, { enabled });
 export const useRun = (dag: string, run: string) =>
   useGet<RunView>(`dags/${segment(dag)}/run`, { run_id: run }, { every: 15_000 });
+/** Tasks of a run that Airflow has begun or will begin. */
+export const useOpenTasks = (dag: string, run: string) =>
+  useQuery<OpenTask[]>({
+    queryKey: ["airflow", dag, run],
+    queryFn: ({ signal }) => airflowTasks(dag, run, signal),
+    refetchInterval: 15_000,
+    retry: false,
+  });
 export const useDiff = (dag: string, run: string, other: string | null) =>
   useGet<RunDiff>(`dags/${segment(dag)}/diff`, { run_id: run, with_run_id: other }, { enabled: Boolean(other) });
 

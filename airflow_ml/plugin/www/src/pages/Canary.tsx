@@ -30,7 +30,7 @@ export function Canary({ model, epoch }: { model: string; epoch: string | null }
           {view && <RolloutMark rollout={view.brief} />}
         </HStack>
       }
-      crumbs={[{ label: "Models", to: page("models") }, { label: model, to: page("model", { name: model }) }]}
+      crumbs={[{ label: "Models", to: page("models") }, { label: model, to: page("model", { model }) }]}
       facts={view && view.brief.reason}
       actions={
         view && (
@@ -150,7 +150,7 @@ function planFacts({ plan, router, namespace, owner, trouble_since_at, model }: 
     { label: "Units per arm", value: `at least ${count(plan.min_units)}` },
     { label: "Router", value: router },
     { label: "Namespace", value: namespace },
-    { label: "Model", value: <To to={page("model", { name: model })}>{model}</To> },
+    { label: "Model", value: <To to={page("model", { model })}>{model}</To> },
   ];
   if (plan.expected_effect) {
     facts.splice(1, 0, { label: "Made for", value: `an improvement of ${number(plan.expected_effect)}` });

@@ -137,7 +137,7 @@ const DRIFTS: readonly Column<DriftRow>[] = [
   { key: "drifted", label: "Drift", cell: (row) => <Mark of={row.drifted ? "drift" : "no_drift"} /> },
   {
     key: "model", label: "Model", width: "8rem",
-    cell: (row) => <To to={page("model", { name: row.model })}>{`${row.model} ${row.version}`}</To>,
+    cell: (row) => <To to={page("model", { model: row.model })}>{`${row.model} ${row.version}`}</To>,
   },
   { key: "reason", label: "Reason", width: "14rem", cell: (row) => row.reason },
   { key: "rows", label: "Rows", figure: true, cell: (row) => count(row.rows) },

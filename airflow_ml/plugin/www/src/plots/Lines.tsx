@@ -1,6 +1,6 @@
 /** A few series over numbers. */
 
-import { scaleLinear } from "d3-scale";
+import { scaleLinear, scaleUtc } from "d3-scale";
 import { curveStepAfter, line } from "d3-shape";
 
 import { number } from "../format/number";
@@ -12,17 +12,23 @@ const COLOURS = [INK.line, INK.warn, INK.other, INK.good, INK.bad] as const;
 interface Props {
   title: string;
   height: number;
-  x: { label: string; values: readonly number[]; format?: (value: number) => string };
+  x: { label: string; values: readonly number[]; format?: (value: number) => string; whole?: boolean; time?: boolean };
   series: readonly { name: string; values: readonly (number | null)[] }[];
   rules?: readonly { at: number; label: string }[];
   /** Values hold until the next one. */
   steps?: boolean;
   dots?: boolean;
+  /** The axis begins at 0. */
+  zero?: boolean;
+  format?: (value: number) => string;
 }
 
-export function Lines({ title, height, x, series, rules = [], steps = false, dots = false }: Props) {
+export function Lines({ title, height, x, series, rules = [], steps = false, dots = false, zero = false, format = number }: Props) {
   const all = series.flatMap((one) => one.values);
   const range = extent([...all, ...rules.map((rule) => rule.at)], 0.1);
+  if (zero) {
+    range[0] = 0;
+  }
   const last = series.map((one) => `${one.name} ${number(one.values.at(-1))}`).join(", ");
   return (
     <Plot
@@ -40,13 +46,13 @@ export function Lines({ title, height, x, series, rules = [], steps = false, dot
     >
       {(width) => {
         const area = { left: 56, right: width - 10, top: 8, bottom: height - 36 };
-        const across = scaleLinear(extent(x.values, 0), [area.left, area.right]);
+        const across = positions(x.values, x.time ?? false, [area.left + 4, area.right - 4]);
         const up = scaleLinear(range, [area.bottom, area.top]);
         return (
           <>
-            <LeftAxis scale={up} area={area} ticks={Math.max(2, Math.floor(height / 50))} />
+            <LeftAxis scale={up} area={area} format={format} ticks={Math.max(2, Math.floor(height / 50))} />
             <BottomAxis
-              scale={across} area={area} label={x.label} ticks={Math.max(2, Math.min(8, Math.floor(width / 80)))}
+              scale={across} area={area} label={x.label} ticks={ticksOf(x.whole ?? false, x.values, width)}
               {...(x.format && { format: x.format })}
             />
             {rules.map((rule) => (
@@ -74,4 +80,22 @@ export function Lines({ title, height, x, series, rules = [], steps = false, dot
       }}
     </Plot>
   );
+}
+
+/** Whole numbers get no ticks between them. */
+function ticksOf(whole: boolean, values: readonly number[], width: number): number {
+  const room = Math.max(2, Math.min(8, Math.floor(width / 80)));
+  return whole ? Math.max(1, Math.min(room, Math.max(...values) - Math.min(...values))) : room;
+}
+
+/** Times have ticks at days and months, numbers at round numbers. */
+function positions(values: readonly number[], time: boolean, range: [number, number]) {
+  const domain = extent(values, 0);
+  if (!time) {
+    return scaleLinear(domain, range);
+  }
+  const scale = scaleUtc(domain, range);
+  return Object.assign((value: number) => scale(value), {
+    ticks: (most: number) => scale.ticks(most).map((at) => at.getTime()),
+  });
 }

@@ -11,11 +11,27 @@ export const INK = {
   quiet: "var(--chakra-colors-fg-muted)",
   rule: "var(--chakra-colors-border)",
   panel: "var(--chakra-colors-bg-panel)",
-  line: "var(--chakra-colors-blue-solid)",
-  good: "var(--chakra-colors-green-solid)",
-  bad: "var(--chakra-colors-red-solid)",
-  warn: "var(--chakra-colors-orange-solid)",
-  other: "var(--chakra-colors-purple-solid)",
+  line: "var(--ml-line)",
+  good: "var(--ml-good)",
+  bad: "var(--ml-bad)",
+  warn: "var(--ml-warn)",
+  other: "var(--ml-other)",
+} as const;
+
+/** The theme's own solid colours are the same in light and dark; thin lines need lighter ones on a dark ground. */
+export const PALETTE = {
+  "--ml-line": "var(--chakra-colors-blue-600)",
+  "--ml-good": "var(--chakra-colors-green-600)",
+  "--ml-bad": "var(--chakra-colors-red-600)",
+  "--ml-warn": "var(--chakra-colors-orange-600)",
+  "--ml-other": "var(--chakra-colors-purple-600)",
+  _dark: {
+    "--ml-line": "var(--chakra-colors-blue-400)",
+    "--ml-good": "var(--chakra-colors-green-300)",
+    "--ml-bad": "var(--chakra-colors-red-400)",
+    "--ml-warn": "var(--chakra-colors-orange-400)",
+    "--ml-other": "var(--chakra-colors-purple-400)",
+  },
 } as const;
 
 interface Props {
@@ -23,6 +39,8 @@ interface Props {
   /** What the picture shows, for those who do not see it. */
   about: string;
   height: number;
+  /** Pixels that it needs at least; a narrower page scrolls it. */
+  least?: number;
   sheet: Sheet;
   /** Beside the title: a legend, or the values under the pointer. */
   aside?: ReactNode;
@@ -33,10 +51,10 @@ interface Props {
   onStep?: (step: number) => void;
 }
 
-export function Plot({ title, about, height, sheet, aside, children, onPoint, onStep }: Props) {
+export function Plot({ title, about, height, least = 0, sheet, aside, children, onPoint, onStep }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const svg = useRef<SVGSVGElement>(null);
-  const width = useWidth(box);
+  const width = useWidth(box, least);
   const [problem, setProblem] = useState("");
   const png = () => {
     if (svg.current) {
@@ -54,7 +72,7 @@ export function Plot({ title, about, height, sheet, aside, children, onPoint, on
     }
   };
   return (
-    <Box as="figure" minW={0}>
+    <Box as="figure" minW={0} css={PALETTE}>
       <Flex as="figcaption" justify="space-between" align="center" gap={3} minH="24px" mb={1} wrap="wrap">
         <Text fontSize="xs" fontWeight="medium" overflowWrap="anywhere">
           {title}
@@ -72,7 +90,7 @@ export function Plot({ title, about, height, sheet, aside, children, onPoint, on
           </HStack>
         </HStack>
       </Flex>
-      <Box ref={box} height={`${height}px`} minW={0} overflow="hidden">
+      <Box ref={box} minH={`${height}px`} minW={0} overflowX={least ? "auto" : "hidden"} overflowY="hidden">
         {width > 0 && (
           <svg
             ref={svg} role="img" aria-label={about} width={width} height={height} viewBox={`0 0 ${width} ${height}`}
@@ -88,7 +106,7 @@ export function Plot({ title, about, height, sheet, aside, children, onPoint, on
   );
 }
 
-function useWidth(box: React.RefObject<HTMLDivElement | null>): number {
+function useWidth(box: React.RefObject<HTMLDivElement | null>, least: number): number {
   const [width, setWidth] = useState(0);
   useEffect(() => {
     const element = box.current;
@@ -101,7 +119,7 @@ function useWidth(box: React.RefObject<HTMLDivElement | null>): number {
     observer.observe(element);
     return () => observer.disconnect();
   }, [box]);
-  return width;
+  return width && Math.max(width, least);
 }
 
 /** One entry of a legend. */

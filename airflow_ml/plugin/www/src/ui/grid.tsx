@@ -36,7 +36,7 @@ interface Props<T> {
 export function Grid<T>({ columns, rows, rowKey, label, sorting, selected, height }: Props<T>) {
   return (
     // A region that scrolls must be reachable by keyboard.
-    <Box overflow="auto" maxH={height} tabIndex={0} role="region" aria-label={label} mx={-2} my={-1}>
+    <Box overflow="auto" maxH={height} tabIndex={0} role="region" aria-label={label} mx={-3} my={-1}>
       <Table.Root size="sm" fontSize="sm" aria-label={label} stickyHeader={Boolean(height)} bg="transparent">
         <Table.Header>
           <Table.Row bg={height ? "bg.panel" : "transparent"}>
@@ -48,7 +48,7 @@ export function Grid<T>({ columns, rows, rowKey, label, sorting, selected, heigh
                 fontSize="xs"
                 fontWeight="medium"
                 whiteSpace="nowrap"
-                px={2}
+                px={3}
                 py={1.5}
                 aria-sort={ariaSort(column, sorting)}
               >
@@ -69,7 +69,7 @@ export function Grid<T>({ columns, rows, rowKey, label, sorting, selected, heigh
                   key={column.key}
                   textAlign={column.figure ? "end" : "start"}
                   verticalAlign="top"
-                  px={2}
+                  px={3}
                   py={1.5}
                   minW={column.figure ? undefined : column.width}
                   maxW="36rem"

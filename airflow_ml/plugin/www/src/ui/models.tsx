@@ -13,7 +13,7 @@ import { Mark, Time } from "./words";
 const COLUMNS: readonly Column<ModelRow>[] = [
   {
     key: "name", label: "Model", width: "10rem",
-    cell: (row) => <To to={page("model", { name: row.name })}>{row.name}</To>,
+    cell: (row) => <To to={page("model", { model: row.name })}>{row.name}</To>,
   },
   { key: "champion", label: "Champion", figure: true, cell: (row) => row.champion ?? "–" },
   { key: "challenger", label: "Challenger", figure: true, cell: (row) => row.challenger ?? "–" },

@@ -77,7 +77,7 @@ function Stale({ since, error }: { since: number; error: Error }) {
 /** Nothing here, and what would bring it. */
 export function Empty({ children, hint }: { children: ReactNode; hint?: ReactNode }) {
   return (
-    <Box py={3}>
+    <Box py={1}>
       <Text fontSize="sm" color="fg.muted">
         {children}
       </Text>

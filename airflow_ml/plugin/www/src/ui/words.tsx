@@ -62,7 +62,7 @@ export function useNow(every: number): number {
 /** A digest in short; the whole one is in its title and is what Copy takes. */
 export function DigestText({ digest }: { digest: string }) {
   return digest ? (
-    <HStack as="span" display="inline-flex" gap={1}>
+    <HStack as="span" display="inline-flex" gap={1} verticalAlign="middle">
       <Code variant="plain" fontSize="xs" title={digest} color="fg.muted" px={0}>
         {shortDigest(digest)}
       </Code>
@@ -114,9 +114,9 @@ export function Command({ text }: { text: string }) {
 }
 
 /** A link out of Airflow; plain text where the address is none that may be clicked. */
-export function Out({ href, children }: { href: string | null | undefined; children: ReactNode }) {
-  return safeUrl(href) ? (
-    <ChakraLink href={safeUrl(href)} target="_blank" rel="noopener noreferrer" color="fg.info" fontSize="inherit">
+export function Out({ address, children }: { address: string | null | undefined; children: ReactNode }) {
+  return safeUrl(address) ? (
+    <ChakraLink href={safeUrl(address)} target="_blank" rel="noopener noreferrer" color="fg.info" fontSize="inherit">
       {children} ↗
     </ChakraLink>
   ) : (

@@ -1,0 +1,171 @@
+/** One DAG run as its records, stage by stage, and what differs from another run. */
+
+import { Box, HStack, Text } from "@chakra-ui/react";
+
+import { useOpenTasks, useRun } from "../api/queries";
+import type { RunView, Stage } from "../api/types";
+import { count, quantity } from "../format/number";
+import { inline, sentence, shortDigest, words } from "../format/text";
+import { duration } from "../format/time";
+import { page, taskPage } from "../routes";
+import { Facts } from "../ui/facts";
+import { Grid, type Column } from "../ui/grid";
+import { Page, Section, To } from "../ui/layout";
+import { Empty, Load } from "../ui/state";
+import { FIGURES, Mark, TaskLink, Time } from "../ui/words";
+import { Compare } from "./run/Compare";
+
+interface Props {
+  dag: string;
+  run: string;
+  inTab?: boolean;
+}
+
+export function Run({ dag, run, inTab = false }: Props) {
+  const view = useRun(dag, run);
+  const whole = <Load query={view} lines={12}>{(value) => <Whole view={value} />}</Load>;
+  if (inTab) {
+    return whole;
+  }
+  return (
+    <Page
+      title={run}
+      crumbs={[{ label: "Overview", to: page("") }]}
+      facts={<><To to={`/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}`}>{dag}</To>{view.data && <> · <Time at={view.data.started_at} /></>}</>}
+    >
+      {whole}
+    </Page>
+  );
+}
+
+function Whole({ view }: { view: RunView }) {
+  const columns = stageColumns(view);
+  return (
+    <>
+      <Section title="Stages" aside={<span>{`commit ${view.commit.slice(0, 12) || "unknown"}${view.dirty === "yes" ? ", with changes" : ""}`}</span>}>
+        {view.stages.length ? (
+          <Grid columns={columns} rows={view.stages} rowKey={(stage) => stage.task_id} label="Stages" />
+        ) : (
+          <Empty hint="A stage stands here when its first task has ended.">No stage has ended yet.</Empty>
+        )}
+        <OpenTasks view={view} />
+      </Section>
+      <Compare view={view} />
+      <Section title="Run">
+        <Facts
+          items={[
+            { label: "Started", value: <Time at={view.started_at} /> },
+            { label: "Triggered by", value: view.triggered_by || "–" },
+            { label: "Commit", value: `${view.commit || "unknown"}${view.dirty === "yes" ? ", tracked files differed from it" : ""}` },
+            ...Object.entries(view.params).map(([name, value]) => ({ label: `Param ${name}`, value: inline(value, 500) })),
+          ]}
+        />
+      </Section>
+    </>
+  );
+}
+
+/** Tasks that have no records yet, as Airflow knows them. */
+function OpenTasks({ view }: { view: RunView }) {
+  const open = useOpenTasks(view.dag_id, view.run_id);
+  const known = new Set(view.stages.map((stage) => stage.task_id));
+  const rows = (open.data ?? []).filter((one) => !known.has(one.task_id));
+  if (!rows.length) {
+    return null;
+  }
+  return (
+    <HStack gap={3} mt={3} fontSize="xs" color="fg.muted" wrap="wrap">
+      <span>Not ended yet:</span>
+      {rows.slice(0, 12).map((one) => (
+        <HStack key={`${one.task_id}${one.map_index}`} gap={1.5}>
+          <TaskLink task={one}>{one.task_id}</TaskLink>
+          <Mark of={one.state === "deferred" ? "running" : one.state}>{words(one.state)}</Mark>
+        </HStack>
+      ))}
+      {rows.length > 12 && <span>{`and ${count(rows.length - 12)} more`}</span>}
+    </HStack>
+  );
+}
+
+function stageColumns(view: RunView): Column<Stage>[] {
+  const begin = Math.min(...view.stages.map((stage) => Date.parse(stage.started_at)));
+  const end = Math.max(...view.stages.map((stage) => Date.parse(stage.ended_at)));
+  const place = (stage: Stage) => ({
+    dag_id: view.dag_id, run_id: view.run_id, task_id: stage.task_id, map_index: stage.map_index,
+  });
+  return [
+    {
+      key: "stage", label: "Stage", width: "11rem",
+      cell: (stage) => (
+        <>
+          <Text fontWeight="medium">{sentence(stage.kind)}</Text>
+          <Text fontSize="xs"><To to={taskPage("task", place(stage))}>{stage.task_id}</To>{stage.instances > 1 && <Text as="span" color="fg.muted">{` × ${count(stage.instances)}`}</Text>}</Text>
+        </>
+      ),
+    },
+    {
+      key: "verdict", label: "Verdict", width: "7rem",
+      cell: (stage) => (
+        <HStack gap={1.5} wrap="wrap">
+          <Mark of={stage.verdict ?? stage.outcome} />
+          {stage.cache && <Mark of={stage.cache === "hit" ? "hit" : "plain"}>{`cache ${stage.cache}`}</Mark>}
+          {stage.failed_instances > 0 && stage.instances > 1 && <Mark of="failed">{`${count(stage.failed_instances)} failed`}</Mark>}
+        </HStack>
+      ),
+    },
+    {
+      key: "figures", label: "Figures", width: "18rem",
+      cell: (stage) => (
+        <>
+          <HStack gap={4} wrap="wrap" rowGap={0}>
+            {stage.figures.map((figure) => (
+              <Text key={figure.name} as="span" whiteSpace="nowrap" {...FIGURES}>
+                <Text as="span" color="fg.muted" fontSize="xs">{words(figure.name)} </Text>
+                {quantity(figure.value, figure.unit)}
+              </Text>
+            ))}
+          </HStack>
+          {stage.sentence && <Text fontSize="xs" color="fg.muted">{stage.sentence}</Text>}
+        </>
+      ),
+    },
+    { key: "records", label: "Made", width: "9rem", cell: (stage) => <Made stage={stage} to={place(stage)} /> },
+    {
+      key: "time", label: "When", width: "9rem",
+      cell: (stage) => (
+        <Box title={`${stage.started_at} to ${stage.ended_at}`} pt={1.5} aria-hidden>
+          <Box position="relative" height="6px" minW="8rem" bg="bg.muted" borderRadius="full">
+            <Box
+              position="absolute" height="6px" borderRadius="full" bg="blue.solid" minW="3px"
+              style={span(stage, begin, end)}
+            />
+          </Box>
+        </Box>
+      ),
+    },
+    { key: "seconds", label: "Took", figure: true, cell: (stage) => duration(stage.seconds) },
+    { key: "ended", label: "Ended", figure: true, cell: (stage) => <Time at={stage.ended_at} /> },
+  ];
+}
+
+function span(stage: Stage, begin: number, end: number): { insetInlineStart: string; width: string } {
+  const whole = Math.max(1, end - begin);
+  const from = (100 * (Date.parse(stage.started_at) - begin)) / whole;
+  const width = (100 * (Date.parse(stage.ended_at) - Date.parse(stage.started_at))) / whole;
+  return { insetInlineStart: `min(${from}%, calc(100% - 3px))`, width: `${width}%` };
+}
+
+const PAGE_OF: Partial<Record<Stage["kind"], "sweep" | "snapshot">> = { sweep: "sweep", snapshot: "snapshot", gate: "snapshot" };
+
+function Made({ stage, to }: { stage: Stage; to: Parameters<typeof taskPage>[1] }) {
+  const own = PAGE_OF[stage.kind];
+  const records = stage.outputs.slice(0, 4);
+  return (
+    <Box fontSize="xs">
+      {records.map((output, at) => (
+        <Text key={`${output.digest}${at}`} color="fg.muted" title={output.digest}>{`${output.record} ${shortDigest(output.digest).slice(0, 8)}`}</Text>
+      ))}
+      {own && <To to={taskPage(own, to)}>{own === "sweep" ? "Leaderboard" : "Profile and checks"}</To>}
+    </Box>
+  );
+}

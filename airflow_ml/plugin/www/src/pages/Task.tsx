@@ -1,0 +1,135 @@
+/** One task instance: what went in and came out, why it ran or failed, and how to bring it home. */
+
+import { Box, HStack, Text } from "@chakra-ui/react";
+
+import { useTask } from "../api/queries";
+import type { TaskRef, TaskView } from "../api/types";
+import { inline, words } from "../format/text";
+import { duration } from "../format/time";
+import { page } from "../routes";
+import { Facts, Figures, type Fact } from "../ui/facts";
+import { Grid, type Column } from "../ui/grid";
+import { Page, Section } from "../ui/layout";
+import { JsonText } from "../ui/preview";
+import { Empty, Load } from "../ui/state";
+import { Command, DigestText, Mark, TaskLink, Time } from "../ui/words";
+import { Handles } from "./task/Handles";
+
+export function Task({ task, inTab = false }: { task: TaskRef; inTab?: boolean }) {
+  const view = useTask(task);
+  const whole = <Load query={view} lines={12}>{(value) => <Whole view={value} />}</Load>;
+  if (inTab) {
+    return whole;
+  }
+  return (
+    <Page
+      title={
+        <HStack gap={3} wrap="wrap">
+          <span>{task.map_index >= 0 ? `${task.task_id}[${task.map_index}]` : task.task_id}</span>
+          {view.data && <Mark of={view.data.outcome} />}
+        </HStack>
+      }
+      crumbs={[
+        { label: "Overview", to: page("") },
+        { label: `${task.dag_id} · ${task.run_id}`, to: page("run", { dag_id: task.dag_id, run_id: task.run_id }) },
+      ]}
+      facts={<TaskLink task={task}>In Airflow: log, retries, XComs</TaskLink>}
+    >
+      {whole}
+    </Page>
+  );
+}
+
+function Whole({ view }: { view: TaskView }) {
+  return (
+    <>
+      {view.failure && <Failure view={view} />}
+      <Figures
+        items={[
+          { label: "Outcome", value: <Mark of={view.outcome} />, note: `try ${view.try_number}` },
+          { label: "Took", value: duration(view.seconds), note: <Time at={view.ended_at} /> },
+          cache(view),
+          { label: "Operator", value: <Text fontSize="sm">{view.operator}</Text>, note: view.provenance.function || undefined },
+        ]}
+      />
+      <Section title="Bring it home">
+        {view.reproduce.command ? <Command text={view.reproduce.command} /> : <Empty>{view.reproduce.why_not}</Empty>}
+      </Section>
+      <Section title="Outputs">
+        <Handles task={view.task} handles={view.outputs} none="It made no records." />
+        {view.returned !== null && !view.outputs.length && <JsonText value={view.returned} />}
+      </Section>
+      <Section title="Inputs"><Handles task={view.task} handles={view.inputs} none="It took no records." /></Section>
+      <Settings view={view} />
+      <Section title="Provenance"><Facts items={provenance(view)} /></Section>
+      {view.attempts.length > 1 && (
+        <Section title="Attempts">
+          <Grid columns={ATTEMPTS} rows={view.attempts} rowKey={(row) => String(row.sequence)} label="Attempts" height="20rem" />
+        </Section>
+      )}
+    </>
+  );
+}
+
+const CLASS = {
+  user: "Mend code, data or settings: another try would fail the same way.",
+  system: "The same run may succeed when it is tried again.",
+  unknown: "The error is none that airflow_ml knows.",
+} as const;
+
+function Failure({ view }: { view: TaskView }) {
+  const { failure } = view;
+  return failure && (
+    <Box role="alert" borderWidth="1px" borderColor="border.error" borderRadius="md" bg="bg.error" px={4} py={3} mb={4}>
+      <HStack gap={3} mb={1} wrap="wrap">
+        <Text fontWeight="semibold" fontSize="sm" color="fg.error">{failure.error}</Text>
+        <Mark of="failed">{failure.class === "unknown" ? "unclassified" : `${failure.class} error`}</Mark>
+        {failure.retryable && <Mark of="hold">worth another try</Mark>}
+      </HStack>
+      <Text fontSize="sm" whiteSpace="pre-wrap" overflowWrap="anywhere">{failure.message}</Text>
+      <Text fontSize="sm" mt={1} color="fg.muted">{failure.remedy || CLASS[failure.class]}</Text>
+    </Box>
+  );
+}
+
+function cache({ cache: { verdict, changed, nearest } }: TaskView): Fact {
+  const why = changed.length ? `changed: ${changed.join(", ")}` : undefined;
+  return {
+    label: "Cache",
+    value: verdict === "off" ? "not asked for" : <Mark of={verdict === "hit" ? "hit" : "plain"}>{verdict}</Mark>,
+    note: nearest ? <>{why ?? "made by"} <TaskLink task={nearest}>{nearest.run_id}</TaskLink></> : why,
+  };
+}
+
+function Settings({ view }: { view: TaskView }) {
+  const settings = Object.entries(view.settings).map(([label, value]) => ({ label, value: inline(value, 1_000) }));
+  const params = Object.entries(view.params).map(([name, value]) => ({ label: `Param ${name}`, value: inline(value, 1_000) }));
+  if (!settings.length && !params.length) {
+    return null;
+  }
+  return <Section title="Settings"><Facts items={[...settings, ...params]} /></Section>;
+}
+
+function provenance({ provenance: made }: TaskView): Fact[] {
+  const dirty = { yes: ", tracked files differed from it", no: "", unknown: "" }[made.dirty] ?? "";
+  const facts: (Fact | null)[] = [
+    { label: "Commit", value: `${made.commit || "unknown"}${dirty}` },
+    made.branch ? { label: "Branch", value: made.branch } : null,
+    made.bundle ? { label: "DAG bundle", value: `${made.bundle} ${made.bundle_version}` } : null,
+    made.function ? { label: "Function", value: <>{made.function} <DigestText digest={made.function_digest} /></> } : null,
+    made.seed === null ? null : { label: "Seed", value: String(made.seed) },
+    { label: "Environment", value: <>{`Python ${made.python}, airflow_ml ${made.airflow_ml}`} <DigestText digest={made.environment} /></> },
+    { label: "Machine", value: `${made.platform}, ${made.cpu}, ${made.cpus} CPUs` },
+    made.triggered_by ? { label: "Triggered by", value: made.triggered_by } : null,
+    made.statements.length ? { label: "Statements", value: made.statements.join(", ") } : null,
+  ];
+  return facts.filter((fact) => fact !== null);
+}
+
+const ATTEMPTS: readonly Column<TaskView["attempts"][number]>[] = [
+  { key: "try", label: "Try", figure: true, cell: (row) => row.try_number },
+  { key: "outcome", label: "Outcome", cell: (row) => <Mark of={row.outcome}>{words(row.outcome)}</Mark> },
+  { key: "started", label: "Started", cell: (row) => <Time at={row.started_at} /> },
+  { key: "ended", label: "Ended", cell: (row) => <Time at={row.ended_at} /> },
+  { key: "error", label: "Error", width: "20rem", cell: (row) => row.error || "–" },
+];
