@@ -1,11 +1,12 @@
 """Cost of a trial in a sweep, as JSON, each figure beside its peer in the same run.
 
-    python benchmarks/sweep.py [--groups 200] [--per-group 100] [--shards 4] [--linearity 100000] [--airflow]
+    python benchmarks/sweep.py [--groups 200] [--per-group 100] [--shards 4] [--linearity 200000] [--airflow]
 
 ``noop``: trials that do nothing, through real shards (a clean interpreter each, forked workers, results durable in a
 folder store), planned and collected; ``overhead_ms`` is the time of all shards by the number of trials. ``fits``:
-trials of about 50 ms of scikit-learn beside the same function in bare joblib, on as many processes. ``--linearity``
-repeats ``noop`` with so many trials. ``--airflow`` runs the ``noop`` sweep and stock mapped tasks through
+trials of about 50 ms of scikit-learn beside the same function in bare joblib, on as many processes, in rounds that
+alternate; the ratio of CPU seconds says the same with less noise on a busy machine. ``one_shard`` runs all trials in one
+shard: the largest process of it is the coordinator's memory or a worker's. ``--linearity`` repeats ``noop`` with so many trials. ``--airflow`` runs the ``noop`` sweep and stock mapped tasks through
 a real Airflow.
 """
 
@@ -178,6 +179,7 @@ def fits(folder: Path, count: int) -> dict[str, Any]:
 
     What a sweep's start costs is the time of one with a trial for each worker."""
     cpus, ours, peer, warm, start, ratios = available_cpus(), 0.0, 0.0, 0.0, 0.0, []
+    our_cpu, peer_cpu = 0.0, 0.0
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     for part in range(FIT_ROUNDS):
         plan, store = plan_for(folder / str(part), fit, groups=2, per_group=count // FIT_ROUNDS // 2, shards=1)
@@ -186,18 +188,20 @@ def fits(folder: Path, count: int) -> dict[str, Any]:
         run_shard(shard_job(small, 0), store_uri=small_store.uri, log=lambda line: None)
         start += time.perf_counter() - began
         params = [dict(trial.params) for trial in planned_trials(plan, store)]
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), _cpu_seconds()
         outcome = run_shard(shard_job(plan, 0), store_uri=store.uri, log=lambda line: None)
         swept = time.perf_counter() - began
+        our_cpu += _cpu_seconds() - cpu
         if outcome.succeeded != len(params):
             raise RuntimeError(f"{outcome.failed} trials failed")
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), _cpu_seconds()
         Parallel(n_jobs=cpus)(delayed(fit)(None, one) for one in params)
         bare = time.perf_counter() - began
         began = time.perf_counter()
         Parallel(n_jobs=cpus)(delayed(fit)(None, one) for one in params)  # its processes run and have imported
         warm += time.perf_counter() - began
-        get_reusable_executor().shutdown()
+        get_reusable_executor().shutdown(wait=True)
+        peer_cpu += (_cpu_seconds() - cpu) / 2  # the same trials twice in the same processes
         ours, peer, ratios = ours + swept, peer + bare, [*ratios, bare / swept]
     return {
         "trials": count,
@@ -209,10 +213,18 @@ def fits(folder: Path, count: int) -> dict[str, Any]:
         "throughput_ratio_without_start": round(
             warm * (count - FIT_ROUNDS * cpus) / count / max(ours - start, 1e-9), 3
         ),
+        # CPU seconds of joblib for each one of the sweep, the coordinator and the start included.
+        "cpu_seconds_ratio": round(peer_cpu / our_cpu, 3),
         "start_seconds": round(start / FIT_ROUNDS, 2),
         # Far apart, they say that the machine was busy with something else, and the ratio says little.
         "ratio_of_each_round": [round(ratio, 3) for ratio in ratios],
     }
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of all children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def in_airflow(folder: Path, *, groups: int, per_group: int, shards: int) -> dict[str, Any]:
@@ -271,7 +283,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=200)
     parser.add_argument("--per-group", type=int, default=100)
     parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--fits", type=int, default=800, help="trials of about 50 ms; 0 for none")
+    parser.add_argument("--fits", type=int, default=1600, help="trials of about 50 ms; 0 for none")
     parser.add_argument("--linearity", type=int, default=0, help="also run so many trials that do nothing")
     parser.add_argument("--airflow", action="store_true", help="also run through a real Airflow")
     options = parser.parse_args()
@@ -280,6 +292,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="airflow-ml-benchmark-") as name:
         folder = Path(name)
         figures: dict[str, Any] = {"cores": available_cpus(), "load_before": [round(one, 1) for one in os.getloadavg()]}
+        figures["one_shard"] = sweep(folder / "one", noop, groups=options.groups, per_group=options.per_group, shards=1)
         figures["noop"] = sweep(folder / "noop", noop, groups=options.groups, **shape)
         if options.linearity:
             groups = max(1, options.linearity // options.per_group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -90,6 +91,9 @@ def execute_shard(
         if learning:
             importlib.import_module("optuna")  # once, before the workers are forked
         runner = TrialRunner(plan, partial(load_function, plan.function, store), _data_file(plan, store))
+        # What is loaded now stays: no collection looks at it again, and none touches the pages that workers share.
+        gc.collect()
+        gc.freeze()
         pool = Pool(runner, workers=workers, timeout_seconds=plan.timeout_seconds, log=log, close=close)
         started(pool)
         run = _run_in_sequence if learning else _run_in_any_order
