@@ -3,11 +3,11 @@
     python benchmarks/sweep.py [--groups 200] [--per-group 100] [--shards 4] [--linearity 200000] [--airflow]
 
 ``noop``: trials that do nothing, through real shards (a clean interpreter each, forked workers, results durable in a
-folder store), planned and collected; ``overhead_ms`` is the time of all shards by the number of trials. ``fits``:
-trials of about 50 ms of scikit-learn beside the same function in bare joblib, on as many processes, in rounds that
-alternate; the ratio of CPU seconds says the same with less noise on a busy machine. ``one_shard`` runs all trials in one
-shard: the largest process of it is the coordinator's memory or a worker's. ``--linearity`` repeats ``noop`` with so many trials. ``--airflow`` runs the ``noop`` sweep and stock mapped tasks through
-a real Airflow.
+folder store), planned and collected; ``overhead_ms`` is the time of all shards by the number of trials. ``one_shard``
+runs all of them in one: its largest process is the coordinator or a worker. ``fits``: trials of about 50 ms of
+scikit-learn beside the same function in bare joblib, on as many processes, in rounds that alternate; the ratio of CPU
+seconds says the same with less noise on a busy machine. ``--linearity`` repeats ``noop`` with so many trials.
+``--airflow`` runs the ``noop`` sweep and stock mapped tasks through a real Airflow.
 """
 
 from __future__ import annotations

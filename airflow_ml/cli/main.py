@@ -82,6 +82,16 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
         ),
     ),
     (
+        "sweep",
+        "Print how far the sweeps of a run are.",
+        "sweep:sweep",
+        (
+            ("run", {"help": "DAG/RUN; RUN as an id or its beginning, latest, or before (the one before the latest)"}),
+            ("--task", {"default": None, "help": "the sweep of this group, such as train; default: all of the run"}),
+            ("--watch", {"action": "store_true", "help": "look again every two seconds until the leaderboard is made"}),
+        ),
+    ),
+    (
         "lineage",
         "Print what a result was made from, or what was made from it.",
         "lineage:lineage",
