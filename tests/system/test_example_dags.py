@@ -131,9 +131,12 @@ def test_a_view_with_hindsight_stops_the_line(results: Results) -> None:
 
 def test_sweep(results: Results) -> None:
     board, plan = xcom(results["sweep"], "train.collect"), xcom(results["sweep"], "train.plan", "plan")
-    assert (board["trials"], board["succeeded"], board["groups"]) == (12, 12, 3)
-    assert plan["groups"] == 3
+    assert 180 <= plan["groups"] == board["groups"] <= 220
+    assert board["trials"] == 4 * board["groups"]
+    assert board["succeeded"] >= 0.9 * board["trials"]
     assert len(results["sweep"]["tasks"]["train.shards"]) == plan["shards"] == 2
+    assert board["report"]["format"] == "json"
+    assert states(results["sweep"])["train.track"] == {"success"}
     assert 0 < board["best"]["value"] < 0.25
 
 
