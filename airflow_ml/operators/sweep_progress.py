@@ -45,11 +45,19 @@ class ProgressTeller:
     def __call__(self, progress: Progress) -> None:
         """Take a progress."""
         pruned = f", {progress.pruned} pruned" if progress.pruned else ""
-        best = "" if progress.best is None else f", best {progress.best:.5g}"
+        where = f" in {progress.best_group}" if progress.groups > 1 else ""
+        best = "" if progress.best is None else f", best {progress.best:.5g}{where}"
+        groups = f", {progress.groups_done} of {progress.groups} groups done" if progress.groups > 1 else ""
         eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:.0f} s to go"
         self._say(
-            "%d of %d trials, %d failed%s%s%s", progress.finished, progress.trials, progress.failed, pruned, best, eta
-        )
+            "%d of %d trials, %d failed%s%s%s%s",
+            progress.finished, progress.trials, progress.failed, pruned, best, groups, eta,
+        )  # fmt: skip
+        if progress.just_done and progress.groups > 1:
+            each = (
+                f"{name} {'nothing' if value is None else f'{value:.5g}'}" for name, value in progress.just_done.items()
+            )
+            self._say("Best of groups just done: %s", ", ".join(each))
         now = self._clock()
         due = self._stored_at is None or now - self._stored_at >= STATE_SECONDS
         if self._store is not None and (due or progress.finished == progress.trials):

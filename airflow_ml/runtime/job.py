@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from airflow_ml.core.record import Record
 from airflow_ml.core.sweep import SweepPlan
@@ -34,6 +35,13 @@ class Progress(Record):
     #: Seconds that the rest will take at the speed so far; None while nothing has ended.
     eta_seconds: float | None = None
     pruned: int = 0
+    #: The group that the best value is of.
+    best_group: str = ""
+    #: Groups of the shard, and those of which all trials are finished.
+    groups: int = 0
+    groups_done: int = 0
+    #: Groups that were finished since the last message (at most ten), each with its best value.
+    just_done: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ import gc
 import importlib
 import json
 import os
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -18,7 +17,7 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.sampler import in_sequence
 from airflow_ml.core.sweep import SweepPlan
-from airflow_ml.core.trials import PRUNED, SUCCEEDED, PlannedTrial, TrialResult, shard_ref
+from airflow_ml.core.trials import PlannedTrial, TrialResult, shard_ref
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
 from airflow_ml.runtime.ledger import LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS, Ledger
@@ -29,9 +28,8 @@ from airflow_ml.runtime.preload import preload
 from airflow_ml.runtime.sequence import Sequences
 from airflow_ml.runtime.storm import STORM_TRIALS, Storm
 from airflow_ml.runtime.trial import TrialRunner
+from airflow_ml.runtime.watch import Watch
 from airflow_ml.runtime.worker import Task
-
-_PROGRESS_SECONDS = 2.0
 
 
 def planned_trials(plan: SweepPlan, store: ArtifactStore) -> list[PlannedTrial]:
@@ -77,7 +75,7 @@ def execute_shard(
     ref = shard_ref(plan.sweep, job.shard, plan.shards)
     ledger = Ledger(store, ref, batch_seconds=LOCAL_BATCH_SECONDS if local else REMOTE_BATCH_SECONDS)
     missing = [trial for trial in trials if trial.trial not in ledger.results]
-    watch = _Watch(job, len(trials), ledger, on_progress)
+    watch = Watch(job, trials, ledger, on_progress)
     if len(missing) < len(trials):
         log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished before; {len(missing)} to run")
     learning = in_sequence(plan.sampler, plan.pruner)
@@ -116,7 +114,7 @@ def _run_in_any_order(
     trials: Sequence[PlannedTrial],
     missing: Sequence[PlannedTrial],
     ledger: Ledger,
-    watch: _Watch,
+    watch: Watch,
 ) -> str:
     storm = Storm()
     with closing(pool.run([_task(trial.to_dict()) for trial in scouts_first(missing)])) as ends:
@@ -139,7 +137,7 @@ def _run_in_sequence(
     trials: Sequence[PlannedTrial],
     missing: Sequence[PlannedTrial],
     ledger: Ledger,
-    watch: _Watch,
+    watch: Watch,
 ) -> str:
     storm, sequences = Storm(), _sequences(plan, trials, ledger)
     with closing(pool.run([_task(payload) for payload in sequences.first()])) as ends:
@@ -174,61 +172,6 @@ def scouts_first(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
     scouts = list(first.values())[::step][:STORM_TRIALS]
     chosen = {trial.trial for trial in scouts}
     return [*scouts, *(trial for trial in trials if trial.trial not in chosen)]
-
-
-class _Watch:
-    """Counts for people."""
-
-    def __init__(self, job: ShardJob, trials: int, ledger: Ledger, on_progress: Callable[[Progress], None]) -> None:
-        self._job, self._trials, self._ledger, self._on_progress = job, trials, ledger, on_progress
-        self._began = self._told = time.monotonic()
-        self.ran = 0
-        self.stopped = ""
-
-    def tell(self, *, last: bool) -> None:
-        now = time.monotonic()
-        if not last and now - self._told < _PROGRESS_SECONDS:
-            return
-        self._told = now
-        finished, seconds = len(self._ledger.results), now - self._began
-        left = self._trials - finished
-        progress = Progress(
-            shard=self._job.shard,
-            trials=self._trials,
-            finished=finished,
-            failed=finished - self._count(SUCCEEDED) - self._count(PRUNED),
-            pruned=self._count(PRUNED),
-            best=self._best(),
-            seconds=seconds,
-            eta_seconds=seconds / self.ran * left if self.ran else None,
-        )
-        self._on_progress(progress)
-
-    def outcome(self, workers: int) -> ShardOutcome:
-        self.tell(last=True)
-        succeeded, pruned = self._count(SUCCEEDED), self._count(PRUNED)
-        return ShardOutcome(
-            sweep=self._job.plan.sweep,
-            shard=self._job.shard,
-            trials=self._trials,
-            succeeded=succeeded,
-            failed=len(self._ledger.results) - succeeded - pruned,
-            pruned=pruned,
-            stopped=self.stopped,
-            ran=self.ran,
-            superseded=self._ledger.superseded,
-            best=self._best(),
-            workers=workers,
-            seconds=time.monotonic() - self._began,
-        )
-
-    def _count(self, status: str) -> int:
-        return sum(result.status == status for result in self._ledger.results.values())
-
-    def _best(self) -> float | None:
-        plan = self._job.plan
-        values = [result.metrics[plan.metric] for result in self._ledger.results.values() if result.status == SUCCEEDED]
-        return None if not values else min(values) if plan.direction == "minimize" else max(values)
 
 
 def _task(payload: dict[str, Any]) -> Task:

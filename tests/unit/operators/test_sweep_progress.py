@@ -40,6 +40,18 @@ def test_the_store_is_written_at_most_every_15_seconds_and_at_the_end():
     assert Progress.from_dict(store.written[0][1]) == progress(0)
 
 
+def test_groups_are_told_where_there_are_several():
+    lines: list[str] = []
+    tell = ProgressTeller(lambda text, *args: lines.append(text % args), None)
+    tell(progress(4, groups=3, groups_done=2, best_group="JFK", just_done={"EWR": None, "JFK": 0.25}))
+    tell(progress(5, groups=1, best_group="all", just_done={"all": 0.25}))
+    assert lines == [
+        "4 of 100 trials, 1 failed, best 0.25 in JFK, 2 of 3 groups done",
+        "Best of groups just done: EWR nothing, JFK 0.25",
+        "5 of 100 trials, 1 failed, best 0.25",
+    ]
+
+
 def test_a_store_that_fails_or_is_absent_does_not_matter(caplog):
     lines: list[str] = []
     for store in (None, Store(RuntimeError("no database"))):
