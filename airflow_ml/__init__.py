@@ -79,6 +79,7 @@ _HOME = {
     "runs": "airflow_ml.client",
     "select_model": "airflow_ml.operators.selection",
     "snapshot": "airflow_ml.operators.snapshot",
+    "sweep": "airflow_ml.decorators.sweep",
 }
 
 __all__ = ["__version__", "load", *sorted(_HOME)]

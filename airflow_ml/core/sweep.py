@@ -64,6 +64,8 @@ class SweepPlan(Record):
     batch_size: int = 1
     #: Further metrics that the sampler looks at, each with its direction; ``metric`` alone decides.
     also: Mapping[str, str] = field(default_factory=dict)
+    #: Models of each group's best trials that are stored.
+    keep_top: int = 0
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -80,7 +82,8 @@ class SweepPlan(Record):
 class Leaderboard(Record):
     """What every trial of a sweep came to, best first within its group, as a Parquet artifact.
 
-    Columns: ``group, trial, status, value, seconds, seed, reason, metrics, params`` (the last two as JSON text) and one
+    Columns: ``group, trial, status, value, seconds, seed, reason, metrics, params`` (the last two as JSON text), with
+    ``keep_top`` also ``model`` (the artifact of a kept model as JSON text, null for the others), and one
     ``param_<name>`` column for each parameter, null where a trial does not have it. With several objectives also
     ``pareto``: whether no trial of the group is better in one of them and as good in the others.
     """

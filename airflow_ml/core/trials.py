@@ -72,6 +72,8 @@ class TrialResult:
     reports: tuple[tuple[float, ...], ...] = ()
     #: What the sampler chose, where it learns; else the plan has them.
     params: Mapping[str, JSON] = field(default_factory=dict)
+    #: The fitted model as an `Artifact` in wire form, where it was kept.
+    model: Mapping[str, JSON] = field(default_factory=dict)
     #: What sampler and pruner noted on this trial, for those after it.
     notes: Mapping[str, JSON] = field(default_factory=dict)
 

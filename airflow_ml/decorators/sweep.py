@@ -118,6 +118,7 @@ def sweep_task(
     sampler: Any = "random",
     pruner: Any = None,
     batch_size: int | None = None,
+    keep_top: int = 0,
     seed: int | str = 0,
     timeout_seconds: float = 600.0,
     max_train_rows: int | None = None,
@@ -167,6 +168,7 @@ def sweep_task(
         "sampler": sampler,
         "pruner": pruner,
         "batch_size": batch_size,
+        "keep_top": keep_top,
         "seed": seed,
         "timeout_seconds": timeout_seconds,
         "max_train_rows": max_train_rows,
@@ -182,6 +184,22 @@ def sweep_task(
     if python_callable is not None:
         return Sweep(python_callable, settings)
     return lambda function: Sweep(function, settings)
+
+
+def sweep(function: Callable[..., Any], data: Any, **settings: Any) -> Any:
+    """Search the parameters of a function of a module, in a DAG; return the leaderboard's XComArg.
+
+    Args:
+        function: ``train(data, params)`` or ``train(data, params, trial)``; it must not be a lambda.
+        data: The output of `build_features`, or a `FeatureSet`.
+        settings: As of ``@task.sweep``. Others are refused there; constants of the function go in by ``constants``.
+
+    Raises:
+        ConfigurationError: as ``@task.sweep``.
+    """
+    constants = dict(settings.pop("constants", None) or {})
+    decorated: Sweep = sweep_task(function, **settings)
+    return decorated(data, **constants)
 
 
 def _bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

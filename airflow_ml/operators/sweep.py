@@ -69,6 +69,8 @@ class PlanSweepOperator(MLOperator):
             arguments ``minimize`` and ``maximize``.
         also: Further objectives with their directions, for a sampler of several such as ``nsgaii`` or ``tpe``; the
             leaderboard then says which trials no other one beats (``pareto``). In the decorator ``objectives``.
+        keep_top: Models of each group's best trials to store as artifacts, named in the leaderboard's column ``model``;
+            the function then returns ``(metrics, model)``. Default 0: `select_model` fits the winners again.
         seed: Seed of the whole sweep; each trial derives its own (templated). Default 0.
         timeout_seconds: Of one trial. Default 600.
         max_train_rows: Rows of a group that a trial fits on at most, sampled by seed; None (default) for all.
@@ -115,6 +117,7 @@ class PlanSweepOperator(MLOperator):
         metric: str,
         direction: str,
         also: Mapping[str, str] | None = None,
+        keep_top: int = 0,
         seed: int | str = 0,
         timeout_seconds: float = 600.0,
         max_train_rows: int | None = None,
@@ -144,6 +147,7 @@ class PlanSweepOperator(MLOperator):
         self.metric = metric
         self.direction = direction
         self.also = also
+        self.keep_top = keep_top
         self.seed = seed
         self.timeout_seconds = timeout_seconds
         self.max_train_rows = max_train_rows
@@ -175,6 +179,7 @@ class PlanSweepOperator(MLOperator):
             metric=self.metric,
             direction=self.direction,
             also=self.also,
+            keep_top=int(self.keep_top),
             seed=int(self.seed),
             timeout_seconds=float(self.timeout_seconds),
             max_train_rows=int(self.max_train_rows) if self.max_train_rows else None,

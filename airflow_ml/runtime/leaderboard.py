@@ -42,6 +42,8 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     rows = _sorted_rows(plan, trials, results, stopped)
     if plan.also:
         mark_pareto(rows, plan.objectives)
+    if plan.keep_top:
+        _name_models(rows, results, plan.keep_top)
     artifact = _store(rows, store)
     counts = Counter(str(row["status"]) for row in rows)
     succeeded = [row for row in rows if row["status"] == SUCCEEDED]
@@ -186,6 +188,17 @@ def mark_pareto(rows: Sequence[dict[str, Any]], objectives: Mapping[str, str]) -
         row["pareto"] = row["trial"] in points and points[row["trial"]] in fronts[row["group"]]
 
 
+def _name_models(rows: Sequence[dict[str, Any]], results: Mapping[str, TrialResult], count: int) -> None:
+    """Set ``model`` of the best rows of each group; rows are sorted, best first."""
+    named: Counter[str] = Counter()
+    for row in rows:
+        result = results.get(row["trial"])
+        row["model"] = None
+        if row["status"] == SUCCEEDED and result is not None and named[row["group"]] < count:
+            named[row["group"]] += 1
+            row["model"] = canonical_json(dict(result.model)).decode() if result.model else None
+
+
 def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None, stopped: str) -> dict[str, Any]:
     done = result or TrialResult(
         trial=trial.trial,
@@ -230,6 +243,8 @@ def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
     if rows and "pareto" in rows[0]:
         columns["pareto"] = pa.array([row["pareto"] for row in rows], pa.bool_())
+    if rows and "model" in rows[0]:
+        columns["model"] = pa.array([row["model"] for row in rows], pa.string())
     params = [json.loads(row["params"]) for row in rows]
     for name in sorted({name for one in params for name in one}):
         columns[f"param_{name}"] = _param_column([one.get(name) for one in params])

@@ -20,6 +20,7 @@ from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.core.trials import PlannedTrial, TrialResult, shard_ref
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
+from airflow_ml.runtime.kept_models import KeptModels
 from airflow_ml.runtime.ledger import LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS, Ledger
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.optuna_parts import require_optuna
@@ -88,7 +89,8 @@ def execute_shard(
         preload(plan.function, store, log=log)
         if learning:
             importlib.import_module("optuna")  # once, before the workers are forked
-        runner = TrialRunner(plan, partial(load_function, plan.function, store), _data_file(plan, store))
+        kept = KeptModels(plan.keep_top, direction=plan.direction, store=store)
+        runner = TrialRunner(plan, partial(load_function, plan.function, store), _data_file(plan, store), kept)
         # What is loaded now stays: no collection looks at it again, and none touches the pages that workers share.
         gc.collect()
         gc.freeze()
@@ -189,6 +191,7 @@ def _result(ended: Ended) -> TrialResult:
         seconds=round(ended.seconds, 6),
         reports=tuple(tuple(item) for item in answer.get("reports", ())),
         params=answer.get("params", {}),
+        model=answer.get("model", {}),
         notes=answer.get("notes", {}),
     )
 

@@ -52,6 +52,7 @@ def make_plan(
     metric: str,
     direction: str = MINIMIZE,
     also: Mapping[str, str] | None = None,
+    keep_top: int = 0,
     seed: int = 0,
     timeout_seconds: float = 600.0,
     max_train_rows: int | None = None,
@@ -82,6 +83,7 @@ def make_plan(
         metric: Name of the metric that decides.
         direction: ``minimize`` or ``maximize``.
         also: Further objectives with their directions, for samplers of several.
+        keep_top: Models of each group's best trials to store.
         seed: Of the whole sweep.
         timeout_seconds: Of one trial.
         max_train_rows: Rows of a group that a trial fits on at most.
@@ -103,6 +105,8 @@ def make_plan(
         ConfigurationError: a limit or direction that makes no sense, or constants that are no JSON.
     """
     _check(direction, timeout_seconds, min_success_fraction, max_train_rows, constants or {})
+    if keep_top < 0:
+        raise ConfigurationError("keep_top counts models", keep_top, "Give 0 for none.")
     groups = read_groups(store.path(features.artifact), by)
     listed = None if trials is None else _listed(trials, groups, space)
     sampler_name, sampler_options = (LISTED, {}) if listed is not None else read_choice(sampler, kind="Sampler")
@@ -122,6 +126,7 @@ def make_plan(
         "pruner_options": pruner_options,
         "batch_size": batch if batch > 1 else None,
         "also": cast(JSON, objectives),
+        "keep_top": keep_top,
     }
     identity = sweep_identity(
         function=function.digest,
@@ -184,6 +189,7 @@ def make_plan(
         pruner_options=pruner_options,
         batch_size=batch,
         also=objectives,
+        keep_top=keep_top,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.core.trials import PRUNED, PlannedTrial
+from airflow_ml.runtime.kept_models import KeptModels
 from airflow_ml.runtime.study import StudyTrial
 from airflow_ml.runtime.worker import describe, last_frames, note, seed_everything
 
@@ -78,9 +79,13 @@ class TrialRunner:
         plan: The sweep.
         load: Returns the user's function; called in the worker.
         path: The feature set's Parquet file.
+        kept: Keeps the best models; None for none.
     """
 
-    def __init__(self, plan: SweepPlan, load: Callable[[], Callable[..., Any]], path: Path) -> None:
+    def __init__(
+        self, plan: SweepPlan, load: Callable[[], Callable[..., Any]], path: Path, kept: KeptModels | None = None
+    ) -> None:
+        self._kept = kept
         self._plan = plan
         self._load = load
         self._path = path
@@ -108,13 +113,15 @@ class TrialRunner:
             given: dict[str, Any] = {**self._plan.constants, "data": data, "params": params}
             if self._takes_trial:
                 given["trial"] = trial
-            metrics = read_metrics(self._function(**given), self._plan.metric)
+            returned = self._function(**given)
+            metrics = read_metrics(returned, self._plan.metric)
+            told = self._keep(returned, metrics, planned) if not trial.pruned else {}
         except BaseException as error:
             if not is_pruned(error):
                 failed = {"status": "failed", "reason": describe(error), "traceback": last_frames(error)}
                 return {**failed, "reports": trial.reports}
-            trial.pruned, metrics = True, {}
-        told = {"reports": trial.reports, **({"notes": study.notes} if study is not None else {})}
+            trial.pruned, metrics, told = True, {}, {}
+        told |= {"reports": trial.reports, **({"notes": study.notes} if study is not None else {})}
         numbers_only = {name: value for name, value in metrics.items() if _finite(value)}
         if trial.pruned:
             reason = f"pruned after {len(trial.reports)} reports"
@@ -122,6 +129,14 @@ class TrialRunner:
         problem = next(filter(None, (check_metric(metrics, name) for name in self._plan.objectives)), "")
         status = {"status": "failed", "reason": problem} if problem else {}
         return {**status, "metrics": numbers_only, **told}
+
+    def _keep(self, returned: object, metrics: Mapping[str, Any], planned: PlannedTrial) -> dict[str, Any]:
+        """Store the model of a success, if it is one of the best."""
+        value = metrics.get(self._plan.metric)
+        if self._kept is None or value is None or not _finite(value):
+            return {}
+        model = self._kept.keep(returned, group=planned.group, trial=planned.trial, value=float(value))
+        return {"model": model} if model else {}
 
     def _group(self, group: str) -> Any:
         from airflow_ml.runtime.data import Data

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, BaseOperator, task
 
+import airflow_ml
 from airflow_ml import LogUniform
 from airflow_ml.errors import ConfigurationError
 
@@ -56,6 +57,17 @@ def test_board_set_upstream_orders_the_plan() -> None:
         board = sweep()(source.output)
         board << start
     assert dag.get_task("train.plan").upstream_task_ids == {"source", "start"}
+
+
+def test_a_function_of_a_module() -> None:
+    with DAG("d", start_date=START) as dag:
+        board = airflow_ml.sweep(
+            train, Source(task_id="source").output, space={"a": LogUniform(0.1, 1.0)}, minimize="loss",
+            constants={"quick": True}, task_id="search",
+        )  # fmt: skip
+    assert dag.get_task("search.plan").upstream_task_ids == {"source"}
+    assert dag.get_task("search.plan").constants == {"quick": True}
+    assert board.operator.task_id == "search.collect"
 
 
 def test_retries_go_to_the_shards() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -13,9 +14,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep_parts import plan_of
 
+from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.space import parse_space
 from airflow_ml.core.trials import TrialResult
 from airflow_ml.errors import CallFailed, ConfigurationError, InvalidSpace, MissingDependency
+from airflow_ml.runtime.codecs import load_value
 from airflow_ml.runtime.leaderboard import collect, committed_results, read_rows
 from airflow_ml.runtime.low_discrepancy import spread_points
 from airflow_ml.runtime.runner import run_shard
@@ -67,6 +70,35 @@ def test_what_makes_no_sense_is_refused(tmp_path, options, said):
 def test_a_batch_has_trials(tmp_path):
     with pytest.raises(ConfigurationError, match="batch_size=0"):
         plan_of(tmp_path, TEXT, batch_size=0)
+
+
+KEPT = """
+def train(data, params, trial):
+    from sklearn.linear_model import Ridge
+    return params["a"], Ridge(alpha=params["a"]).fit(*data.train.xy())
+"""
+
+
+def test_the_best_models_of_each_group_are_kept(tmp_path):
+    plan, store = plan_of(tmp_path, KEPT, space=UNIT, trials_per_group=10, keep_top=2)
+    assert run(plan, store).failed == 0
+    rows = list(read_rows(store.path(collect(plan, store).artifact)))
+    for group in ("EWR", "JFK"):
+        here = [row for row in rows if row["group"] == group]
+        assert [row["model"] is not None for row in here] == [True, True, *[False] * 8]
+        for row in here[:2]:
+            model = load_value(Artifact.from_dict(json.loads(row["model"])), store)
+            assert model.alpha == row["value"] == row["param_a"]
+    assert plan.sweep != plan_of(tmp_path, KEPT, space=UNIT, trials_per_group=10)[0].sweep
+
+
+def test_a_function_that_returns_no_model_has_none_to_keep(tmp_path):
+    plan, store = plan_of(tmp_path, TEXT, space=UNIT, keep_top=1)
+    run(plan, store)
+    (reason,) = {item.reason for item in committed_results(plan, store).values()}
+    assert "keep_top keeps models, the function returned none: float. Return (metrics, model)." in reason
+    with pytest.raises(ConfigurationError, match="keep_top counts models: -1"):
+        plan_of(tmp_path, TEXT, keep_top=-1)
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "halton", "qmc"])
