@@ -62,4 +62,16 @@ COMPUTE_VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]
             ),
         ),
     ),
+    (
+        "cluster",
+        "Run a Kubernetes cluster of this machine's processes, for a laptop and for tests, until Ctrl-C.",
+        "cluster:cluster",
+        (
+            ("--local", {"action": "store_true", "help": "the only kind there is; asked for, since pods run as you"}),
+            ("--gpus", {"type": int, "default": 0, "help": "GPUs that its node claims to have; default: 0"}),
+            ("--pods", {"type": int, "default": 16, "help": "pods side by side; default: 16"}),
+            ("--folder", {"default": None, "help": "for kubeconfig and logs; default: ~/.cache/airflow-ml/cluster"}),
+            ("--port", {"type": int, "default": 0, "help": "TCP port on 127.0.0.1; default: a free one"}),
+        ),
+    ),
 )

@@ -50,6 +50,7 @@ class BatchDouble:
         self._stack = contextlib.ExitStack()
         self._sent: dict[str, int] = {}
         self._front: Front | None = None
+        self._worker: Worker | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -81,7 +82,7 @@ class BatchDouble:
         self._front = Front(DomainDispatcherApplication(create_backend_app), self.faults, self.access_key)
         server = make_server("127.0.0.1", 0, self._front, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{server.server_port}"
-        worker = Worker(
+        self._worker = worker = Worker(
             folder,
             self.faults,
             slots=self._slots,
@@ -125,6 +126,11 @@ class BatchDouble:
             aws_secret_access_key="of the double",
             **settings,
         )
+
+    def forget(self, job: str) -> None:
+        """Drop a job, as the service does some days after its end."""
+        if self._worker is not None:
+            self._worker.forget(job)
 
     def make_queue(self, name: str = "queue") -> str:
         """Make a queue with a compute environment, as a deployment has them; return its ARN."""

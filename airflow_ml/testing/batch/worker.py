@@ -101,6 +101,13 @@ class Worker:
                     self._signal(one)
             self._fill()
 
+    def forget(self, job_id: str) -> None:
+        """Drop a job and its children."""
+        with self.lock:
+            job = self.jobs.pop(job_id, None)
+            for child in job.children if job else ():
+                self.jobs.pop(child.id, None)
+
     def close(self) -> None:
         """End everything."""
         self._closed.set()

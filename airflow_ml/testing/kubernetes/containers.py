@@ -15,6 +15,7 @@ from airflow_ml.testing.kubernetes.resources import Object
 from airflow_ml.testing.kubernetes.volumes import ConfigError, data_of, field_value
 from airflow_ml.testing.processes.paths import Paths
 
+_PATH = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
 _REFERENCE = re.compile(r"\$(\$)?\(([A-Za-z_][\w.-]*)\)")
 
 
@@ -38,14 +39,12 @@ def program_of(
     Raises:
         ConfigError: something that the environment names is not there, in the kubelet's words.
     """
-    home, temporary = base / "root", paths.temporary or base / "tmp"
-    for folder in (home, temporary):
-        folder.mkdir(parents=True, exist_ok=True)
+    home = base / "root"
     declared = _declared(pod, container, objects)
     env = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
+        "PATH": _PATH,
         "HOME": str(home),
-        "TMPDIR": str(temporary),
+        "TMPDIR": str(paths.temporary or home),
         "LANG": "C.UTF-8",
         "HOSTNAME": pod["metadata"]["name"],
         **image_env,
@@ -56,7 +55,7 @@ def program_of(
         raise ConfigError(
             f"the double knows no entrypoint of image {container.get('image')!r}: give the container a command"
         )
-    folder = Path(paths.rewrite(container.get("workingDir") or str(home)))
+    folder = Path(paths.rewrite(container["workingDir"])) if container.get("workingDir") else home
     return Program(
         command=[paths.rewrite(_expand(word, declared)) for word in words],
         env=env,

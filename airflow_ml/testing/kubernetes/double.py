@@ -133,8 +133,14 @@ class KubernetesDouble:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop.set)
             thread.join(_TIMEOUT_SECONDS)
-        if self._own_folder and self._folder is not None:
+        if self._folder is None:
+            return
+        if self._own_folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        shutil.rmtree(self._folder / "pods", ignore_errors=True)
+        for key in (self.kubeconfig, self._folder / "server.pem"):
+            key.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -114,9 +114,11 @@ class JobController:
         room = min(spec.get("parallelism", 1) - len(run.active), _BIGGEST_BURST)
         if room < 0:
             self._end_pods(run.uid, run.key[0], -room)
+        refused = False
         for index in run.next_pods(room, now) if room > 0 else ():
-            if not self._create_pod(run, job, index):
-                break
+            refused = refused or not self._create_pod(run, job, index)
+            if refused:
+                run.not_made(index, now)
         self._write_status(run, job)
         wait = run.next_time()
         if wait is not None and len(run.active) < spec.get("parallelism", 1):
@@ -146,7 +148,6 @@ class JobController:
             self._admission.admit(PODS, {**pod, "apiVersion": "v1", "kind": "Pod"}, run.key[0])
             pod = self._objects.create(PODS, {**pod, "status": pending(pod)})
         except ApiError as error:
-            run.not_made(index, time.monotonic())
             text = f"Error creating: {error.message}"
             self._objects.add_event(job, "FailedCreate", text, warning=True, source="job-controller")
             self._wake(run.uid, 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ class PodRun:
         self.first = [ContainerRun(one, base) for one in self.spec.get("initContainers") or []]
         self.main = [ContainerRun(one, base) for one in self.spec["containers"]]
         self.folders: dict[str, Path] = {}
+        self.programs: dict[str, Program] = {}
         self.stopping = False
         self.started = False
         self.verdict: Verdict | None = None
@@ -59,6 +61,7 @@ class Kubelet:
         self.processes = processes
         self._objects = objects
         self._folder = folder
+        (folder / "pods").mkdir(exist_ok=True)
         self._faults = faults
         self._image_env = image_env
         self._removals: set[asyncio.Task[None]] = set()
@@ -138,7 +141,8 @@ class Kubelet:
 
     async def _live(self, run: PodRun) -> None:
         try:
-            run.base.mkdir(parents=True)
+            os.mkdir(run.base)
+            os.mkdir(run.base / "root")
             await self._wait_for_images(run)
             await self._configure(run)
             if await self._run_first(run):
@@ -182,8 +186,7 @@ class Kubelet:
             try:
                 pod = self._objects.get(PODS, *run.key)
                 run.folders = make_volumes(pod, run.base, self._folder / "claims", self._objects)
-                for one in [*run.first, *run.main]:
-                    self.program(run, one)
+                run.programs = {one.name: self.program(run, one) for one in [*run.first, *run.main]}
                 return
             except ConfigError as error:
                 if str(error) != told:
@@ -241,7 +244,7 @@ class Kubelet:
         """Start a container's process; the future is done when it has ended."""
         loop = asyncio.get_running_loop()
         end: asyncio.Future[None] = loop.create_future()
-        program = self.program(run, one)
+        program = run.programs[one.name]
 
         def ended(how: Ended) -> None:
             one.ended(how)

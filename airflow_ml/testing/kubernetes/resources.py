@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,7 +77,12 @@ class ApiError(Exception):
 
 def now_text() -> str:
     """Return the time as objects carry it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _time_text(int(time.time()))
+
+
+@functools.lru_cache(maxsize=2)
+def _time_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def key_of(item: Object) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,17 @@ from airflow_ml.testing.kubernetes.selectors import matches_expressions
 Key = tuple[str, str]
 #: A node of this machine: what runs at once is bounded by ``pods``, as a kubelet bounds it.
 _ROOM = {"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "10Ti", "pods": "110"}
+_INFO = {
+    "bootID": "double",
+    "containerRuntimeVersion": "processes://1",
+    "kernelVersion": platform.release(),
+    "kubeProxyVersion": "",
+    "kubeletVersion": "v1.34.0-double",
+    "machineID": "double",
+    "operatingSystem": "linux",
+    "osImage": "this machine",
+    "systemUUID": "double",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +45,11 @@ class Node:
     def to_object(self) -> Object:
         """Return the Node object."""
         capacity = {**_ROOM, **{name: str(value) for name, value in self.capacity.items()}}
-        labels = {"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+        labels = {
+            "kubernetes.io/hostname": self.name,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": _architecture(),
+        }
         return {
             "metadata": {"name": self.name, "labels": {**labels, **self.labels}},
             "spec": {"taints": [dict(taint) for taint in self.taints]},
@@ -41,7 +57,7 @@ class Node:
                 "capacity": capacity,
                 "allocatable": capacity,
                 "conditions": [_ready("True", "KubeletReady")],
-                "nodeInfo": {"architecture": "amd64", "operatingSystem": "linux", "kubeletVersion": "v1.34.0-double"},
+                "nodeInfo": {**_INFO, "architecture": _architecture()},
             },
         }
 
@@ -196,3 +212,8 @@ def _signature(spec: Object) -> str:
 
 def _ready(status: str, reason: str) -> Object:
     return {"type": "Ready", "status": status, "reason": reason, "lastTransitionTime": now_text()}
+
+
+def _architecture() -> str:
+    """Return this machine's architecture by the name that images have."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
