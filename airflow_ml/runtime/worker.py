@@ -161,8 +161,10 @@ def _become_worker(execute: Execute, runner: int, channel: socket.socket, output
         signal.set_wakeup_fd(-1)
         for descriptor in close:
             os.close(descriptor)
+        # New streams: those of the runner may be files, which a pipe cannot be treated as.
+        sys.__stdout__ = open(1, "w", buffering=1, errors="replace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+        sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
         _restore(output, os.getcwd())
-        sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]  # a text stream
         faulthandler.enable()
         _serve(execute, channel, output)
         status = 0
