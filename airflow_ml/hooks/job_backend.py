@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
@@ -11,15 +12,18 @@ from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks import store as store_hook
 
 if TYPE_CHECKING:
-    from airflow_ml.core.ports import JobBackend
+    from airflow_ml.core.ports import ArtifactStore, JobBackend
     from airflow_ml.runtime.remote_job import RemoteJobs
+
+_FORGET_SECONDS = 60.0
+_forgotten_at = float("-inf")
 
 
 def remote_jobs() -> RemoteJobs:
     """Return what leads remote jobs in this deployment's store."""
     from airflow_ml.runtime.remote_job import RemoteJobs  # not while a DAG file is parsed
 
-    return RemoteJobs(store_hook.artifact_store(), job_backend)
+    return RemoteJobs(_store(store_hook.store_uri()), job_backend)
 
 
 def job_backend(place: ComputeProfile | JobHandle) -> JobBackend:
@@ -47,9 +51,23 @@ def job_backend(place: ComputeProfile | JobHandle) -> JobBackend:
     )
 
 
-def forget_backends() -> None:
-    """Open connections anew from now on: one of them does not answer, and may have been changed."""
-    _open.cache_clear()
+def forget_backends(*, at_once: bool = False) -> None:
+    """Open connections anew from now on, at most once a minute: one does not answer, and may have been changed.
+
+    Args:
+        at_once: However often it is asked.
+    """
+    global _forgotten_at
+    if at_once or time.monotonic() - _forgotten_at >= _FORGET_SECONDS:
+        _forgotten_at = time.monotonic()
+        _open.cache_clear()
+        _store.cache_clear()
+
+
+@functools.lru_cache(maxsize=4)
+def _store(uri: str) -> ArtifactStore:
+    """Return the store, one for a process: a client of S3 takes megabytes, and a triggerer has a thousand triggers."""
+    return store_hook.artifact_store()
 
 
 @functools.lru_cache(maxsize=32)

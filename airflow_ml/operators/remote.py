@@ -122,7 +122,7 @@ def collect(operator: BaseOperator, event: Mapping[str, Any]) -> Collected:
         CallTimedOut: the task's ``execution_timeout`` was over; the job is cancelled.
     """
     if event.get("error"):
-        raise FencedOut(str(event["error"]), "", "The newest attempt leads.")
+        raise FencedOut(str(event["error"]))
     remote = remote_jobs()
     _, attempt = remote.mine(str(event["key"]), int(event["epoch"]), int(event["claim"]))
     if event.get("timed_out"):

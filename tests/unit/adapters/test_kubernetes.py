@@ -131,7 +131,14 @@ def test_what_the_server_refuses_is_told_in_its_words(
 
 
 @pytest.mark.fault("K4")
-@pytest.mark.parametrize("what", ["evict_without_statuses", "preempt", "node_lost"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "evict_without_statuses",
+        pytest.param("preempt", marks=pytest.mark.long),
+        pytest.param("node_lost", marks=pytest.mark.long),
+    ],
+)
 def test_a_disrupted_index_is_begun_again_and_nothing_is_counted(
     tmp_path: Path, store: FolderStore, backend: KubernetesJobs, cluster: KubernetesDouble, what: str
 ) -> None:
@@ -205,7 +212,7 @@ def test_a_job_that_somebody_removed_is_lost_and_one_of_the_same_name_is_not_it(
 
 
 @pytest.mark.fault("K10")
-@pytest.mark.parametrize("status", [404, 500, 0])
+@pytest.mark.parametrize("status", [404, pytest.param(500, marks=pytest.mark.long), 0])
 def test_a_log_that_cannot_be_read_is_empty(
     tmp_path: Path, store: FolderStore, cluster: KubernetesDouble, status: int
 ) -> None:
