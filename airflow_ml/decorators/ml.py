@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attr
 from airflow.sdk.bases.decorator import DecoratedOperator, _TaskDecorator
 
-from airflow_ml.core.call import Call
-from airflow_ml.core.compute import LOCAL, WORKER
+from airflow_ml.core.call import Call, CallResult
+from airflow_ml.core.compute import LOCAL, WORKER, ComputeProfile, split_compute
 from airflow_ml.core.provenance import HIT, MISS
-from airflow_ml.core.record import JSON
+from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import ConfigurationError
-from airflow_ml.operators.base import MLOperator
+from airflow_ml.hooks.compute import compute_profile
+from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.ml_arguments import bind_arguments, without_objects
 from airflow_ml.operators.ml_cache import earlier_result, owner_of, remember, told_origin
-from airflow_ml.operators.runner_call import value_of_call
+from airflow_ml.operators.remote import Collected, collect, is_remote, refuse_failures, run_remotely
+from airflow_ml.operators.runner_call import value_of_call, value_of_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +35,9 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
     list) becomes an artifact, and within a list or dict each such item becomes one.
 
     Retry, clear: calls the function again, unless ``cache`` finds its result. Kill, timeout: with ``compute="local"``
-    the interpreter and all its children are ended.
+    the interpreter and all its children are ended. Where the profile is a cluster or queue, the task is deferred while
+    the job runs: a retry goes on with the job of the try before, a clear ends it and starts another, marking the task
+    failed or successful ends it, and a restart of Airflow's processes does nothing to it.
     """
 
     custom_operator_name = "@task.ml"
@@ -42,7 +47,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         self,
         *,
         python_callable: Callable[..., Any],
-        compute: str = WORKER,
+        compute: str | Mapping[str, JSON] = WORKER,
         cache: bool = False,
         seed: int | None = None,
         environment: str | None = None,
@@ -66,7 +71,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         self.environment = environment
         self.trusted = trusted
         self.timeout_seconds = timeout_seconds
-        self._check()
+        split_compute(compute)  # a mistake shows when the DAG file is parsed; the deployment says what a name means
         #: What `run` did, for provenance, or why it can be done in this process only.
         self.call: Call | None = None
         self.not_portable = ""
@@ -76,29 +81,69 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         """Call the function where it belongs, or return its earlier result."""
         store = self.store()
         given = bind_arguments(self.python_callable, self.op_args, self.op_kwargs, context)
-        if self._in_this_process and not self.cache:
+        profile = self._profile()
+        here = profile.kind == WORKER
+        if here and not self.cache:
             try:
-                self.call = self._as_call(given, store)
+                self.call = self._as_call(given, profile, store)
             except Exception as error:  # it runs here all the same, and cannot be reproduced elsewhere
                 self.not_portable = f"{type(error).__name__}: {error}"
             return self._call_here(given, store)
-        call = self.call = self._as_call(given, store)
+        call = self.call = self._as_call(given, profile, store)
         earlier = earlier_result(call, store) if self.cache else None
         if self.cache:
             self.cache_outcome = MISS if earlier is None else HIT
         if earlier is not None:
             self.log.info("Not run: the same call has a result already, from %s (%s).", told_origin(earlier), call.key)
             return earlier.value
-        if self._in_this_process:
+        if here:
             value = self._call_here(given, store)
             remember(call, value, store, context)
             return value
-        return self._call_elsewhere(call, store, context)
+        if not is_remote(profile):
+            return self._call_in_runner(call, store, context)
+        from airflow_ml.runtime.call import CallJob
 
-    @property
-    def _in_this_process(self) -> bool:
-        """An environment of its own or a pickle needs a process of its own."""
-        return self.compute == WORKER and self.environment is None and not self.trusted
+        job = CallJob(call=call, timeout_seconds=self.timeout_seconds, owner=owner_of(context))
+        return self._value(run_remotely(self, context, [job], profile, namespace=self.namespace), store)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Return what the function returned there; its result is in the store, whatever became of pod or child."""
+        with failing_at_once():
+            return self._value(collect(self, event), self.store())
+
+    def _value(self, found: Collected, store: ArtifactStore) -> Any:
+        job: Any = found.jobs[0]
+        self.call = job.call
+        self.cache_outcome = MISS if self.cache else ""
+        refuse_failures(found)
+        value = value_of_result(job.call, parse_as(CallResult, found.results[0]), job.timeout_seconds)
+        return self._parts(value, store)
+
+    def _profile(self) -> ComputeProfile:
+        """Return where the function runs; an environment of its own or a pickle needs a process of its own.
+
+        Raises:
+            ConfigurationError: the environment does not fit the place.
+        """
+        profile = compute_profile(self.compute, log=self.log.info)
+        image = self.environment if self.environment and not self.environment.endswith((".txt", ".lock")) else None
+        if is_remote(profile):
+            if self.environment and image is None:
+                raise ConfigurationError(
+                    "A requirements file is an environment for the worker's machine only",
+                    f"environment={self.environment!r}, compute profile {profile.name!r} of kind {profile.kind}",
+                    "Name an image that has these packages.",
+                )
+            return replace(profile, image=image) if image else profile
+        if image is not None:
+            raise ConfigurationError(
+                "An image is an environment for compute on a cluster only",
+                f"environment={self.environment!r}, compute={self.compute!r}",
+                "Name a locked requirements file (.txt or .lock), or a compute profile of kind kubernetes or batch.",
+            )
+        own = self.environment is not None or self.trusted
+        return replace(profile, kind=LOCAL) if own and profile.kind == WORKER else profile
 
     def _call_here(self, given: Mapping[str, Any], store: ArtifactStore) -> JSON:
         from airflow_ml.runtime.values import call_with, open_arguments, returns_list, to_wire
@@ -110,7 +155,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         returned = call_with(self.python_callable, opened)
         return to_wire(returned, store, items=returns_list(self.python_callable), parts=bool(self.multiple_outputs))
 
-    def _as_call(self, given: Mapping[str, Any], store: ArtifactStore) -> Call:
+    def _as_call(self, given: Mapping[str, Any], profile: ComputeProfile, store: ArtifactStore) -> Call:
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.environment import environment_digest
         from airflow_ml.runtime.values import wire_argument
@@ -121,14 +166,12 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
             arguments={name: wire_argument(value, store) for name, value in given.items()},
             seed=self.seed or 0,
             environment=environment_digest() if locked is None else locked.digest,
-            compute=LOCAL if self.compute == WORKER and not self._in_this_process else self.compute,
+            compute=LOCAL if profile.name == WORKER and profile.kind == LOCAL else profile.name,
             namespace=self.namespace,
             trusted=self.trusted,
         )
 
-    def _call_elsewhere(self, call: Call, store: ArtifactStore, context: Context) -> Any:
-        from airflow_ml.runtime.values import to_wire, without_size_limit
-
+    def _call_in_runner(self, call: Call, store: ArtifactStore, context: Context) -> Any:
         locked = self._locked()
         value = value_of_call(
             call,
@@ -138,25 +181,21 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
             owner=owner_of(context),
             python=None if locked is None else locked.interpreter(self.log.info),
         )
+        return self._parts(value, store)
+
+    def _parts(self, value: JSON, store: ArtifactStore) -> JSON:
+        """Return a value so that each of its items becomes an XCom, if that was asked for."""
+        from airflow_ml.runtime.values import to_wire, without_size_limit
+
         return to_wire(without_size_limit(value, store), store, parts=True) if self.multiple_outputs else value
 
     def _locked(self) -> Any:
         from airflow_ml.runtime.locked_environment import read_locked
 
-        if self.environment is None:
+        if self.environment is None or not self.environment.endswith((".txt", ".lock")):
             return None
         folder = Path(self.dag.fileloc).parent if self.has_dag() else Path.cwd()  # type: ignore[no-untyped-call]
         return read_locked(folder / self.environment)
-
-    def _check(self) -> None:
-        if self.compute not in (WORKER, LOCAL):
-            raise ConfigurationError("No such compute", repr(self.compute), f"Use {WORKER!r} or {LOCAL!r}.")
-        if self.environment is not None and not self.environment.endswith((".txt", ".lock")):
-            raise ConfigurationError(
-                "An image is an environment for compute on a cluster only",
-                f"environment={self.environment!r}, compute={self.compute!r}",
-                "Name a locked requirements file (.txt or .lock), or a compute profile of kind kubernetes or batch.",
-            )
 
 
 @attr.define(slots=False)
@@ -181,16 +220,17 @@ def ml_task(
         python_callable: The function.
         multiple_outputs: Push each value of the returned dict as an XCom of its own, large ones as artifacts; default
             by the function's annotation, as for ``@task``.
-        compute: ``worker`` (default: in the task's process, Airflow's connections at hand) or ``local`` (a clean
-            interpreter without connections and secrets).
+        compute: Name of a compute profile, or `airflow_ml.profile` for one with changes: ``worker`` (default: in the
+            task's process, Airflow's connections at hand), ``local`` (a clean interpreter beside it, without
+            connections and secrets), or one of the deployment's, such as a GPU pod.
         cache: Return the stored result where the same code met the same arguments, seed, environment and namespace.
         seed: Of `random` and numpy, set before the call; None leaves them alone.
         environment: A requirements file with every version pinned (``.txt`` or ``.lock``, beside the DAG file), for
             this function alone: it runs in a clean interpreter with a virtual environment that is built once for the
-            file's content. An image needs a compute profile of a cluster.
+            file's content. With a compute profile of a cluster it is an image.
         trusted: Load files named ``.pkl``, ``.pickle`` or ``.joblib`` among the arguments, which runs their author's
             code; the function then runs in a clean interpreter. Without it they arrive as paths.
-        timeout_seconds: Outside of the task's process, after which the interpreter is ended.
+        timeout_seconds: After which the function is ended, wherever it runs outside of the task's process.
         kwargs: Arguments of any Airflow task.
     """
     wanted: Any = attr.NOTHING if multiple_outputs is None else multiple_outputs

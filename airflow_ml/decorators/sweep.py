@@ -93,9 +93,9 @@ class Sweep:
                 **for_all,
             )
             record = XComArg(plan, key=PLAN_KEY)
-            shards = RunShardOperator.partial(task_id="shards", plan=record, **for_all, **for_shards).expand(
-                shard=plan.output
-            )
+            shards = RunShardOperator.partial(
+                task_id="shards", plan=record, compute=plan.compute, **for_all, **for_shards
+            ).expand(shard=plan.output)
             collect = CollectSweepOperator(plan=record, pictures=pictures, **for_all)
             shards >> collect
             if mlflow_conn_id is not None:
@@ -125,7 +125,7 @@ def sweep_task(
     min_success_fraction: float = 0.95,
     warm_start: Any = False,
     max_shards: int = MAX_SHARDS,
-    compute: str = "local",
+    compute: str | Mapping[str, Any] = "local",
     mlflow_conn_id: str | None = "mlflow_default",
     tracked_trials: int | str = TRACKED_TRIALS,
     pictures: bool = True,

@@ -17,6 +17,18 @@ def profiles_path() -> str:
     return str(conf.get("ml", "compute_profiles", fallback=""))
 
 
+def compute_profiles() -> dict[str, ComputeProfile]:
+    """Return all profiles of the deployment's file, by name; none without one.
+
+    Raises:
+        ConfigurationError: the file cannot work.
+    """
+    from airflow_ml.runtime.compute_profiles import read_profiles
+
+    path = profiles_path()
+    return (read_profiles(path) if path else None) or {}
+
+
 def compute_profile(compute: str | Mapping[str, JSON], *, log: Callable[[str], object] | None = None) -> ComputeProfile:
     """Return the profile that a task's ``compute`` means; see `airflow_ml.runtime.compute_profiles.compute_profile`.
 

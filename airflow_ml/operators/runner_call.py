@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.call import Call
+from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, CallTimedOut
 from airflow_ml.hooks import store as store_hook
@@ -84,6 +84,15 @@ def value_of_call(
         owner=owner,
         python=python,
     )
+    return value_of_result(call, result, timeout_seconds)
+
+
+def value_of_result(call: Call, result: CallResult, timeout_seconds: float | None) -> Any:
+    """Return a call's value, or raise what its result says.
+
+    Raises:
+        CallFailed, CallTimedOut: as `value_of_call`.
+    """
     if result.status == "succeeded":
         return result.value
     if result.status == "timed_out":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import TriggerRule
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.compute import LOCAL, split_compute
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.record import JSON, parse_as
@@ -19,14 +20,16 @@ from airflow_ml.core.trials import MAX_SHARDS
 from airflow_ml.errors import (
     CallFailed,
     CallTimedOut,
-    ConfigurationError,
     MissingDependency,
     NotARecord,
     RefConflict,
 )
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+from airflow_ml.operators.remote import Collected, is_remote, refuse_failures, run_remotely
+from airflow_ml.operators.remote import collect as collect_remote
 from airflow_ml.operators.runner_call import run_in_runner
 from airflow_ml.operators.slots import free_slots
 from airflow_ml.operators.sweep_progress import ProgressTeller
@@ -36,10 +39,10 @@ if TYPE_CHECKING:
 
     from airflow_ml.core.ports import ArtifactStore
 
+#: In the place of a shard's number: all shards, as one job of a cluster or queue.
+ALL_SHARDS = -1
 #: Time for importance and pictures.
 PICTURES_SECONDS = 300.0
-#: The compute profile of the worker's own processes.
-LOCAL = "local"
 #: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
 PLAN_KEY = "plan"
 
@@ -82,7 +85,8 @@ class PlanSweepOperator(MLOperator):
             groups), but no more than four for each task that can run at the same time.
         max_active_shards: How many shards Airflow runs at the same time, where that is limited (the decorator's
             ``max_active_tis_per_dagrun``). None (default) for the deployment's limits.
-        compute: Compute profile. Default ``local``: processes of the worker.
+        compute: Name of a compute profile, or `airflow_ml.profile` for one with changes. Default ``local``: processes
+            of the worker. With a profile of a cluster or queue one task submits all shards as one job.
         constants: Further JSON arguments of the function (templated).
     """
 
@@ -125,16 +129,13 @@ class PlanSweepOperator(MLOperator):
         warm_start: Any = False,
         max_shards: int = MAX_SHARDS,
         max_active_shards: int | None = None,
-        compute: str = "local",
+        compute: str | Mapping[str, JSON] = "local",
         constants: Mapping[str, Any] | None = None,
         task_id: str = "plan",
         **kwargs: Any,
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
-        if compute != LOCAL:
-            raise ConfigurationError(
-                "A sweep cannot run there", repr(compute), f"Use compute={LOCAL!r}, the processes of a worker."
-            )
+        split_compute(compute)  # a mistake shows when the DAG file is parsed; the deployment says what a name means
         self.python_callable = python_callable
         self.data = plain(data)
         self.space = plain(space)
@@ -164,6 +165,7 @@ class PlanSweepOperator(MLOperator):
         from airflow_ml.runtime.sweep_plan import make_plan
 
         store = self.store()
+        profile = compute_profile(self.compute, log=self.log.info)
         function = as_function_ref(capture(self.python_callable), store)
         warm = self._warm_start(context, store) if self.warm_start else None
         plan = make_plan(
@@ -186,11 +188,13 @@ class PlanSweepOperator(MLOperator):
             min_success_fraction=self.min_success_fraction,
             warm_start=warm,
             max_shards=int(self.max_shards),
-            slots=free_slots(
+            slots=profile.parallelism
+            if is_remote(profile)
+            else free_slots(
                 context.get("dag"), executor=self.executor, max_active_tis_per_dagrun=self.max_active_shards
             ),
             constants=self.constants,
-            compute=self.compute,
+            compute=profile.name,
             namespace=self.namespace,
             store=store,
         )
@@ -199,7 +203,7 @@ class PlanSweepOperator(MLOperator):
             "Sweep %s: %d trials in %d groups, %d shards%s", plan.sweep, plan.trials, plan.groups, plan.shards,
             f", warm start from {len(warm)} groups" if warm else "",
         )  # fmt: skip
-        return list(range(plan.shards))
+        return [ALL_SHARDS] if is_remote(profile) else list(range(plan.shards))
 
     def _warm_start(self, context: Context, store: ArtifactStore) -> dict[str, list[dict[str, JSON]]]:
         """Return the parameters to begin with: of the leaderboard that was given, or of the newest one, as the first
@@ -225,20 +229,32 @@ class RunShardOperator(MLOperator):
     When nearly all of the first 20 trials, from as many groups as there are, fail alike, the others are not begun.
 
     Retry, clear: run only the trials that are not finished. Kill, timeout, a worker's restart: the runner and all its
-    children are ended; finished trials stay.
+    children are ended; finished trials stay. Where the sweep's profile is a cluster or queue, this is one task for all
+    shards, deferred while they run: a retry goes on with the job of the try before, a clear ends it and starts another,
+    marking the task failed or successful ends it, and a restart of Airflow's processes does nothing to it.
 
     Args:
         plan: The `SweepPlan` (templated).
-        shard: Number of the shard (templated, mapped over).
+        shard: Number of the shard (templated, mapped over); -1 for all of them, as one remote job.
+        compute: The compute profile, as in the plan's task.
     """
 
     template_fields: Sequence[str] = ("plan", "shard")
     ui_color = "#ede9fe"
 
-    def __init__(self, *, plan: Any, shard: Any, task_id: str = "shards", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        plan: Any,
+        shard: Any,
+        compute: str | Mapping[str, JSON] = LOCAL,
+        task_id: str = "shards",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(task_id=task_id, **kwargs)
         self.plan = plain(plan)
         self.shard = shard
+        self.compute = compute
         self._stop = threading.Event()
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -247,6 +263,10 @@ class RunShardOperator(MLOperator):
         from airflow_ml.runtime.sweep_plan import shard_job
 
         plan = parse_as(SweepPlan, self.plan)
+        if int(self.shard) == ALL_SHARDS:
+            jobs = [shard_job(plan, shard) for shard in range(plan.shards)]
+            profile = compute_profile(self.compute, log=self.log.info)
+            return self._summary(run_remotely(self, context, jobs, profile, namespace=self.namespace))
         outcome = run_shard(
             shard_job(plan, int(self.shard)),
             store_uri=self.store().uri,
@@ -259,8 +279,21 @@ class RunShardOperator(MLOperator):
             self.log.warning("Stopped early: %s. Clear this task to run the other trials.", outcome.stopped)
         return {"shard": int(self.shard), "trials": outcome.trials, "failed": outcome.failed, "ran": outcome.ran}
 
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Count what the shards left in the store; ``collect`` judges the sweep."""
+        with failing_at_once():
+            return self._summary(collect_remote(self, event))
+
+    def _summary(self, found: Collected) -> dict[str, Any]:
+        outcomes = [outcome for outcome in found.results if outcome is not None]
+        for reason in dict.fromkeys(outcome["stopped"] for outcome in outcomes if outcome["stopped"]):
+            self.log.warning("Stopped early: %s. Clear this task to run the other trials.", reason)
+        refuse_failures(found)
+        sums = {name: sum(int(outcome[name]) for outcome in outcomes) for name in ("trials", "failed", "ran")}
+        return {"shard": ALL_SHARDS, **sums}
+
     def on_kill(self) -> None:
-        """End the runner and its children."""
+        """End the runner and its children; a remote job is its trigger's."""
         self._stop.set()
 
 

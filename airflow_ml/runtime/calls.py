@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -78,13 +77,12 @@ def _run(
         output_bytes=OUTPUT_BYTES,
     )
     started(pool)
-    names = {job.call.key: job.call for job in jobs}  # the same call twice is run once
+    names = {job.call.key: job for job in jobs}  # the same call twice is run once
     for ended in pool.run([Task(key, {"call": key}) for key in names]):
         if ended is not None:
-            call = names[ended.task.name]
-            result = result_of(call, ended)
-            result = replace(result, facts={**result.facts, **facts})
-            commit_result(call, result, store)
+            job = names[ended.task.name]
+            result = result_of(job.call, ended, facts={**job.owner, **facts})
+            commit_result(job.call, result, store)
             yield result
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.pareto import Point, front, signed
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
@@ -98,6 +98,23 @@ def _committed(plan: SweepPlan, store: ArtifactStore) -> tuple[dict[str, TrialRe
             for result in results_of(entry.value):
                 found.setdefault(result.trial, result)
     return found, stopped
+
+
+def leaderboard_digest(parquet: Path) -> str:
+    """Return the digest of what a sweep found: trials, parameters, metrics and ends, without times.
+
+    The same sweep has the same one wherever it ran. Metrics count to 12 digits: processors differ in the last ones.
+    """
+    rows = [
+        [row["group"], row["trial"], row["status"], row["seed"], json.loads(row["params"]), _rounded(row["metrics"])]
+        for row in read_rows(parquet)
+    ]
+    rows.sort(key=lambda row: str(row[1]))
+    return digest_json(rows)
+
+
+def _rounded(metrics: str) -> dict[str, str]:
+    return {name: f"{value:.12g}" for name, value in sorted(json.loads(metrics).items())}
 
 
 def read_rows(parquet: Path) -> Iterator[dict[str, Any]]:

@@ -11,13 +11,12 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ml.errors import FencedOut
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.triggers.task_state import ENDED_BY_USER, task_state
 
 if TYPE_CHECKING:
     from airflow_ml.core.rollout_state import RolloutState
     from airflow_ml.runtime.rollout import RolloutDriver
 
-#: States of a task that its user has ended for good. A cleared task is in none of them: its next attempt takes over.
-_ENDED_BY_USER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
 _ON_KILL_SECONDS = 20.0
 
 
@@ -136,8 +135,8 @@ class CanaryTrigger(BaseTrigger):
         await asyncio.wait_for(asyncio.to_thread(self._stop), timeout=_ON_KILL_SECONDS)
 
     def _stop(self) -> None:
-        state = self._task_state()
-        if state not in _ENDED_BY_USER:
+        state = task_state(self.task_instance)
+        if state not in ENDED_BY_USER:
             self.log.info("The task is %s: its rollout is left to whoever leads it, or to its lease", state)
             return
         driver = self._connected()
@@ -147,24 +146,6 @@ class CanaryTrigger(BaseTrigger):
             self.log.info("Not rolled back: %s", error)
             return
         self._tell(ended)
-
-    def _task_state(self) -> str:
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        instance = self.task_instance
-        if instance is None:
-            return "unknown"
-        mapped = instance.map_index is not None and instance.map_index >= 0
-        answer = RuntimeTaskInstance.get_task_states(
-            dag_id=instance.dag_id,
-            task_ids=[instance.task_id],
-            run_ids=[instance.run_id],
-            map_index=instance.map_index if mapped else None,
-        )
-        states = answer.get(instance.run_id, {})
-        key = f"{instance.task_id}_{instance.map_index}" if mapped else instance.task_id
-        # A task that is gone with its run or DAG is in no state at all.
-        return str(states.get(key) or "pending") if states else "removed"
 
     def _connected(self) -> RolloutDriver:
         if self._driver is None:

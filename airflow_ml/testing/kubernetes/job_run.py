@@ -26,6 +26,8 @@ class JobRun:
         self.per_index: int | None = spec.get("backoffLimitPerIndex")
         #: Pods that have not ended: name -> index (None where the Job is not indexed).
         self.active: dict[str, int | None] = {}
+        #: Those of them that run.
+        self.ready: set[str] = set()
         self.done, self.failed_indexes = Indexes(), Indexes()
         self.failures: Counter[int] = Counter()
         self.succeeded = self.failed = self.counted_failures = 0
@@ -47,6 +49,7 @@ class JobRun:
         if name not in self.active:
             return
         index = self.active.pop(name)
+        self.ready.discard(name)
         if pod["status"].get("phase") == "Succeeded":
             self.succeeded += 1
             if index is not None:

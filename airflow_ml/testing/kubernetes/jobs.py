@@ -66,11 +66,14 @@ class JobController:
         owner = next((one for one in pod["metadata"].get("ownerReferences") or [] if one.get("controller")), None)
         if owner is None or owner["uid"] not in self._runs:
             return
+        run, name = self._runs[owner["uid"]], pod["metadata"]["name"]
         if change.type != DELETED and pod["status"].get("phase") not in ("Succeeded", "Failed"):
+            if pod["status"].get("phase") == "Running" and name in run.active and name not in run.ready:
+                run.ready.add(name)
+                self._wake(run.uid, 0.0)
             return
-        run = self._runs[owner["uid"]]
         job = self._objects.find(JOBS, *run.key)
-        if job is not None and pod["metadata"]["name"] in run.active:
+        if job is not None and name in run.active:
             run.pod_ended(pod, job["spec"].get("podFailurePolicy"), time.monotonic())
             self._wake(run.uid, 0.0)
 
@@ -235,7 +238,7 @@ class JobController:
     def _counts(self, run: JobRun) -> dict[str, Any]:
         counts: dict[str, Any] = {
             "active": len(run.active),
-            "ready": len(run.active),
+            "ready": len(run.ready),
             "terminating": 0,
             "succeeded": run.succeeded,
             "failed": run.failed,

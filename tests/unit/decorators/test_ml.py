@@ -68,9 +68,14 @@ def test_cache_runs_once(store_uri: str) -> None:
     assert results[2]["total"] == 6
 
 
-def test_unknown_compute() -> None:
-    with pytest.raises(ConfigurationError, match="'gpu'"):
-        built(task.ml(compute="gpu"), total, {})
+def test_unknown_compute(store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="compute is no profile"):
+        built(task.ml(compute=7), total, {})
+    file = tmp_path / "profiles.toml"
+    file.write_text('[gpu-large]\nkind = "local"\n')
+    monkeypatch.setenv("AIRFLOW__ML__COMPUTE_PROFILES", str(file))
+    with pytest.raises(ConfigurationError, match="Did you mean gpu-large"):
+        built(task.ml(compute="gpu-lage"), total, {}).run({})
 
 
 def test_outside_of_a_dag_it_is_the_plain_function() -> None:
@@ -184,6 +189,6 @@ def test_a_pickle_needs_trust_and_a_clean_interpreter(store_uri: str, tmp_path: 
         load_value(artifact, store, trusted=True)
 
 
-def test_an_image_needs_a_cluster() -> None:
+def test_an_image_needs_a_cluster(store_uri: str) -> None:
     with pytest.raises(ConfigurationError, match="on a cluster only"):
-        built(task.ml(environment="registry/team/image:1"), total, {})
+        built(task.ml(environment="registry/team/image:1"), total, {}).run({})

@@ -1,0 +1,110 @@
+"""Requests to AWS Batch and its logs: patient with throttling, up to a deadline."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_ml.errors import BackendUnavailable, ConfigurationError
+
+#: How long one request may be repeated.
+DEADLINE_SECONDS = 60.0
+#: Jobs that one ``DescribeJobs`` takes.
+DESCRIBED = 100
+_BUSY = frozenset(
+    {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "ServerException"}
+)
+_LONGEST_PAUSE_SECONDS = 15.0
+
+
+class BatchApi:
+    """A connection to AWS Batch in one region.
+
+    Args:
+        connect: Returns the boto3 client of a service, ``batch`` or ``logs``; called when one is first needed.
+        deadline_seconds: After which a request that is throttled or finds nobody is given up.
+        sleep: Waits so many seconds; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[str], Any],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connect = connect
+        self._clients: dict[str, Any] = {}
+        self._deadline_seconds = deadline_seconds
+        self._sleep = sleep
+        #: Requests made so far, repetitions included.
+        self.requests = 0
+
+    def call(self, operation: str, *, service: str = "batch", **arguments: Any) -> Mapping[str, Any]:
+        """Make a request and return its answer.
+
+        Raises:
+            ConfigurationError: Batch finds the request invalid; its words say why.
+            BackendUnavailable: refused, or throttled or away until the deadline.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+        given_up_at = time.monotonic() + self._deadline_seconds
+        attempt = 0
+        while True:
+            self.requests += 1
+            try:
+                answer: Mapping[str, Any] = getattr(self._client(service), operation)(**arguments)
+                return answer
+            except ClientError as error:
+                said, problem = error.response.get("Error", {}), str(error)
+                status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+                if said.get("Code") not in _BUSY and status < 500:
+                    raise _refused(operation, said, problem) from error
+            except BotoCoreError as error:
+                problem = f"{type(error).__name__}: {error}"
+            pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+            attempt += 1
+            if time.monotonic() + pause > given_up_at:
+                raise BackendUnavailable(
+                    f"AWS does not answer {operation}", problem, "Check the connection; running jobs go on."
+                )
+            self._sleep(pause)
+
+    def describe(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Return what is known of some jobs, by id; those that nobody knows any more are not in it."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for first in range(0, len(ids), DESCRIBED):
+            some = list(ids[first : first + DESCRIBED])
+            found |= {job["jobId"]: job for job in self.call("describe_jobs", jobs=some)["jobs"]}
+        return found
+
+    def listed(self, *, limit: int | None = None, **arguments: Any) -> Iterator[Mapping[str, Any]]:
+        """Yield the summaries of jobs, page by page, at most ``limit`` of them."""
+        token: str | None = None
+        left = limit
+        while True:
+            page = self.call("list_jobs", **arguments, **({"nextToken": token} if token else {}))
+            for item in page["jobSummaryList"]:
+                if left == 0:
+                    return
+                yield item
+                left = None if left is None else left - 1
+            token = page.get("nextToken")
+            if not token:
+                return
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._connect(service)
+        return self._clients[service]
+
+
+def _refused(operation: str, said: Mapping[str, Any], problem: str) -> Exception:
+    if said.get("Code") in ("ClientException", "ValidationException", "ParamValidationError"):
+        return ConfigurationError(f"AWS Batch refuses {operation}", problem, "Mend the profile, or the job definition.")
+    return BackendUnavailable(
+        f"AWS refused {operation}", problem, "Check the rights of the connection's role: airflow-ml doctor."
+    )

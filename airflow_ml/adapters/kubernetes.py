@@ -1,0 +1,309 @@
+"""Jobs on Kubernetes: one Indexed Job for a request, watched by its own counts and by no more pods than it needs.
+
+An observation is one request while all goes well, whatever the number of pods: the Job's status has the counts. Pods
+are listed only where nothing runs (to say why) and where indexes have failed for good (to say why, once).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi, refused
+from airflow_ml.adapters.kubernetes_pods import (
+    INDEX,
+    JOB_NAME,
+    failure_of,
+    index_failure,
+    index_of,
+    job_end,
+    parse_indexes,
+)
+from airflow_ml.core.compute import KUBERNETES
+from airflow_ml.core.indexed_job import CONTAINER, indexed_job
+from airflow_ml.core.job import (
+    CANCELLED,
+    FAILED,
+    LOST,
+    RUNNING,
+    SUCCEEDED,
+    WAITING,
+    IndexFailure,
+    JobHandle,
+    JobRequest,
+    JobStatus,
+)
+from airflow_ml.core.job_names import EPOCH, MANAGED_BY, REQUEST
+from airflow_ml.core.kubernetes_options import KubernetesOptions
+from airflow_ml.core.pod_failure import Waiting, job_waiting, pod_waiting, waited_too_long
+from airflow_ml.core.pod_template import kubernetes_options
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import AirflowMLError, BackendUnavailable, ConfigurationError, JobConflict
+
+#: Failures that are told; the newest are kept.
+MAX_FAILURES = 100
+#: Pods that are looked at to say why nothing runs: they are all alike.
+_LOOKED_AT = 20
+_LOG_BYTES = 1 << 20
+
+
+class KubernetesJobs:
+    """A ``JobBackend`` on one cluster.
+
+    Args:
+        api: The connection.
+        conn_id: Its name, put into handles so that another process opens the same one.
+    """
+
+    def __init__(self, api: KubernetesApi, *, conn_id: str = "kubernetes_default") -> None:
+        self.api = api
+        self._conn_id = conn_id
+        #: Per job, what it looked like when its failed pods were listed last, and what was found.
+        self._explained: dict[str, tuple[object, tuple[IndexFailure, ...]]] = {}
+
+    def render(self, request: JobRequest) -> Mapping[str, JSON]:
+        """Return the manifest."""
+        return indexed_job(request)
+
+    def submit(self, request: JobRequest) -> JobHandle:
+        """Create the Job, or adopt the one of this very request.
+
+        Raises:
+            JobConflict: a Job of that name is not of this request.
+            ConfigurationError: the API server finds the manifest invalid; its words say where.
+            BackendUnavailable: it cannot be reached, or refuses.
+        """
+        manifest: Mapping[str, Any] = indexed_job(request)
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
+        answer = self.api.call("POST", _jobs(namespace), body=manifest)
+        if answer.status == 409:
+            answer = self.api.get(_job(namespace, name))
+            if answer.status == 404:  # it went in between
+                answer = self.api.call("POST", _jobs(namespace), body=manifest)
+            elif answer.status == 200:
+                _check_ours(answer.body, request)
+        if answer.status in (400, 422):
+            raise ConfigurationError(
+                f"The cluster refuses the job {name}", answer.message, f"Mend the profile {request.profile.name!r}."
+            )
+        if answer.status not in (200, 201, 202):
+            raise refused(f"create job {name} in namespace {namespace}", answer)
+        options = kubernetes_options(request.profile)
+        return JobHandle(
+            kind=KUBERNETES,
+            names=(name,),
+            epoch=request.epoch,
+            place={
+                "conn_id": self._conn_id,
+                "namespace": namespace,
+                "uid": answer.body["metadata"]["uid"],
+                "schedule_timeout_seconds": str(options.schedule_timeout_seconds),
+                "start_timeout_seconds": str(options.start_timeout_seconds),
+            },
+        )
+
+    def observe(self, handle: JobHandle) -> JobStatus:
+        """Return what is known now.
+
+        Raises:
+            BackendUnavailable: nothing is known.
+        """
+        namespace, name = handle.place["namespace"], handle.names[0]
+        answer = self.api.get(_job(namespace, name))
+        if answer.status == 404 or (answer.status == 200 and answer.body["metadata"]["uid"] != handle.place["uid"]):
+            return JobStatus(phase=LOST, indexes=0, waiting_for=f"job {name} is not in namespace {namespace} any more")
+        if answer.status != 200:
+            raise refused(f"read job {name} in namespace {namespace}", answer)
+        job, status = answer.body, answer.body.get("status") or {}
+        indexes = int(job["spec"].get("completions") or 1)
+        lost = parse_indexes(status.get("failedIndexes"))
+        phase, reason = job_end(job)
+        active = int(status.get("active") or 0)
+        if phase is None and job["metadata"].get("deletionTimestamp"):
+            phase = CANCELLED
+        failures: tuple[IndexFailure, ...] = ()
+        waiting_for = ""
+        if lost or phase == FAILED:
+            failures = self._explain(handle, job, lost, reason)
+        if phase is None:
+            phase = RUNNING if int(status.get("ready") or 0) or int(status.get("succeeded") or 0) else WAITING
+            if not int(status.get("ready") or 0):
+                found, waiting_for = self._why_waiting(handle, job, answer)
+                if found:
+                    phase, failures = FAILED, (*failures, *found)
+                elif active and not waiting_for:
+                    phase = RUNNING
+        return JobStatus(
+            phase=phase,
+            indexes=indexes,
+            active=active,
+            succeeded=indexes if phase == SUCCEEDED and not lost else int(status.get("succeeded") or 0),
+            failed=len(lost),
+            waiting_for=waiting_for,
+            failures=failures[-MAX_FAILURES:],
+        )
+
+    def log(self, handle: JobHandle, index: int, *, tail_lines: int = 200) -> Iterator[str]:
+        """Yield the last lines of an index's newest pod; nothing where it is gone."""
+        try:
+            pods = list(
+                self.api.pages(
+                    _pods(handle), limit=_LOOKED_AT, labelSelector=f"{JOB_NAME}={handle.names[0]},{INDEX}={index}"
+                )
+            )
+            if not pods:
+                return
+            newest = max(pods, key=_created)
+            answer = self.api.get(
+                f"{_pods(handle)}/{newest['metadata']['name']}/log",
+                container=CONTAINER,
+                tailLines=tail_lines,
+                limitBytes=_LOG_BYTES,
+            )
+        except (AirflowMLError, KeyError, ValueError, TypeError):
+            return
+        if answer.status == 200:
+            yield from str(answer.body).splitlines()[-tail_lines:]
+
+    def cancel(self, handle: JobHandle) -> None:
+        """Delete this very Job and its pods; one of the same name with another uid is left alone.
+
+        Raises:
+            BackendUnavailable: it cannot be reached, or refuses.
+        """
+        body: dict[str, JSON] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": handle.place["uid"]},
+        }
+        path = _job(handle.place["namespace"], handle.names[0])
+        answer = self.api.call("DELETE", path, body=body)
+        if answer.status not in (200, 202, 404, 409):
+            raise refused(f"delete job {handle.names[0]}", answer)
+
+    def found(self, namespace: str) -> Iterator[tuple[JobHandle, Mapping[str, str]]]:
+        """Yield all jobs of airflow_ml in a namespace that have not ended, with their annotations.
+
+        Raises:
+            BackendUnavailable: it cannot be reached, or refuses.
+        """
+        for job in self.api.pages(_jobs(namespace), labelSelector=f"{MANAGED_BY}=airflow-ml"):
+            metadata = job["metadata"]
+            if job_end(job)[0] is None and not metadata.get("deletionTimestamp"):
+                place = {"conn_id": self._conn_id, "namespace": namespace, "uid": metadata["uid"]}
+                epoch = int((metadata.get("labels") or {}).get(EPOCH, 0))
+                handle = JobHandle(kind=KUBERNETES, names=(metadata["name"],), epoch=epoch, place=place)
+                yield handle, dict(metadata.get("annotations") or {})
+
+    def _explain(
+        self, handle: JobHandle, job: Mapping[str, Any], lost: list[int], reason: str
+    ) -> tuple[IndexFailure, ...]:
+        """Return why indexes failed for good, by their newest pods; asked again only where there are more of them."""
+        state = (len(lost), lost[-1:], reason)
+        before = self._explained.get(handle.place["uid"])
+        if before is not None and before[0] == state:
+            return before[1]
+        newest: dict[int, Mapping[str, Any]] = {}
+        selector = f"{JOB_NAME}={handle.names[0]}"
+        for pod in self.api.pages(_pods(handle), labelSelector=selector, fieldSelector="status.phase=Failed"):
+            index = index_of(pod)
+            if index not in newest or _created(pod) >= _created(newest[index]):
+                newest[index] = pod
+        told = [failure_of(newest[index], index) for index in lost if index in newest]
+        told += [
+            IndexFailure(index=index, reason="no_result", message="Its pod is gone")
+            for index in lost
+            if index not in newest
+        ]
+        if not lost and reason:
+            told += [failure_of(pod, index) for index, pod in newest.items()]
+            told = told or [IndexFailure(index=0, reason=_of_job(reason), message=reason)]
+        self._explained[handle.place["uid"]] = (state, tuple(told[-MAX_FAILURES:]))
+        return self._explained[handle.place["uid"]][1]
+
+    def _why_waiting(
+        self, handle: JobHandle, job: Mapping[str, Any], answer: Answer
+    ) -> tuple[tuple[IndexFailure, ...], str]:
+        """Return what keeps all pods from running: as failures where it has lasted too long, and in words."""
+        held = job_waiting(job)
+        if held is not None:
+            return (), held.message
+        pods = self._list(_pods(handle), f"{JOB_NAME}={handle.names[0]}", "status.phase=Pending")
+        if not pods:
+            held = job_waiting(job, self._events(handle, handle.names[0]))
+            return (), held.message if held is not None else ""
+        options = _time_limits(handle)
+        waits: list[Waiting] = []
+        failures: list[IndexFailure] = []
+        for pod in pods:
+            waiting = pod_waiting(pod)
+            if waiting is None:
+                continue
+            late = waited_too_long(waiting, options, answer.at)
+            if late is not None and waiting.reason == "image_pull":  # only the events have the registry's words
+                waiting = pod_waiting(pod, self._events(handle, pod["metadata"]["name"])) or waiting
+                late = waited_too_long(waiting, options, answer.at)
+            if late is not None:
+                failures.append(index_failure(late, index_of(pod), pod["metadata"]["name"]))
+            waits.append(waiting)
+        told = [waiting.message for waiting in waits if waiting.message]
+        return tuple(failures), told[0] if told else "its pods are being started"
+
+    def _list(self, path: str, label_selector: str | None, field_selector: str) -> list[Mapping[str, Any]]:
+        answer = self.api.get(path, labelSelector=label_selector, fieldSelector=field_selector, limit=_LOOKED_AT)
+        if answer.status != 200:
+            raise refused(f"list {path}", answer)
+        return list(answer.body.get("items") or ())
+
+    def _events(self, handle: JobHandle, name: str) -> list[Mapping[str, Any]]:
+        """Return the events of one object; nothing where they may not be read: they only explain."""
+        path = f"/api/v1/namespaces/{handle.place['namespace']}/events"
+        try:
+            return self._list(path, None, f"involvedObject.name={name}")
+        except BackendUnavailable:
+            return []
+
+
+def _time_limits(handle: JobHandle) -> KubernetesOptions:
+    """Return the options of which only how long a pod may wait is right."""
+    place, default = handle.place, KubernetesOptions()
+    return KubernetesOptions(
+        schedule_timeout_seconds=float(place.get("schedule_timeout_seconds", default.schedule_timeout_seconds)),
+        start_timeout_seconds=float(place.get("start_timeout_seconds", default.start_timeout_seconds)),
+    )
+
+
+def _check_ours(job: Mapping[str, Any], request: JobRequest) -> None:
+    metadata = job["metadata"]
+    if metadata.get("deletionTimestamp"):
+        raise BackendUnavailable(
+            f"Job {metadata['name']} is being deleted", metadata["deletionTimestamp"], "Try again when it is gone."
+        )
+    found = (metadata.get("annotations") or {}).get(REQUEST)
+    if found != request.fingerprint:
+        raise JobConflict(
+            f"Another job has the name {metadata['name']}",
+            f"request {found}, created {metadata.get('creationTimestamp')}",
+            "Remove it if nobody needs it: kubectl delete job.",
+        )
+
+
+def _of_job(reason: str) -> str:
+    return "timeout" if reason.startswith("DeadlineExceeded") else "no_result"
+
+
+def _created(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"].get("creationTimestamp"))
+
+
+def _jobs(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+def _job(namespace: str, name: str) -> str:
+    return f"{_jobs(namespace)}/{name}"
+
+
+def _pods(handle: JobHandle) -> str:
+    return f"/api/v1/namespaces/{handle.place['namespace']}/pods"

@@ -1,0 +1,189 @@
+"""Requests to a Kubernetes API server as plain JSON, patient with a server that is busy, up to a deadline.
+
+The client library's models cost 60 MB and most of the time of a list of many pods; here only its connection is used.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import BackendUnavailable
+
+#: How long one request may be repeated, and how long each of its tries may take.
+DEADLINE_SECONDS, REQUEST_SECONDS = 60.0, 20.0
+#: Objects of one page of a list.
+PAGE = 500
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_LONGEST_PAUSE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def at(self) -> datetime:
+        """The server's clock, by which the times of its objects are; ours where it does not say."""
+        try:
+            return parsedate_to_datetime(self.headers["Date"]).astimezone(UTC)
+        except (KeyError, TypeError, ValueError):
+            return datetime.now(UTC)
+
+    @property
+    def message(self) -> str:
+        """The server's own words where it refused."""
+        if isinstance(self.body, Mapping):
+            return str(self.body.get("message") or self.body.get("reason") or self.body)[:2000]
+        return str(self.body)[:2000]
+
+
+class KubernetesApi:
+    """A connection to one cluster.
+
+    Args:
+        client: A ``kubernetes.client.ApiClient``; or a function that makes one, called at the first request.
+        deadline_seconds: After which a request that meets a busy or unreachable server is given up.
+        sleep: Waits so many seconds; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._deadline_seconds = deadline_seconds
+        self._sleep = sleep
+        self._ready = False
+        #: Requests made so far, repetitions included.
+        self.requests = 0
+
+    def get(self, path: str, **query: str | int | None) -> Answer:
+        """Read an object or a list."""
+        return self.call("GET", path, query=query)
+
+    def pages(self, path: str, *, limit: int = PAGE, **query: str | int | None) -> Iterator[Mapping[str, Any]]:
+        """Yield the objects of a list, page by page; from the start where a page's token is too old.
+
+        Raises:
+            BackendUnavailable: the server refused.
+        """
+        token: str | None = None
+        while True:
+            answer = self.get(path, limit=limit, **{**query, "continue": token})
+            if answer.status == 410 and token is not None:
+                token = None  # what comes twice is counted by its uid
+                continue
+            if answer.status != 200:
+                raise refused(f"list {path}", answer)
+            yield from answer.body.get("items") or ()
+            token = (answer.body.get("metadata") or {}).get("continue")
+            if not token:
+                return
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: JSON | Mapping[str, JSON] = None,
+    ) -> Answer:
+        """Make a request and return the answer, whatever its status, unless the server is busy or away for too long.
+
+        Raises:
+            BackendUnavailable: no answer, or only that it is busy, until the deadline.
+        """
+        given_up_at = time.monotonic() + self._deadline_seconds
+        attempt = 0
+        while True:
+            answer, problem = self._try(method, path, query or {}, body)
+            if answer is not None and answer.status not in _BUSY:
+                return answer
+            pause = self._pause(answer, attempt)
+            attempt += 1
+            if time.monotonic() + pause > given_up_at:
+                if answer is not None:
+                    raise refused(f"{method} {path}", answer)
+                raise BackendUnavailable(
+                    "The Kubernetes API cannot be reached", problem, "Check the connection; running jobs go on."
+                )
+            self._sleep(pause)
+
+    def _try(
+        self, method: str, path: str, query: Mapping[str, str | int | None], body: Any
+    ) -> tuple[Answer | None, str]:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        self.requests += 1
+        try:
+            data, status, headers = self._connected().call_api(
+                path,
+                method,
+                query_params=[(name, value) for name, value in query.items() if value is not None],
+                header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                response_types_map=dict.fromkeys((200, 201, 202), "object"),  # plain data
+                _request_timeout=REQUEST_SECONDS,
+            )
+            return Answer(int(status), data, headers), ""
+        except ApiException as error:
+            return Answer(int(error.status or 0), _read(error.body), error.headers), ""
+        except (HTTPError, OSError) as error:
+            return None, f"{type(error).__name__}: {error}"
+
+    def _connected(self) -> Any:
+        if callable(self._client):
+            self._client = self._client()
+        if not self._ready:
+            # The library's own repetitions wait for as long as a server asks, and are not counted.
+            self._client.rest_client.pool_manager.connection_pool_kw["retries"] = False
+            self._ready = True
+        return self._client
+
+    def _pause(self, answer: Answer | None, attempt: int) -> float:
+        asked = _seconds(answer.headers.get("Retry-After")) if answer is not None and answer.headers else None
+        if asked is not None:
+            return asked
+        pause: float = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        return pause
+
+
+def refused(what: str, answer: Answer) -> BackendUnavailable:
+    """Return the error of an answer that is no success, in the server's own words."""
+    return BackendUnavailable(
+        f"Kubernetes refused to {what}",
+        f"HTTP {answer.status}: {answer.message}",
+        "Check rights and quota of the connection's account: airflow-ml doctor shows what is missing.",
+    )
+
+
+def _read(data: Any) -> Any:
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    try:
+        return json.loads(text) if text else {}
+    except ValueError:
+        return text
+
+
+def _seconds(text: Any) -> float | None:
+    try:
+        return max(0.0, float(text))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,218 @@
+"""Handing work to a remote job and taking its results back: what every operator with ``compute=`` shares.
+
+The worker submits and is free again: the task is deferred, a trigger watches. What was submitted stands in the store,
+so a worker that dies, a retry, a restart of Airflow finds the job again instead of starting a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
+from airflow_ml.core.failure import job_failed
+from airflow_ml.core.fingerprint import digest_json
+from airflow_ml.core.job import FAILED, LOST, SUCCEEDED, IndexFailure, JobStatus
+from airflow_ml.core.record import parse_as
+from airflow_ml.errors import AirflowMLError, CallTimedOut, FencedOut
+from airflow_ml.hooks.job_backend import job_backend, remote_jobs
+from airflow_ml.operators.base import provenance
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+
+    from airflow_ml.core.job_attempt import JobAttempt
+    from airflow_ml.runtime.call import CallJob
+    from airflow_ml.runtime.job import ShardJob
+    from airflow_ml.runtime.remote_job import RemoteJobs
+
+#: Pause between looks at one job.
+POLL_SECONDS = 15.0
+#: Failed indexes that are named in the log, and those of them whose last lines are shown.
+_TOLD, _SHOWN, _TAIL_LINES = 20, 3, 50
+#: Lines of a job that has one index only.
+_ONE_LOG_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What came of a job."""
+
+    jobs: Sequence[CallJob | ShardJob]
+    #: For each of them its result in wire form; None where there is none.
+    results: Sequence[Any]
+    #: Why some have none.
+    failures: tuple[IndexFailure, ...]
+    attempt: JobAttempt
+
+
+def is_remote(profile: ComputeProfile) -> bool:
+    """Whether a profile's calls run elsewhere."""
+    return profile.kind in (KUBERNETES, BATCH)
+
+
+def job_key(namespace: str, context: Context) -> str:
+    """Return the identity of a task's job: the same for each of its tries, and after a clear."""
+    names = provenance(context)
+    return digest_json([namespace, names["dag"], names["run"], names["task"], names.get("map_index", "")])
+
+
+def run_remotely(
+    operator: BaseOperator,
+    context: Context,
+    jobs: Sequence[CallJob | ShardJob],
+    profile: ComputeProfile,
+    *,
+    namespace: str,
+    poll_interval_seconds: float = POLL_SECONDS,
+) -> Collected:
+    """Submit what has no success yet and defer the task; ``execute_complete`` goes on with `collect`.
+
+    Returns:
+        Only where every job has its success already: a worker died after the end.
+
+    Raises:
+        JobConflict, ConfigurationError, BackendUnavailable: as ``JobBackend.submit``.
+    """
+    from airflow_ml.retry import attempt_profile
+    from airflow_ml.triggers.job import JobTrigger
+
+    remote = remote_jobs()
+    profile = attempt_profile(profile, context)
+    attempt = remote.begin(
+        job_key(namespace, context),
+        jobs,
+        profile,
+        owner={"namespace": namespace, **provenance(context)},
+        generation=str(getattr(context["ti"], "max_tries", "")),
+    )
+    if not attempt.live or attempt.handle is None:
+        operator.log.info("All %d results are in the store: an earlier try ran them", len(jobs))
+        return _collected(remote, attempt, jobs, JobStatus(phase=SUCCEEDED, indexes=attempt.request.indexes))
+    operator.log.info(
+        "%d calls in %d indexes of %s on %s (profile %s): %s, epoch %d",
+        attempt.request.calls, attempt.request.indexes, attempt.handle.kind, _where(attempt), profile.name,
+        ", ".join(attempt.handle.names[:3]), attempt.epoch,
+    )  # fmt: skip
+    limit = operator.execution_timeout
+    raise TaskDeferred(
+        trigger=JobTrigger(
+            key=attempt.key,
+            epoch=attempt.epoch,
+            claim=attempt.claim,
+            poll_interval_seconds=poll_interval_seconds,
+            timeout_seconds=limit.total_seconds() if limit is not None else None,
+        ),
+        method_name="execute_complete",
+    )
+
+
+def collect(operator: BaseOperator, event: Mapping[str, Any]) -> Collected:
+    """Take what a job left in the store, whatever became of the job itself, and tell how it went.
+
+    Args:
+        operator: For its log.
+        event: The trigger's.
+
+    Raises:
+        FencedOut: another attempt leads the job.
+        CallTimedOut: the task's ``execution_timeout`` was over; the job is cancelled.
+    """
+    if event.get("error"):
+        raise FencedOut(str(event["error"]))
+    remote = remote_jobs()
+    _, attempt = remote.mine(str(event["key"]), int(event["epoch"]), int(event["claim"]))
+    if event.get("timed_out"):
+        raise CallTimedOut(
+            "The remote job took too long",
+            str(operator.execution_timeout),
+            "It is cancelled; what had ended is kept.",
+        )
+    status = parse_as(JobStatus, event["status"])
+    found = _collected(remote, attempt, remote.work(attempt), status)
+    _tell(operator, attempt, status, found)
+    remote.end(attempt, status)
+    if status.phase == FAILED and status.succeeded + status.failed < status.indexes:
+        _free(operator, attempt)
+    return found
+
+
+def refuse_failures(found: Collected, profile: ComputeProfile | None = None) -> None:
+    """Raise for calls without any result.
+
+    Raises:
+        JobFailed: with the reasons, from which a retry policy decides.
+    """
+    if found.failures:
+        used = profile or found.attempt.request.profile
+        raise job_failed(found.failures, indexes=found.attempt.request.indexes, may_grow=_may_grow(used))
+
+
+def _may_grow(profile: ComputeProfile) -> bool:
+    from airflow_ml.core.compute import grown
+
+    return grown(profile) is not None
+
+
+def _collected(remote: RemoteJobs, attempt: JobAttempt, jobs: Sequence[Any], status: JobStatus) -> Collected:
+    from airflow_ml.core.job_attempt import read_ranges
+    from airflow_ml.runtime.remote_job import whole, without_results
+
+    by_line = remote.results(attempt)
+    results = [whole(by_line.get(line), job, remote.store) for line, job in enumerate(jobs)]
+    position = {line: number for number, line in enumerate(read_ranges(attempt.lines))}
+    missing = [position[line] for line, result in enumerate(results) if result is None and line in position]
+    size = max(1, attempt.request.profile.calls_per_index)
+    failures = without_results(status, missing, size) if missing else ()
+    return Collected(jobs=jobs, results=results, failures=failures, attempt=attempt)
+
+
+def _tell(operator: BaseOperator, attempt: JobAttempt, status: JobStatus, found: Collected) -> None:
+    """Log failed indexes first, the last lines of some of them, then how many are well."""
+    there = sum(result is not None for result in found.results)
+    log, handle = operator.log, attempt.handle
+    if status.phase != SUCCEEDED and not found.failures:
+        log.warning("The job is %s, and the results of all %d calls are in the store: they count", status.phase, there)
+    if status.phase == LOST:
+        log.warning("%s", status.waiting_for)
+    for failure in found.failures[:_TOLD]:
+        log.error("index %d: %s: %s %s", failure.index, failure.reason, failure.message, failure.name)
+    if len(found.failures) > _TOLD:
+        log.error("... and %d more", len(found.failures) - _TOLD)
+    if handle is None:
+        return
+    shown = [failure.index for failure in found.failures[:_SHOWN]]
+    lines = _TAIL_LINES
+    if attempt.request.indexes == 1:
+        shown, lines = [0], _ONE_LOG_LINES
+    for index in shown:
+        for line in job_backend(handle).log(handle, index, tail_lines=lines):
+            log.info("%s%s", f"index {index} | " if attempt.request.indexes > 1 else "", line)
+    log.info("%d of %d results are there; logs of all indexes: %s", there, len(found.results), _logs_of(attempt))
+
+
+def _free(operator: BaseOperator, attempt: JobAttempt) -> None:
+    """End a job that was given up while it still holds or awaits something."""
+    if attempt.handle is None:
+        return
+    try:
+        job_backend(attempt.handle).cancel(attempt.handle)
+    except AirflowMLError as error:
+        operator.log.warning("The job could not be ended; airflow-ml reap does it: %s", error)
+
+
+def _where(attempt: JobAttempt) -> str:
+    place = attempt.handle.place if attempt.handle is not None else {}
+    return place.get("namespace") or place.get("queue") or "?"
+
+
+def _logs_of(attempt: JobAttempt) -> str:
+    handle = attempt.handle
+    if handle is None:
+        return "none"
+    if handle.kind == KUBERNETES:
+        return f"kubectl logs -n {handle.place['namespace']} -l batch.kubernetes.io/job-name={handle.names[0]}"
+    return f"CloudWatch, jobs {', '.join(handle.names[:3])}"

@@ -1,0 +1,357 @@
+"""Leading a remote job through its attempts: begin or take over, look, end, and bring back what is in the store.
+
+Every step is an entry of the job's ref, written only behind the entry it was decided from. So of two workers that begin
+the same job one goes on, and what an old attempt does late finds a newer entry in its way.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.failpoint import fp
+from airflow_ml.core.far_side import IndexResult, index_ref, job_ref
+from airflow_ml.core.fingerprint import digest_json
+from airflow_ml.core.job import ENDED as ENDED_PHASES
+from airflow_ml.core.job import IndexFailure, JobHandle, JobRequest, JobStatus
+from airflow_ml.core.job_attempt import (
+    CANCELLED,
+    ENDED,
+    SUBMITTED,
+    SUBMITTING,
+    JobAttempt,
+    read_ranges,
+    write_ranges,
+)
+from airflow_ml.core.record import parse_as
+from airflow_ml.errors import AirflowMLError, FencedOut, RefConflict
+from airflow_ml.runtime.call import CallJob, call_ref
+from airflow_ml.runtime.job import ShardJob
+from airflow_ml.runtime.work import read_work, store_work
+from airflow_ml.runtime.zipapp import store_runtime
+
+if TYPE_CHECKING:
+    from airflow_ml.core.ports import ArtifactStore, JobBackend
+
+#: How long a job may go without anybody who looks after it before the reaper may end it: longer than an upgrade of
+#: Airflow, through which jobs go on.
+LEASE_SECONDS = 6 * 3600.0
+_READERS = 16
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class RemoteJobs:
+    """Leads jobs whose attempts are in a store.
+
+    Args:
+        store: Where attempts, work and results are.
+        backend: Returns the backend of a kind that a request's profile or a handle names.
+        now: Returns the time; for leases only.
+        lease_seconds: See `LEASE_SECONDS`.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        backend: Callable[[ComputeProfile | JobHandle], JobBackend],
+        *,
+        now: Callable[[], datetime] = _now,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self.store = store
+        self._backend = backend
+        self._now = now
+        self._lease = timedelta(seconds=lease_seconds)
+
+    def begin(
+        self,
+        key: str,
+        jobs: Sequence[CallJob | ShardJob],
+        profile: ComputeProfile,
+        *,
+        owner: dict[str, str],
+        generation: str,
+    ) -> JobAttempt:
+        """Start what has no success yet, or take over what runs.
+
+        Args:
+            key: Identity of the logical attempt: namespace, dag, run, task and map index.
+            jobs: All the work, in an order that does not change.
+            profile: Where it runs, of kind ``kubernetes`` or ``batch``.
+            owner: Whose it is, for labels.
+            generation: The same for all retries of a task, another one after a clear.
+
+        Returns:
+            The attempt: ``submitted``, or ``ended`` where every line has its success already.
+
+        Raises:
+            JobConflict, ConfigurationError, BackendUnavailable: as ``JobBackend.submit``.
+        """
+        what = digest_json([_identity(job) for job in jobs])
+        while True:
+            sequence, latest = self._latest(key)
+            same = latest is not None and (latest.what, latest.generation) == (what, generation)
+            if same and latest is not None and latest.live and (latest.handle is not None or _like(latest, profile)):
+                attempt = replace(latest, claim=latest.claim + 1, lease_expires_at=self._now() + self._lease)
+            else:
+                missing = list(range(len(jobs)))
+                if same and latest is not None:
+                    done = self.results(latest)
+                    missing = [number for number in missing if not is_success(done.get(number))]
+                    if not missing:
+                        return latest
+                attempt = self._new(key, jobs, missing, profile, owner, generation, what, latest)
+            try:
+                sequence = self._write(attempt, after=sequence)
+                break
+            except RefConflict:
+                continue  # another worker was first: look at what it did
+        if latest is not None and latest.live and latest.epoch != attempt.epoch:
+            self._end_old(latest)
+        if attempt.handle is not None:
+            return attempt
+        return self._submit(attempt, sequence)
+
+    def look(self, attempt: JobAttempt) -> JobStatus:
+        """Return what the backend knows.
+
+        Raises:
+            BackendUnavailable: nothing is known.
+        """
+        if attempt.handle is None:
+            raise FencedOut(f"Job {attempt.key} was never submitted", attempt.state, "Clear the task.")
+        return self._backend(attempt.handle).observe(attempt.handle)
+
+    def renew(self, attempt: JobAttempt) -> JobAttempt:
+        """Say that somebody looks after the job, if half of the lease is over.
+
+        Raises:
+            FencedOut: another attempt leads the job.
+        """
+        sequence, latest = self.mine(attempt.key, attempt.epoch, attempt.claim)
+        if latest.lease_expires_at is not None and latest.lease_expires_at - self._now() > self._lease / 2:
+            return latest
+        renewed = replace(latest, lease_expires_at=self._now() + self._lease)
+        try:
+            self._write(renewed, after=sequence)
+        except RefConflict:
+            return self.mine(attempt.key, attempt.epoch, attempt.claim)[1]
+        return renewed
+
+    def end(self, attempt: JobAttempt, status: JobStatus) -> JobAttempt:
+        """Write down that a job has ended, and free what it still has.
+
+        Raises:
+            FencedOut: another attempt leads the job.
+        """
+        sequence, latest = self.mine(attempt.key, attempt.epoch, attempt.claim)
+        if not latest.live:
+            return latest
+        ended = replace(latest, state=ENDED, reason=status.phase, failures=status.failures)
+        self._write(ended, after=sequence)
+        return ended
+
+    def cancel(self, key: str, epoch: int, claim: int, reason: str) -> bool:
+        """End a job if this attempt leads it; tell whether it did. Late, or twice, does nothing.
+
+        Raises:
+            BackendUnavailable: it cannot be reached; the attempt is marked, and the reaper ends the job.
+        """
+        try:
+            sequence, latest = self.mine(key, epoch, claim)
+            if not latest.live:
+                return False
+            self._write(replace(latest, state=CANCELLED, reason=reason), after=sequence)
+        except (FencedOut, RefConflict):
+            return False
+        fp("job.cancel")
+        self._end_old(latest, quietly=False)
+        return True
+
+    def results(self, attempt: JobAttempt) -> dict[int, Any]:
+        """Return the results of all epochs of an attempt's generation in wire form, by line of all the work.
+
+        The result that an index wrote last of all counts, whatever became of its pod; of two epochs the newer one's.
+        """
+        found: dict[int, Any] = {}
+        for earlier in self._epochs(attempt):
+            lines = read_ranges(earlier.lines)
+            size = max(1, earlier.request.profile.calls_per_index)
+            for result in self._index_results(earlier):
+                for line, wire in zip(lines[result.index * size :], result.results, strict=False):
+                    found[line] = wire if wire is not None else _IN_ITS_REF
+        return found
+
+    def work(self, attempt: JobAttempt) -> list[CallJob | ShardJob]:
+        """Return all the work of an attempt's generation, by line: its first epoch had all of it."""
+        return read_work(self.store.get_bytes(self._epochs(attempt)[0].request.work))
+
+    def mine(self, key: str, epoch: int, claim: int) -> tuple[int, JobAttempt]:
+        """Return the newest entry and its number, if it is of this attempt.
+
+        Raises:
+            FencedOut: it is not.
+        """
+        sequence, latest = self._latest(key)
+        if latest is None or (latest.epoch, latest.claim) != (epoch, claim):
+            raise FencedOut(
+                f"Job {key} is not led by this attempt any more",
+                f"epoch {latest.epoch}, claim {latest.claim}" if latest else "no entry",
+                "The newest attempt leads.",
+            )
+        return sequence, latest
+
+    def latest(self, key: str) -> JobAttempt | None:
+        """Return the newest entry of a job; None where there is none."""
+        return self._latest(key)[1]
+
+    def _latest(self, key: str) -> tuple[int, JobAttempt | None]:
+        entry = self.store.latest(job_ref(key))
+        return (entry.sequence, parse_as(JobAttempt, entry.value)) if entry is not None else (0, None)
+
+    def _write(self, attempt: JobAttempt, *, after: int) -> int:
+        return self.store.append(job_ref(attempt.key), attempt.to_dict(), after=after).sequence
+
+    def _new(
+        self,
+        key: str,
+        jobs: Sequence[CallJob | ShardJob],
+        missing: Sequence[int],
+        profile: ComputeProfile,
+        owner: dict[str, str],
+        generation: str,
+        what: str,
+        latest: JobAttempt | None,
+    ) -> JobAttempt:
+        epoch = latest.epoch + 1 if latest is not None else 1
+        request = JobRequest(
+            key=key,
+            epoch=epoch,
+            work=store_work([jobs[number] for number in missing], self.store),
+            calls=len(missing),
+            runtime=store_runtime(self.store),
+            store_uri=self.store.uri,
+            profile=profile,
+            owner=owner,
+            python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+            machine=platform.machine(),
+        )
+        return JobAttempt(
+            key=key,
+            epoch=epoch,
+            claim=1,
+            state=SUBMITTING,
+            generation=generation,
+            what=what,
+            lines=write_ranges(missing),
+            request=request,
+            lease_expires_at=self._now() + self._lease,
+        )
+
+    def _submit(self, attempt: JobAttempt, sequence: int) -> JobAttempt:
+        fp("job.before_submit")
+        try:
+            handle = self._backend(attempt.request.profile).submit(attempt.request)
+        except AirflowMLError as error:
+            if not error.retryable:  # the next attempt begins anew, by whatever the profile says then
+                self._write(replace(attempt, state=ENDED, reason=f"{type(error).__name__}: {error}"), after=sequence)
+            raise
+        fp("job.after_submit")
+        submitted = replace(attempt, state=SUBMITTED, handle=handle)
+        self._write(submitted, after=sequence)
+        return submitted
+
+    def _end_old(self, attempt: JobAttempt, *, quietly: bool = True) -> None:
+        """Cancel an attempt's job; one that was about to be submitted is found by its name first."""
+        try:
+            handle = attempt.handle or self._backend(attempt.request.profile).submit(attempt.request)
+            self._backend(handle).cancel(handle)
+        except AirflowMLError:
+            if not quietly:
+                raise
+
+    def _epochs(self, attempt: JobAttempt) -> list[JobAttempt]:
+        """Return the newest entry of each epoch with the same work and generation, oldest first."""
+        found: dict[int, JobAttempt] = {}
+        for entry in self.store.history(job_ref(attempt.key)):
+            item = parse_as(JobAttempt, entry.value)
+            if (item.what, item.generation) == (attempt.what, attempt.generation) and item.epoch <= attempt.epoch:
+                found[item.epoch] = item
+        return [found[epoch] for epoch in sorted(found)]
+
+    def _index_results(self, attempt: JobAttempt) -> Iterator[IndexResult]:
+        request = attempt.request
+        refs = [index_ref(request.key, request.epoch, index) for index in range(request.indexes)]
+        if self.store.uri.startswith("file:"):
+            entries = [self.store.latest(ref) for ref in refs]
+        else:
+            with ThreadPoolExecutor(_READERS) as pool:
+                entries = list(pool.map(self.store.latest, refs))
+        return (parse_as(IndexResult, entry.value) for entry in entries if entry is not None)
+
+
+#: In the place of a result that is too large for the index's record: a call's own ref has it.
+_IN_ITS_REF: dict[str, Any] = {"record": "CallResult", "status": "succeeded", "in_ref": True}
+
+
+def is_success(wire: Any) -> bool:
+    """Whether a line's result needs no other try."""
+    if not wire:
+        return False
+    if wire["record"] == "ShardOutcome":
+        return not wire["stopped"]
+    return bool(wire["status"] == "succeeded")
+
+
+def whole(wire: Any, job: CallJob, store: ArtifactStore) -> Any:
+    """Return a call's result in wire form, from its own ref where the index's record had no room for it."""
+    if wire is not _IN_ITS_REF:
+        return wire
+    newest = store.latest(call_ref(job.call))
+    return dict(newest.value) if newest is not None else None
+
+
+def missing_lines(count: int, results: dict[int, Any]) -> list[int]:
+    """Return the lines without any result."""
+    return [number for number in range(count) if results.get(number) is None]
+
+
+def without_results(status: JobStatus, missing: Sequence[int], size: int) -> tuple[IndexFailure, ...]:
+    """Return why lines have no result: what the backend says of their indexes, or that it says they ended well.
+
+    Args:
+        status: The last look.
+        missing: Lines of this epoch's work without a result.
+        size: Calls of one index.
+    """
+    indexes = dict.fromkeys(line // size for line in missing)
+    told = {item.index: item for item in status.failures}
+    reason = {"succeeded": "no_result", "cancelled": "cancelled"}.get(status.phase, "lost")
+    words = status.waiting_for or f"the job {status.phase}, and the store has no result of it"
+    found = [told.get(index) or IndexFailure(index=index, reason=reason, message=words) for index in indexes]
+    job_wide = [item for item in status.failures if item.index not in indexes]
+    return tuple((found if not job_wide or told.keys() & indexes.keys() else [*job_wide, *found])[:100])
+
+
+def _identity(job: CallJob | ShardJob) -> list[Any]:
+    if isinstance(job, ShardJob):
+        return ["shard", job.plan.sweep, job.plan.shards, job.shard]
+    return ["call", job.call.key, job.timeout_seconds]
+
+
+def _like(attempt: JobAttempt, profile: ComputeProfile) -> bool:
+    return attempt.request.profile == profile
+
+
+def is_over(status: JobStatus) -> bool:
+    """Whether a job has ended, in whatever way."""
+    return status.phase in ENDED_PHASES

@@ -1,0 +1,175 @@
+"""Jobs on AWS Batch, against the double: each child is a process that runs the far side for real."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from job_parts import batch_profile, calls, ended, job_definition, request_of, until
+
+from airflow_ml.adapters.batch import BatchJobs
+from airflow_ml.adapters.batch_api import BatchApi
+from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.core import batch_request
+from airflow_ml.core.far_side import IndexResult, index_ref
+from airflow_ml.core.job import CANCELLED, FAILED, LOST, SUCCEEDED, WAITING, JobHandle, JobRequest
+from airflow_ml.core.record import parse_as
+from airflow_ml.errors import BackendUnavailable, ConfigurationError, JobConflict
+from airflow_ml.testing.batch import BatchDouble, batch_double
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[BatchDouble]:
+    with batch_double(slots=6, gpus=0) as double:
+        double.make_queue("queue")
+        job_definition(double.client())
+        yield double
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+def connect(aws: BatchDouble, service: str) -> Any:
+    """Return a client that repeats nothing by itself."""
+    from botocore.config import Config
+
+    return aws.client(service, config=Config(retries={"max_attempts": 0}))
+
+
+@pytest.fixture
+def backend(aws: BatchDouble, pauses: list[float]) -> Iterator[BatchJobs]:
+    yield BatchJobs(BatchApi(partial(connect, aws), deadline_seconds=30.0, sleep=pauses.append))
+    aws.faults.clear()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def asked(folder: Path, store: FolderStore, *numbers: int, profile: dict[str, Any] | None = None, **call: Any) -> Any:
+    jobs = calls(folder, store, [{"number": number, **call} for number in numbers])
+    return request_of(store, jobs, batch_profile("calls", **(profile or {})), key=f"job-{next(_numbers)}")
+
+
+def result(store: FolderStore, request: JobRequest, index: int) -> IndexResult | None:
+    entry = store.latest(index_ref(request.key, request.epoch, index))
+    return parse_as(IndexResult, entry.value) if entry is not None else None
+
+
+def test_an_array_runs_each_index_and_its_logs_are_read(tmp_path: Path, store: FolderStore, backend: BatchJobs) -> None:
+    request = asked(tmp_path, store, 1, 2, 13)
+    handle = backend.submit(request)
+    assert backend.submit(request) == handle  # adopted
+    status = ended(backend, handle)
+    assert (status.phase, status.indexes, status.succeeded) == (SUCCEEDED, 3, 3)
+    assert [one and one.succeeded for one in (result(store, request, index) for index in range(3))] == [1, 1, 0]
+    assert any("working on 2" in line for line in backend.log(handle, 1))
+    assert list(backend.log(handle, 7)) == []
+    with pytest.raises(JobConflict):
+        backend.submit(replace(request, calls=2))
+
+
+def test_one_index_is_no_array(tmp_path: Path, store: FolderStore, backend: BatchJobs) -> None:
+    request = asked(tmp_path, store, 4)
+    handle = backend.submit(request)
+    assert (ended(backend, handle).phase, handle.place["sizes"]) == (SUCCEEDED, "1")
+    assert any("working on 4" in line for line in backend.log(handle, 0))
+
+
+@pytest.mark.fault("K12")
+def test_many_indexes_are_several_arrays_listed_and_described_in_pages(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_request, "MAX_ARRAY", 2)
+    request = asked(tmp_path, store, 1, 2, 3, 4, 5)
+    aws.faults.throttle("SubmitJob", times=1)
+    aws.faults.throttle("Describe*", times=2)
+    handle = backend.submit(request)
+    assert (len(handle.names), handle.place["sizes"]) == (3, "2,2,1")
+    status = ended(backend, handle)
+    assert (status.phase, status.indexes, status.succeeded) == (SUCCEEDED, 5, 5)
+    assert all(result(store, request, index) for index in range(5))
+    assert any("working on 4" in line for line in backend.log(handle, 3))
+    assert any("working on 5" in line for line in backend.log(handle, 4))
+
+
+@pytest.mark.fault("K12")
+def test_throttling_is_waited_for_and_no_longer_than_the_deadline(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble, pauses: list[float]
+) -> None:
+    aws.faults.throttle("ListJobs", times=2)
+    handle = backend.submit(asked(tmp_path, store, 1))
+    assert len(pauses) == 2
+    assert max(pauses) <= 15
+    hasty = BatchJobs(BatchApi(partial(connect, aws), deadline_seconds=0.0))
+    aws.faults.throttle(times=-1)
+    with pytest.raises(BackendUnavailable, match="Too Many Requests"):
+        hasty.observe(handle)
+    aws.faults.clear()
+    assert ended(backend, handle).phase == SUCCEEDED
+
+
+def test_failed_children_say_why_and_a_lost_host_is_no_failure(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble
+) -> None:
+    request = asked(tmp_path, store, 1, 2, 3)
+    broken = replace(request, work=replace(request.work, digest="sha256:" + "0" * 64))
+    handle = backend.submit(broken)
+    status = ended(backend, handle)
+    assert (status.phase, status.failed) == (FAILED, 3)
+    assert [(item.index, item.reason, item.exit_code) for item in status.failures] == [
+        (index, "bad_input", 64) for index in range(3)
+    ]
+    aws.faults.reclaim_hosts(times=1, after_seconds=0.1)
+    handle = backend.submit(asked(tmp_path, store, 5, seconds=0.5, profile={"retries": 1}))
+    assert ended(backend, handle).phase == SUCCEEDED
+
+
+def test_a_job_that_no_instance_takes_waits_and_then_fails(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs
+) -> None:
+    limit = {"schedule_timeout_seconds": 1}
+    handle = backend.submit(asked(tmp_path, store, 1, profile={"gpus": 1, "batch": limit}))
+    status = until(backend, handle, lambda status: "RUNNABLE" in status.waiting_for)
+    if status.phase == WAITING:
+        status = ended(backend, handle)
+    assert (status.phase, status.failures[0].reason) == (FAILED, "unschedulable")
+    backend.cancel(handle)
+
+
+def test_cancelled_and_unknown_jobs(tmp_path: Path, store: FolderStore, backend: BatchJobs) -> None:
+    request = asked(tmp_path, store, 1, 2, seconds=30)
+    handle = backend.submit(request)
+    until(backend, handle, lambda status: status.active == 2)
+    found = {one.names[0]: tags for one, tags in backend.found("queue")}
+    assert found[handle.names[0]]["airflow-ml:key"] == request.key
+    backend.cancel(handle)
+    backend.cancel(handle)
+    assert ended(backend, handle).phase == CANCELLED
+    gone = JobHandle(kind="batch", names=("no-such-job",), epoch=1, place=handle.place)
+    assert backend.observe(gone).phase == LOST
+
+
+def test_what_batch_refuses_is_told_in_its_words(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble
+) -> None:
+    request = asked(tmp_path, store, 1)
+    aws.faults.fail_requests("SubmitJob", 400, "ClientException", "JobQueue queue is not in VALID state")
+    with pytest.raises(ConfigurationError, match="not in VALID state"):
+        backend.submit(request)
+    aws.faults.fail_requests("SubmitJob", 403, "AccessDeniedException", "is not authorized to perform")
+    with pytest.raises(BackendUnavailable, match="is not authorized"):
+        backend.submit(request)
