@@ -26,6 +26,7 @@ from airflow_ml.errors import (
 )
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.compute import compute_profile
+from airflow_ml.links import SweepPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
 from airflow_ml.operators.remote import Collected, is_remote, refuse_failures, run_remotely
@@ -104,6 +105,7 @@ class PlanSweepOperator(MLOperator):
         "max_shards",
     )
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
+    operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
 
     def __init__(
@@ -240,6 +242,7 @@ class RunShardOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "shard")
+    operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
 
     def __init__(
@@ -312,6 +315,7 @@ class CollectSweepOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = ("plan",)
+    operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
 
     def __init__(self, *, plan: Any, pictures: bool = True, task_id: str = "collect", **kwargs: Any) -> None:
