@@ -277,6 +277,12 @@ def _run_seconds(api: Any, dag: str) -> float:
     return seconds
 
 
+def _tell(figures: dict[str, Any]) -> None:
+    """Write what is measured so far to standard error: a run that is stopped has not been in vain."""
+    name, value = list(figures.items())[-1]
+    print(json.dumps({name: value}), file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -293,17 +299,22 @@ def main() -> None:
         folder = Path(name)
         figures: dict[str, Any] = {"cores": available_cpus(), "load_before": [round(one, 1) for one in os.getloadavg()]}
         figures["one_shard"] = sweep(folder / "one", noop, groups=options.groups, per_group=options.per_group, shards=1)
+        _tell(figures)
         figures["noop"] = sweep(folder / "noop", noop, groups=options.groups, **shape)
+        _tell(figures)
         if options.linearity:
             groups = max(1, options.linearity // options.per_group)
             figures["noop_larger"] = sweep(folder / "larger", noop, groups=groups, **shape)
             ratio = figures["noop_larger"]["total_ms"] / figures["noop"]["total_ms"]
             figures["seconds_per_trial_ratio"] = round(ratio, 3)
+        _tell(figures)
         if options.fits:
             (folder / "fits").mkdir()
             figures["fits"] = fits(folder / "fits", options.fits)
+        _tell(figures)
         if options.airflow:
             figures["airflow"] = in_airflow(folder / "deployment", groups=options.groups, **shape)
+        _tell(figures)
         figures["load_after"] = [round(one, 1) for one in os.getloadavg()]
     print(json.dumps(figures, indent=2))
 
