@@ -62,6 +62,7 @@ _HOME = {
     "Selection": "airflow_ml.core.selection",
     "SliceMetric": "airflow_ml.core.model_checks",
     "SnapshotDatasetOperator": "airflow_ml.operators.snapshot",
+    "SqlOutcomes": "airflow_ml.core.metric_query",
     "TimeSplit": "airflow_ml.core.time_split",
     "Uniform": "airflow_ml.core.space",
     "When": "airflow_ml.core.space",

@@ -86,7 +86,11 @@ class CanaryOperator(MLOperator):
         poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
         lease_seconds: How long the rollout may go without a look before anybody may roll it back.
         mlflow_conn_id: Airflow connection of the registry (templated).
-        router_conn_id: Airflow connection of the gateway (templated).
+        router_conn_id: Airflow connection of the router (templated): a gateway, or a warehouse whose batch scoring is
+            divided (`predict` with the same ``router_conn_id``).
+        source: Where the metric is read, if not from the gateway's own log: `SqlOutcomes`, with a warehouse as the
+            router always (templated).
+        source_conn_id: Its Airflow connection, if it is not the router's (templated).
 
     Raises:
         ModelNotFound: no version has the alias ``challenger``, or it is the champion already.
@@ -111,6 +115,8 @@ class CanaryOperator(MLOperator):
         "limits",
         "mlflow_conn_id",
         "router_conn_id",
+        "source",
+        "source_conn_id",
     )
     operator_extra_links = (ModelVersionLink(),)
     ui_color = "#dcfce7"
@@ -139,6 +145,8 @@ class CanaryOperator(MLOperator):
         lease_seconds: float = 180.0,
         mlflow_conn_id: str = "mlflow_default",
         router_conn_id: str = "gateway_default",
+        source: Any = None,
+        source_conn_id: str | None = None,
         task_id: str = "canary",
         **kwargs: Any,
     ) -> None:
@@ -166,6 +174,8 @@ class CanaryOperator(MLOperator):
         self.lease_seconds = lease_seconds
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
+        self.source = plain(source)
+        self.source_conn_id = source_conn_id
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
@@ -184,6 +194,7 @@ class CanaryOperator(MLOperator):
             router_conn_id=self.router_conn_id,
             mlflow_conn_id=self.mlflow_conn_id,
             lease_seconds=self.lease_seconds,
+            source=self._source(),
         )
         newest = driver.latest(self.model, self.namespace)
         if champion is not None and champion.version == challenger.version:
@@ -198,7 +209,7 @@ class CanaryOperator(MLOperator):
         if champion is None:
             return self._project(context, registry, driver.install(plan, self.model, self.namespace, variant, owner))
         if newest is None or newest.owner != owner:
-            foretell(driver, plan, self.model, self.log)
+            foretell(driver, plan, self.model, self.namespace, self.log)
         try:
             state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
         except RolloutBusy as error:
@@ -231,6 +242,7 @@ class CanaryOperator(MLOperator):
                 poll_interval_seconds=self.poll_interval_seconds,
                 lease_seconds=self.lease_seconds,
                 give_up_seconds=max(600.0, 3 * self.lease_seconds),
+                source=self._source(),
             ),
             method_name="execute_complete",
         )
@@ -306,6 +318,9 @@ class CanaryOperator(MLOperator):
             if state.state == PARKED:
                 self._ask(context, state)
             return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+
+    def _source(self) -> dict[str, Any] | None:
+        return {**self.source, "conn_id": self.source_conn_id} if self.source else None
 
     def _plan(self) -> RolloutPlan:
         if self.busy not in ("fail", "skip", "wait"):

@@ -39,6 +39,7 @@ from airflow_ml.core.rollout_state import (
     ending,
     looked,
 )
+from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import FencedOut, MetricUnreadable, RefConflict, RegistryUnavailable, RouterFailed
 from airflow_ml.runtime.rollout_evidence import rollout_ref
 from airflow_ml.runtime.rollout_history import At, RolloutHistory
@@ -146,7 +147,7 @@ class RolloutLead:
         at = self._history.latest(model, namespace)
         if at is None or at.state.live:
             return False
-        wanted, seen = traffic_of(at.state, expires_at=self._clock()), self._router.read(model)
+        wanted, seen = traffic_of(at.state, expires_at=self._clock()), self._router.read(served_name(model, namespace))
         if wanted is None or seen is None or seen.epoch > wanted.epoch or same_division(seen, wanted):
             return False
         try:
@@ -195,7 +196,8 @@ class RolloutLead:
         return reading, {one.reads: self._read_one(state, one.reads) for one in state.plan.guardrails}
 
     def _read_one(self, state: RolloutState, metric: str) -> Reading:
-        return merged([(e, self._metrics.read(state.model, metric=metric, epoch=e)) for e in state.metric_epochs])
+        name = served_name(state.model, state.namespace)
+        return merged([(e, self._metrics.read(name, metric=metric, epoch=e)) for e in state.metric_epochs])
 
     def _checked(
         self, state: RolloutState, decision: Decision, now: datetime, champion_of: Callable[[], str | None]

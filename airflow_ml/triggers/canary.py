@@ -40,6 +40,7 @@ class CanaryTrigger(BaseTrigger):
         look_seconds: After this time a look is not waited for any longer; it goes on in its thread.
         give_up_seconds: After this time without a single good look the task fails; traffic is back at the champion by
             then, whoever is dead.
+        source: Where the metric is read, in wire form; None for a gateway's own log.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class CanaryTrigger(BaseTrigger):
         lease_seconds: float = 180.0,
         look_seconds: float = 30.0,
         give_up_seconds: float = 600.0,
+        source: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
@@ -67,6 +69,7 @@ class CanaryTrigger(BaseTrigger):
         self.lease_seconds = lease_seconds
         self.look_seconds = look_seconds
         self.give_up_seconds = give_up_seconds
+        self.source = source
         self._driver: RolloutDriver | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -84,6 +87,7 @@ class CanaryTrigger(BaseTrigger):
                 "lease_seconds": self.lease_seconds,
                 "look_seconds": self.look_seconds,
                 "give_up_seconds": self.give_up_seconds,
+                "source": self.source,
             },
         )
 
@@ -173,6 +177,7 @@ class CanaryTrigger(BaseTrigger):
                 router_conn_id=self.router_conn_id,
                 mlflow_conn_id=self.mlflow_conn_id,
                 lease_seconds=self.lease_seconds,
+                source=self.source,
             )
         return self._driver
 
