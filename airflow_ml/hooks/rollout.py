@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.registration import CHAMPION
 from airflow_ml.errors import ConfigurationError, MetricUnreadable
-from airflow_ml.hooks.connection import get_connection
+from airflow_ml.hooks.connection import base_url, get_connection
 from airflow_ml.hooks.gateway import GatewayHook
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.store import artifact_store
 from airflow_ml.hooks.warehouse import sql_metrics, warehouse_router
+from airflow_ml.runtime.callable_metrics import CallableMetrics, MetricFunction
 
 if TYPE_CHECKING:
+    from airflow_ml.core.metric_series import PrometheusQueries
     from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
     from airflow_ml.runtime.rollout import RolloutDriver
 
@@ -28,6 +30,7 @@ def rollout_driver(
     lease_seconds: float = 180.0,
     router_seconds: float = 300.0,
     source: Mapping[str, Any] | None = None,
+    function: MetricFunction | None = None,
 ) -> RolloutDriver:
     """Return a driver over the deployment's store, a router and a registry. Blocking: call it in a thread.
 
@@ -35,6 +38,7 @@ def rollout_driver(
         model: The registered model whose alias ``champion`` a promotion is checked against.
         router_conn_id: Airflow connection of a gateway, which is router and metric source, or of a warehouse.
         source: Where the metric is read if not from the gateway: a metric source in wire form, see `metric_source`.
+        function: Reads the metric instead of all of these.
         mlflow_conn_id: Airflow connection of the registry; None where nothing will be promoted.
         lease_seconds: How long a rollout may go without a look.
         router_seconds: After this time without a write the router serves the champion by itself.
@@ -58,7 +62,7 @@ def rollout_driver(
     return RolloutDriver(
         store,
         router,
-        metric_source(source, router_conn_id),
+        CallableMetrics(function) if function is not None else metric_source(source, router_conn_id),
         clock=lambda: datetime.now(UTC),
         lease_seconds=lease_seconds,
         router_seconds=router_seconds,
@@ -105,8 +109,20 @@ def metric_source(source: Mapping[str, Any] | None, router_conn_id: str) -> Metr
         if kind == "snowflake":
             return _NoSource()  # who only ends rollouts, such as the reconciler, reads nothing
     from airflow_ml.core.metric_query import SqlOutcomes
+    from airflow_ml.core.metric_series import PrometheusQueries
 
-    return sql_metrics(str((source or {}).get("conn_id") or router_conn_id), parse_as(SqlOutcomes, source))
+    conn_id = str((source or {}).get("conn_id") or router_conn_id)
+    if (source or {}).get("record") == PrometheusQueries.__name__:
+        return _prometheus(conn_id, parse_as(PrometheusQueries, source))
+    return sql_metrics(conn_id, parse_as(SqlOutcomes, source))
+
+
+def _prometheus(conn_id: str, queries: PrometheusQueries) -> MetricSource:
+    from airflow_ml.adapters.prometheus import PrometheusMetrics
+
+    connection = get_connection(conn_id, conn_type="http")
+    url = base_url(connection, default_port=9090)
+    return PrometheusMetrics(url, queries, user=connection.login or "", password=connection.password or "")
 
 
 class _NoSource:

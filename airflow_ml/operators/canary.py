@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from airflow_ml.core.ports import ModelRegistry
     from airflow_ml.core.rollout_plan import RolloutPlan
     from airflow_ml.core.rollout_state import RolloutState
+    from airflow_ml.runtime.rollout import RolloutDriver
 
 __all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
 
@@ -88,8 +90,10 @@ class CanaryOperator(MLOperator):
         mlflow_conn_id: Airflow connection of the registry (templated).
         router_conn_id: Airflow connection of the router (templated): a gateway, or a warehouse whose batch scoring is
             divided (`predict` with the same ``router_conn_id``).
-        source: Where the metric is read, if not from the gateway's own log: `SqlOutcomes`, with a warehouse as the
-            router always (templated).
+        source: Where the metric is read, if not from the gateway's own log: `SqlOutcomes` (with a warehouse as the
+            router always) or `PrometheusQueries` (templated); or a function ``(model, metric=..., epoch=...)`` that
+            returns a `Reading`. With a function the task is not deferred: the worker leads, with looks at least 60 s
+            apart, since a triggerer runs no code of yours; until a slot is free the weight is 0.
         source_conn_id: Its Airflow connection, if it is not the router's (templated).
 
     Raises:
@@ -174,7 +178,9 @@ class CanaryOperator(MLOperator):
         self.lease_seconds = lease_seconds
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
-        self.source = plain(source)
+        # Not a template field: Airflow would call it while it renders.
+        self._function = source if callable(source) and not isinstance(source, type) else None
+        self.source = None if self._function is not None else plain(source)
         self.source_conn_id = source_conn_id
 
     def run(self, context: Context) -> Rollout:
@@ -195,6 +201,7 @@ class CanaryOperator(MLOperator):
             mlflow_conn_id=self.mlflow_conn_id,
             lease_seconds=self.lease_seconds,
             source=self._source(),
+            function=self._function,
         )
         newest = driver.latest(self.model, self.namespace)
         if champion is not None and champion.version == challenger.version:
@@ -225,8 +232,22 @@ class CanaryOperator(MLOperator):
                 state.epoch,
                 state.weight_percent,
             )
-            self._hand_over(state)
+            if self._function is None:
+                self._hand_over(state)
+            state = self._lead_here(driver, state)
+            if state.state == PARKED:
+                self._ask(context, state)
         return self._project(context, registry, state)
+
+    def _lead_here(self, driver: RolloutDriver, state: RolloutState) -> RolloutState:
+        """Look until the end, in this worker; whoever kills it leaves the rest to the lease."""
+        pause = max(60.0, self.poll_interval_seconds)
+        while state.live:
+            state = driver.look(state)
+            self.log.info("%s at %g %%, look %s: %s", state.state, state.weight_percent, state.looks, state.reason)
+            if state.live:
+                time.sleep(pause)
+        return state
 
     def _hand_over(self, state: RolloutState) -> NoReturn:
         from airflow_ml.triggers.canary import CanaryTrigger
@@ -294,7 +315,9 @@ class CanaryOperator(MLOperator):
                     lease_seconds=self.lease_seconds,
                     epoch=newest.epoch,
                 )
-                self._hand_over(going_on)
+                if self._function is None:
+                    self._hand_over(going_on)
+                return self._run_to_wire(context)
             if newest.state == PARKED:
                 newest = acts.reject(self.model, self.namespace, who=answer.who, why=answer.why, epoch=newest.epoch)
             state = find_end(self.store(), self.model, self.namespace, newest.epoch)

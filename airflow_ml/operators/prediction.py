@@ -286,9 +286,8 @@ class PredictOperator(MLOperator):
 
 
 def _of(traffic: Traffic, variant: str) -> Mapping[str, Any]:
-    chosen = traffic.challenger if variant == CHALLENGER else traffic.champion
-    assert chosen is not None  # without a challenger its weight is 0
-    return chosen
+    """Return who scores the rows of a variant; without a challenger none are its."""
+    return traffic.challenger if variant == CHALLENGER and traffic.challenger is not None else traffic.champion
 
 
 def predict(model: str, **kwargs: Any) -> Any:

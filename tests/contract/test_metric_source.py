@@ -12,15 +12,19 @@ import pytest
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.gateway import GatewayMetrics, GatewayRouter
 from airflow_ml.adapters.memory.router import MemoryMetrics, Request
+from airflow_ml.adapters.prometheus import PrometheusMetrics
 from airflow_ml.adapters.snowflake import SnowflakeSource
 from airflow_ml.adapters.sql_metrics import SqlMetrics
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.metric_query import SqlOutcomes
+from airflow_ml.core.metric_series import PrometheusQueries, PrometheusSums
 from airflow_ml.core.ports import MetricSource, Traffic
-from airflow_ml.core.record import JSON
+from airflow_ml.core.record import JSON, encode
 from airflow_ml.errors import MetricUnreadable
+from airflow_ml.runtime.callable_metrics import CallableMetrics
 from airflow_ml.testing.contracts.metric_source import SALT, Load, MetricSourceContract, make_requests
 from airflow_ml.testing.gateway_server import LocalGateway
+from airflow_ml.testing.prometheus_server import LocalPrometheus
 from airflow_ml.testing.served_models import identity_models, variant
 from airflow_ml.testing.warehouse import LocalWarehouse
 
@@ -30,6 +34,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
     directory: Path = tmp_path_factory.mktemp("gateway")
     with LocalGateway(directory / "state", FolderStore(directory / "store").uri) as gateway:
         yield gateway
+
+
+SUMS = ("requests", "sum_x", "sum_xx", "units", "sum_nn", "sum_xn", "waiting", "sum_squares")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +63,97 @@ class TestMemory(MetricSourceContract):
     def load(self, source: MetricSource) -> Load:
         assert isinstance(source, MemoryMetrics)
         return lambda model, requests, watermark_at: source.add(model, requests, watermark_at=watermark_at)
+
+
+class TestCallable(MetricSourceContract):
+    """A function of the user's; the twin stands for what it asks."""
+
+    @pytest.fixture
+    def twin(self) -> MemoryMetrics:
+        return MemoryMetrics()
+
+    @pytest.fixture
+    def source(self, twin: MemoryMetrics) -> MetricSource:
+        def read(model: str, *, metric: str, epoch: int) -> Any:
+            return encode(twin.read(model, metric=metric, epoch=epoch))
+
+        return CallableMetrics(read)
+
+    @pytest.fixture
+    def load(self, twin: MemoryMetrics) -> Load:
+        return lambda model, requests, watermark_at: twin.add(model, requests, watermark_at=watermark_at)
+
+
+class TestPrometheus(MetricSourceContract):
+    """An application that exposes its sums, scraped by a server that speaks Prometheus' API."""
+
+    sees_units = False
+
+    @pytest.fixture
+    def server(self) -> Iterator[LocalPrometheus]:
+        with LocalPrometheus(token="a token") as server:
+            yield server
+
+    @pytest.fixture
+    def source(self, server: LocalPrometheus) -> MetricSource:
+        def series(name: str) -> str:
+            return f'sum by (variant, stratum) (brier_{name}{{model="$model", epoch="$epoch"}})'
+
+        queries = PrometheusQueries(
+            known='max(assigned{model="$model"})',
+            assigned='sum by (variant, stratum) (assigned{model="$model", epoch="$epoch"})',
+            watermark='max(watermark_seconds{model="$model", epoch="$epoch"})',
+            metrics={"brier": PrometheusSums(**{name: series(name) for name in SUMS})},
+        )
+        return PrometheusMetrics(server.url, queries, password="a token")
+
+    @pytest.fixture
+    def load(self, server: LocalPrometheus) -> Load:
+        twin = MemoryMetrics()
+
+        def load(model: str, requests: Sequence[Request], watermark_at: datetime | None) -> None:
+            twin.add(model, requests, watermark_at=watermark_at)
+            for epoch in (1, 2, 9):
+                reading = twin.read(model, metric="brier", epoch=epoch)
+                names = {"model": model, "epoch": str(epoch)}
+                for arm, strata in reading.assigned.items():
+                    for stratum, units in strata.items():
+                        server.set("assigned", {**names, "variant": arm, "stratum": stratum}, units)
+                for sample in reading.samples:
+                    place = {**names, "variant": sample.variant, "stratum": sample.stratum, "instance": "a:1"}
+                    for name in SUMS:
+                        server.set(f"brier_{name}", place, getattr(sample, name))
+                if reading.watermark_at is not None:
+                    server.set("watermark_seconds", names, reading.watermark_at.timestamp())
+
+        return load
+
+    def test_what_is_wrong_is_said_and_never_a_reading(self, server: LocalPrometheus, source: MetricSource) -> None:
+        good = {"variant": "champion", "stratum": "5/2013-05-01"}
+        names = {"model": "m", "epoch": "1"}
+        server.set("assigned", {**names, **good}, 10)
+        server.set("watermark_seconds", names, 1_400_000_000)
+        server.set("brier_requests", {**names, **good}, float("nan"))
+        with pytest.raises(MetricUnreadable, match="requests is no number"):
+            source.read("m", metric="brier", epoch=1)
+        sums = PrometheusSums(requests="a", sum_x="b", sum_xx="c")
+        queries = PrometheusQueries(
+            known="max(assigned)", assigned="assigned{", watermark="max(watermark_seconds)", metrics={"m": sums}
+        )
+        with pytest.raises(MetricUnreadable, match=r"refused the query \(400\).*bad_data"):
+            PrometheusMetrics(server.url, queries, password="a token").read("m", metric="m", epoch=1)
+        with pytest.raises(MetricUnreadable, match=r"refused the query \(401\)"):
+            PrometheusMetrics(server.url, queries, password="another").read("m", metric="m", epoch=1)
+        with pytest.raises(MetricUnreadable, match="gives no answer"):
+            PrometheusMetrics("http://127.0.0.1:9", queries).read("m", metric="m", epoch=1)
+        bare = replace(queries, assigned="assigned")
+        server.set("assigned", {"model": "x"}, 3)
+        with pytest.raises(MetricUnreadable, match="lacks variant or stratum"):
+            PrometheusMetrics(server.url, bare, password="a token").read("m", metric="m", epoch=1)
+
+    def test_a_model_with_a_quote_in_its_name_stays_inside_its_matcher(self, source: MetricSource) -> None:
+        with pytest.raises(MetricUnreadable, match="no series"):
+            source.read('m"} or vector(1) #', metric="brier", epoch=1)
 
 
 @pytest.mark.integration

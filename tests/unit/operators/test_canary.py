@@ -23,8 +23,10 @@ import airflow_ml.triggers.rollout_turn
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
+from airflow_ml.core.ports import Reading
 from airflow_ml.errors import ArtifactNotFound, RouterFailed
 from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
+from airflow_ml.runtime.callable_metrics import CallableMetrics
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.rollout_world import MODEL, World
 from airflow_ml.triggers.canary import CanaryTrigger
@@ -57,7 +59,9 @@ class Line:
         monkeypatch.setattr(airflow_ml.hooks.store, "artifact_store", lambda: self.world.store)
         monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "prod")
 
-    def driver(self, model: str, *, lease_seconds: float, **conn_ids: str) -> RolloutDriver:
+    def driver(
+        self, model: str, *, lease_seconds: float, function: Any = None, source: Any = None, **conn_ids: str
+    ) -> RolloutDriver:
         def champion_of() -> str | None:
             found = self.registry.by_alias(model, "champion")
             return found.version if found else None
@@ -65,7 +69,7 @@ class Line:
         return RolloutDriver(
             self.world.store,
             self.world.router,
-            self.world.metrics,
+            CallableMetrics(function) if function else self.world.metrics,
             clock=lambda: self.world.now,
             lease_seconds=lease_seconds,
             champion_of=champion_of,
@@ -303,6 +307,28 @@ def test_a_second_release_is_refused_while_the_first_is_under_way(line: Line) ->
         line.operator().execute(line.context("r1"))
     with pytest.raises(AirflowFailException, match=r"RolloutBusy.*release/r1/canary"):
         line.operator().execute(line.context("r2"))
+
+
+def test_a_function_as_the_metric_source_is_led_in_the_worker(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        line.world.metrics.pass_day()
+
+    monkeypatch.setattr(airflow_ml.operators.canary.time, "sleep", sleep)
+    asked: list[tuple[str, str, int]] = []
+
+    def read(model: str, *, metric: str, epoch: int) -> Reading:
+        asked.append((model, metric, epoch))
+        return line.world.metrics.read(model, metric=metric, epoch=epoch)
+
+    line.register("challenger", "champion")
+    line.register("challenger")
+    record = Rollout.from_dict(line.operator(source=read).execute(line.context("r1")))
+    assert (record.outcome, line.alias("champion")) == ("promoted", "2")
+    assert set(pauses) == {60.0}
+    assert set(asked) == {(MODEL, "brier", record.epoch)}
 
 
 def test_a_busy_model_lets_a_release_be_skipped(line: Line) -> None:
