@@ -30,9 +30,10 @@ class SqlRunner(Protocol):
 class WarehouseRouter:
     """Router port over a table of the warehouse.
 
-    One ``MERGE`` sets a model's row if the row's epoch is not higher: the fence. Batch scoring (`predict` with
-    ``router_conn_id``) reads the row at the start of each batch, so a write is in effect for every batch that starts
-    after it. It serves the champion from ``expires_at`` on, whoever is dead.
+    One ``MERGE`` sets a model's row if the row's epoch is not higher: the fence. Where two first writes of a model at
+    the same moment leave two rows, the highest epoch counts, and each later write sets both. Batch scoring (`predict`
+    with ``router_conn_id``) reads the row at the start of each batch, so a write is in effect for every batch that
+    starts after it. It serves the champion from ``expires_at`` on, whoever is dead.
 
     Args:
         warehouse: Runs the statements.

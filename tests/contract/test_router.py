@@ -15,7 +15,7 @@ from airflow_ml.adapters.warehouse_router import WarehouseRouter
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import Router, Traffic
 from airflow_ml.core.record import JSON
-from airflow_ml.errors import AirflowMLError
+from airflow_ml.errors import AirflowMLError, FencedOut
 from airflow_ml.testing.contracts.router import RouterContract
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import identity_models, variant
@@ -77,7 +77,7 @@ class TestWarehouse(_WithStore):
     def another_client(self, warehouse: SnowflakeSource, store: FolderStore) -> Router:
         return WarehouseRouter(warehouse, store)
 
-    def test_writers_at_once_leave_one_row_of_the_highest_epoch(
+    def test_of_writers_at_once_the_highest_epoch_wins(
         self, warehouse: SnowflakeSource, store: FolderStore, traffic: Traffic
     ) -> None:
         WarehouseRouter(warehouse, store).read(traffic.model)
@@ -89,12 +89,16 @@ class TestWarehouse(_WithStore):
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(write, [3, 9, 5, 9, 1, 7]))
         router = WarehouseRouter(warehouse, store)
-        router.write(replace(traffic, epoch=20))  # who lost a race writes again, as the next look does
+        write(9)  # who lost a race writes again, as the next look does
         held = router.read(traffic.model)
         assert held is not None
-        assert held.epoch == 20
-        statement = 'SELECT COUNT(*) FROM "AIRFLOW_ML_TRAFFIC" WHERE "MODEL" = %(model)s'
-        assert warehouse.run(statement, {"model": traffic.model}, tag={}) == [(1,)]
+        assert held.epoch == 9
+        with pytest.raises(FencedOut):
+            router.write(replace(traffic, epoch=8))
+        router.write(replace(traffic, epoch=20, weight_percent=50.0))
+        held = router.read(traffic.model)
+        assert held is not None
+        assert (held.epoch, held.weight_percent) == (20, 50.0)
 
 
 @pytest.mark.integration
