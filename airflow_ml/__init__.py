@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 
 #: Public name -> module that defines it.
 _HOME = {
+    "ABTestOperator": "airflow_ml.operators.ab_test",
     "AsOf": "airflow_ml.core.feature_view",
     "Artifact": "airflow_ml.core.artifact",
     "BeatsBaseline": "airflow_ml.core.model_checks",
@@ -70,6 +71,7 @@ _HOME = {
     "TimeSplit": "airflow_ml.core.time_split",
     "Uniform": "airflow_ml.core.space",
     "When": "airflow_ml.core.space",
+    "ab_test": "airflow_ml.operators.ab_test",
     "build_features": "airflow_ml.operators.features",
     "canary": "airflow_ml.operators.canary",
     "gate_dataset": "airflow_ml.operators.gate",

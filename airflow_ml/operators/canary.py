@@ -22,6 +22,7 @@ from airflow_ml.errors import (
 )
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.rollout_signals import notify, tell_metrics
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import ModelVersionLink
 from airflow_ml.operators.approval import answer_of, ask
@@ -83,6 +84,9 @@ class CanaryOperator(MLOperator):
         ask_timeout_seconds: An approval that nobody gives in this time is a rejection. Three days: over a weekend.
         busy: What to do while another rollout of the model is under way: ``fail`` (default), ``skip`` the task, or
             ``wait`` deferred until its end (templated).
+        notifiers: Airflow's notifiers, called where it ends rolled back, inconclusive or in a conflict; their context
+        has
+            the record as ``rollout``.
         limits: Looks of a kind that are borne (templated), by the names of `RolloutPlan`: ``failure_limit`` (0),
             ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: none).
         poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
@@ -145,6 +149,7 @@ class CanaryOperator(MLOperator):
         ask_timeout_seconds: float = 259_200.0,
         busy: str = "fail",
         limits: Mapping[str, int] | None = None,
+        notifiers: Sequence[Any] = (),
         poll_interval_seconds: float = 60.0,
         lease_seconds: float = 180.0,
         mlflow_conn_id: str = "mlflow_default",
@@ -174,6 +179,7 @@ class CanaryOperator(MLOperator):
         self.ask_timeout_seconds = ask_timeout_seconds
         self.busy = busy
         self.limits = dict(limits or {})
+        self.notifiers = list(notifiers)
         self.poll_interval_seconds = poll_interval_seconds
         self.lease_seconds = lease_seconds
         self.mlflow_conn_id = mlflow_conn_id
@@ -244,6 +250,7 @@ class CanaryOperator(MLOperator):
         pause = max(60.0, self.poll_interval_seconds)
         while state.live:
             state = driver.look(state)
+            tell_metrics(state)
             self.log.info("%s at %g %%, look %s: %s", state.state, state.weight_percent, state.looks, state.reason)
             if state.live:
                 time.sleep(pause)
@@ -356,8 +363,8 @@ class CanaryOperator(MLOperator):
             )
         from airflow_ml.core.rollout_plan import parse_plan
 
+        changes: dict[str, Any] = {"steps": self.steps, **self.plan_changes()}
         return parse_plan(
-            self.steps,
             metric=self.metric,
             direction=self.direction,
             hypothesis=self.hypothesis,
@@ -370,13 +377,21 @@ class CanaryOperator(MLOperator):
             max_data_days=float(self.max_data_days),
             max_silence_seconds=float(self.max_silence_seconds),
             inconclusive=self.inconclusive,
-            **{name: int(value) for name, value in self.limits.items()},
+            **{**changes, **{name: int(value) for name, value in self.limits.items()}},
         )
 
+    def plan_changes(self) -> dict[str, Any]:
+        """Return fields of the plan that are another operator's than this one's."""
+        return {}
+
     def _project(self, context: Context, registry: ModelRegistry, state: RolloutState) -> Rollout:
+        from airflow_ml.core.canary import CONCLUDED
         from airflow_ml.core.rollout_state import CONFLICT, SERVING_ENDS
 
         record = closing_record(state)
+        tell_metrics(state, looked=False)
+        if state.state not in (*SERVING_ENDS, CONCLUDED):
+            notify(self.notifiers, context, record, self.log)
         self.log.info("%s: %s. %s", self.model, record.outcome, record.reason)
         if state.state == CONFLICT:
             raise AliasConflict(

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from airflow_ml.core.canary import PROMOTED, ROLLED_BACK
+from airflow_ml.core.canary import CONCLUDED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
 from airflow_ml.core.rollout_decision import (
     ADVANCE,
     ASK,
+    CONCLUDE,
     HOLD,
     INCONCLUSIVE,
     PAUSE,
@@ -47,7 +48,13 @@ from airflow_ml.runtime.rollout_traffic import apply, same_division, traffic_of
 
 #: Lost races for an entry before giving up; each one means that somebody else made progress.
 _RACES = 20
-_OUTCOME = {PROMOTE: PROMOTED, ROLL_BACK: ROLLED_BACK, INCONCLUSIVE: INCONCLUSIVE, ASK: PARKED}
+_OUTCOME = {
+    PROMOTE: PROMOTED,
+    CONCLUDE: CONCLUDED,
+    ROLL_BACK: ROLLED_BACK,
+    INCONCLUSIVE: INCONCLUSIVE,
+    ASK: PARKED,
+}
 
 
 class RolloutLead:

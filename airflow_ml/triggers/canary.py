@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ml.errors import FencedOut
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.rollout_signals import start_metrics, tell_metrics
 
 if TYPE_CHECKING:
     from airflow_ml.core.rollout_state import RolloutState
@@ -192,6 +193,8 @@ class CanaryTrigger(BaseTrigger):
         return state
 
     def _tell(self, state: RolloutState) -> None:
+        start_metrics()
+        tell_metrics(state)
         self.log.info(
             "%s: %s at %g %%, look %s, %.1f data days: %s",
             self.model,
