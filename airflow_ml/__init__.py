@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 
 #: Public name -> module that defines it.
 _HOME = {
+    "ABTestOperator": "airflow_ml.operators.ab_test",
     "AsOf": "airflow_ml.core.feature_view",
     "Artifact": "airflow_ml.core.artifact",
     "BeatsBaseline": "airflow_ml.core.model_checks",
@@ -51,6 +52,9 @@ _HOME = {
     "MonitorOperator": "airflow_ml.operators.monitoring",
     "NotWorseThanChampion": "airflow_ml.core.model_checks",
     "PredictOperator": "airflow_ml.operators.prediction",
+    "PrometheusQueries": "airflow_ml.core.metric_series",
+    "PrometheusSums": "airflow_ml.core.metric_series",
+    "Reading": "airflow_ml.core.ports",
     "ReconcileRolloutsOperator": "airflow_ml.operators.reconciliation",
     "RegisterModelOperator": "airflow_ml.operators.registration",
     "RollbackOperator": "airflow_ml.operators.canary",
@@ -59,12 +63,15 @@ _HOME = {
     "Rows": "airflow_ml.runtime.rows",
     "ScoreTable": "airflow_ml.core.monitoring",
     "SelectModelOperator": "airflow_ml.operators.selection",
+    "Sample": "airflow_ml.core.ports",
     "Selection": "airflow_ml.core.selection",
     "SliceMetric": "airflow_ml.core.model_checks",
     "SnapshotDatasetOperator": "airflow_ml.operators.snapshot",
+    "SqlOutcomes": "airflow_ml.core.metric_query",
     "TimeSplit": "airflow_ml.core.time_split",
     "Uniform": "airflow_ml.core.space",
     "When": "airflow_ml.core.space",
+    "ab_test": "airflow_ml.operators.ab_test",
     "build_features": "airflow_ml.operators.features",
     "canary": "airflow_ml.operators.canary",
     "gate_dataset": "airflow_ml.operators.gate",

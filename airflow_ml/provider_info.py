@@ -62,6 +62,7 @@ _OPERATOR_MODULES = [
     "airflow_ml.operators.selection",
     "airflow_ml.operators.registration",
     "airflow_ml.operators.canary",
+    "airflow_ml.operators.ab_test",
     "airflow_ml.operators.reconciliation",
     "airflow_ml.operators.prediction",
     "airflow_ml.operators.monitoring",

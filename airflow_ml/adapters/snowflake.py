@@ -120,6 +120,24 @@ class SnowflakeSource:
                 with _staged(run, target, parquet, schema, kind) as staged:
                     return _replace(run, target, staged, schema, key, rows)
 
+    def run(self, statement: str, values: Mapping[str, JSON | datetime], *, tag: Mapping[str, str]) -> list[Any]:
+        """Run one statement and return all rows of its result; for small results only.
+
+        Args:
+            statement: SQL with ``%(name)s`` for values.
+            values: As in ``read``; names that the statement does not use are left out.
+            tag: As in ``read``.
+
+        Raises:
+            TableMissing, ColumnMissing, StatementFailed: as the warehouse says.
+            ConfigurationError: a name in the statement has no value, or a value cannot be bound.
+        """
+        bound = {name: bindable(name, value) for name, value in values.items()}
+        text = pyformat(statement, bound.keys()).strip().rstrip(";")
+        with self._connection() as connection, translated(f"Asking {self.source_name}"), connection.cursor() as cursor:
+            _execute(cursor, text, bound, tag)
+            return list(cursor.fetchall())
+
     @contextlib.contextmanager
     def _connection(self) -> Iterator[SnowflakeConnection]:
         with translated(f"Connecting to {self.source_name}"):

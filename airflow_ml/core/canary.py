@@ -13,6 +13,7 @@ INSTALLED = "installed"  #: there was no champion: put in after the gates, witho
 PROMOTED = "promoted"
 ROLLED_BACK = "rolled_back"
 INCONCLUSIVE = "inconclusive"
+CONCLUDED = "concluded"  #: a comparison without a promotion has shown its difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ from airflow_ml.core.statistics import Effect, confidence_sequence, effect_of, l
 ADVANCE, HOLD, PROMOTE, ROLL_BACK, INCONCLUSIVE = "advance", "hold", "promote", "roll_back", "inconclusive"
 #: What an undecided rollout does by its plan instead of ending: pause at its weight, or at weight 0.
 PAUSE, ASK = "pause", "ask"
+#: What a comparison without a promotion does instead of one.
+CONCLUDE = "conclude"
 _UNDECIDED = {rollout_plan.ROLL_BACK: INCONCLUSIVE, rollout_plan.HOLD: PAUSE, rollout_plan.ASK: ASK}
 
 
@@ -139,7 +141,8 @@ def _harm(plan: RolloutPlan, effect: Effect | None, verdict: _Verdict, guarded: 
 
 def _onward(plan: RolloutPlan, state: RolloutState, effect: Effect | None, verdict: _Verdict) -> tuple[str, str]:
     if state.step == len(plan.steps) - 1:
-        return PROMOTE, f"The challenger is shown {_claim(plan)}: {_in_words(plan, effect, verdict)}"
+        action = PROMOTE if plan.promotes else CONCLUDE
+        return action, f"The challenger is shown {_claim(plan)}: {_in_words(plan, effect, verdict)}"
     following = plan.steps[state.step + 1].weight_percent
     why = f"shown {_claim(plan)}" if verdict.shown else "no harm shown"
     return ADVANCE, f"Step {state.step + 1} of {len(plan.steps)} is done, {why}: {following:g} % of units"

@@ -63,6 +63,8 @@ class RolloutPlan(Record):
     #: ``roll_back`` (the end at weight 0), ``hold`` (stay at the step until a human resumes or stops it), or ``ask``
     #: (weight 0 without a lease until a human approves).
     inconclusive: str = ROLL_BACK
+    #: False: a comparison only. It ends ``concluded``, at weight 0, where it would have been promoted.
+    promotes: bool = True
     #: Looks with new outcomes that show harm before the rollout goes back. 0, the first one does: the test is valid at
     #: every look, so a second opinion costs time only.
     failure_limit: int = 0

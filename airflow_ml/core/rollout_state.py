@@ -3,7 +3,7 @@
 One history of these records per model and namespace, each written by compare-and-swap. The functions here are the only
 changes there are:
 
-    created ──> running ──> promoted | rolled_back | inconclusive | conflict
+    created ──> running ──> promoted | rolled_back | inconclusive | conflict | concluded
        │          └─> parked ──> running (approved) | rolled_back | inconclusive
        └───────────────────────────> rolled_back | inconclusive | conflict
     installed                        (no champion before: no comparison)
@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.assessment import NOTHING_YET, Tally
-from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
+from airflow_ml.core.canary import CONCLUDED, INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.fingerprint import format_time, identity
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.core.rollout_look import Act, Look
@@ -34,7 +34,7 @@ CREATED, RUNNING, PARKED, CONFLICT = "created", "running", "parked", "conflict"
 LIVE = (CREATED, RUNNING)
 #: Ends in which the challenger answers everything; in all others it answers nothing.
 SERVING_ENDS = (PROMOTED, INSTALLED)
-ENDS = (*SERVING_ENDS, ROLLED_BACK, INCONCLUSIVE, CONFLICT)
+ENDS = (*SERVING_ENDS, ROLLED_BACK, INCONCLUSIVE, CONFLICT, CONCLUDED)
 #: In all of these the challenger answers nothing and nobody leads.
 RESTS = (*ENDS, PARKED)
 #: Acts of humans that a record keeps; the history of records has them all.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks.connection import get_connection
 
 if TYPE_CHECKING:
-    from airflow_ml.core.ports import SnapshotSource
+    from airflow_ml.adapters.sql_metrics import SqlMetrics
+    from airflow_ml.adapters.warehouse_router import SqlRunner, WarehouseRouter
+    from airflow_ml.core.metric_query import SqlOutcomes
+    from airflow_ml.core.ports import ArtifactStore, SnapshotSource
 
 #: Of logging in; a warehouse that resumes answers within this.
 LOGIN_TIMEOUT_SECONDS = 60
@@ -33,6 +36,33 @@ def snapshot_source(conn_id: str) -> SnapshotSource:
             "Use a connection of the type snowflake.",
         )
     return _snowflake(conn_id)
+
+
+def warehouse_router(conn_id: str, store: ArtifactStore) -> WarehouseRouter:
+    """Return the warehouse behind an Airflow connection as a router.
+
+    Args:
+        conn_id: Of the type snowflake.
+        store: Holds the models.
+
+    Raises:
+        ConnectionMissing, ConfigurationError, MissingDependency: as `snapshot_source`.
+    """
+    from airflow_ml.adapters.warehouse_router import WarehouseRouter
+
+    return WarehouseRouter(sql_runner(conn_id), store)
+
+
+def sql_metrics(conn_id: str, query: SqlOutcomes) -> SqlMetrics:
+    """Return the warehouse behind an Airflow connection as a metric source; raises as `warehouse_router`."""
+    from airflow_ml.adapters.sql_metrics import SqlMetrics
+
+    return SqlMetrics(sql_runner(conn_id), query)
+
+
+def sql_runner(conn_id: str) -> SqlRunner:
+    """Return what runs statements in the warehouse behind an Airflow connection; raises as `warehouse_router`."""
+    return cast("SqlRunner", snapshot_source(conn_id))
 
 
 def _snowflake(conn_id: str) -> SnapshotSource:

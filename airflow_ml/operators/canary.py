@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from airflow_ml.errors import (
 )
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.rollout_signals import notify, tell_metrics
 from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from airflow_ml.core.ports import ModelRegistry
     from airflow_ml.core.rollout_plan import RolloutPlan
     from airflow_ml.core.rollout_state import RolloutState
+    from airflow_ml.runtime.rollout import RolloutDriver
 
 __all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
 
@@ -82,12 +85,21 @@ class CanaryOperator(MLOperator):
         ask_timeout_seconds: An approval that nobody gives in this time is a rejection. Three days: over a weekend.
         busy: What to do while another rollout of the model is under way: ``fail`` (default), ``skip`` the task, or
             ``wait`` deferred until its end (templated).
+        notifiers: Airflow's notifiers, called where it ends rolled back, inconclusive or in a conflict; their context
+        has
+            the record as ``rollout``.
         limits: Looks of a kind that are borne (templated), by the names of `RolloutPlan`: ``failure_limit`` (0),
             ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: none).
         poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
         lease_seconds: How long the rollout may go without a look before anybody may roll it back.
         mlflow_conn_id: Airflow connection of the registry (templated).
-        router_conn_id: Airflow connection of the gateway (templated).
+        router_conn_id: Airflow connection of the router (templated): a gateway, or a warehouse whose batch scoring is
+            divided (`predict` with the same ``router_conn_id``).
+        source: Where the metric is read, if not from the gateway's own log: `SqlOutcomes` (with a warehouse as the
+            router always) or `PrometheusQueries` (templated); or a function ``(model, metric=..., epoch=...)`` that
+            returns a `Reading`. With a function the task is not deferred: the worker leads, with looks at least 60 s
+            apart, since a triggerer runs no code of yours; until a slot is free the weight is 0.
+        source_conn_id: Its Airflow connection, if it is not the router's (templated).
 
     Raises:
         ModelNotFound: no version has the alias ``challenger``, or it is the champion already.
@@ -112,6 +124,8 @@ class CanaryOperator(MLOperator):
         "limits",
         "mlflow_conn_id",
         "router_conn_id",
+        "source",
+        "source_conn_id",
     )
     operator_extra_links = (TaskPageLink(), CanaryPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#dcfce7"
@@ -136,10 +150,13 @@ class CanaryOperator(MLOperator):
         ask_timeout_seconds: float = 259_200.0,
         busy: str = "fail",
         limits: Mapping[str, int] | None = None,
+        notifiers: Sequence[Any] = (),
         poll_interval_seconds: float = 60.0,
         lease_seconds: float = 180.0,
         mlflow_conn_id: str = "mlflow_default",
         router_conn_id: str = "gateway_default",
+        source: Any = None,
+        source_conn_id: str | None = None,
         task_id: str = "canary",
         **kwargs: Any,
     ) -> None:
@@ -163,10 +180,15 @@ class CanaryOperator(MLOperator):
         self.ask_timeout_seconds = ask_timeout_seconds
         self.busy = busy
         self.limits = dict(limits or {})
+        self.notifiers = list(notifiers)
         self.poll_interval_seconds = poll_interval_seconds
         self.lease_seconds = lease_seconds
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
+        # Not a template field: Airflow would call it while it renders.
+        self._function = source if callable(source) and not isinstance(source, type) else None
+        self.source = None if self._function is not None else plain(source)
+        self.source_conn_id = source_conn_id
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
@@ -186,6 +208,8 @@ class CanaryOperator(MLOperator):
             router_conn_id=self.router_conn_id,
             mlflow_conn_id=self.mlflow_conn_id,
             lease_seconds=self.lease_seconds,
+            source=self._source(),
+            function=self._function,
         )
         newest = driver.latest(self.model, self.namespace)
         if champion is not None and champion.version == challenger.version:
@@ -200,7 +224,7 @@ class CanaryOperator(MLOperator):
         if champion is None:
             return self._project(context, registry, driver.install(plan, self.model, self.namespace, variant, owner))
         if newest is None or newest.owner != owner:
-            foretell(driver, plan, self.model, self.log)
+            foretell(driver, plan, self.model, self.namespace, self.log)
         try:
             state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
         except RolloutBusy as error:
@@ -216,8 +240,23 @@ class CanaryOperator(MLOperator):
                 state.epoch,
                 state.weight_percent,
             )
-            self._hand_over(state)
+            if self._function is None:
+                self._hand_over(state)
+            state = self._lead_here(driver, state)
+            if state.state == PARKED:
+                self._ask(context, state)
         return self._project(context, registry, state)
+
+    def _lead_here(self, driver: RolloutDriver, state: RolloutState) -> RolloutState:
+        """Look until the end, in this worker; whoever kills it leaves the rest to the lease."""
+        pause = max(60.0, self.poll_interval_seconds)
+        while state.live:
+            state = driver.look(state)
+            tell_metrics(state)
+            self.log.info("%s at %g %%, look %s: %s", state.state, state.weight_percent, state.looks, state.reason)
+            if state.live:
+                time.sleep(pause)
+        return state
 
     def _hand_over(self, state: RolloutState) -> NoReturn:
         from airflow_ml.triggers.canary import CanaryTrigger
@@ -233,6 +272,7 @@ class CanaryOperator(MLOperator):
                 poll_interval_seconds=self.poll_interval_seconds,
                 lease_seconds=self.lease_seconds,
                 give_up_seconds=max(600.0, 3 * self.lease_seconds),
+                source=self._source(),
             ),
             method_name="execute_complete",
         )
@@ -284,7 +324,9 @@ class CanaryOperator(MLOperator):
                     lease_seconds=self.lease_seconds,
                     epoch=newest.epoch,
                 )
-                self._hand_over(going_on)
+                if self._function is None:
+                    self._hand_over(going_on)
+                return self._run_to_wire(context)
             if newest.state == PARKED:
                 newest = acts.reject(self.model, self.namespace, who=answer.who, why=answer.why, epoch=newest.epoch)
             state = find_end(self.store(), self.model, self.namespace, newest.epoch)
@@ -309,6 +351,9 @@ class CanaryOperator(MLOperator):
                 self._ask(context, state)
             return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
 
+    def _source(self) -> dict[str, Any] | None:
+        return {**self.source, "conn_id": self.source_conn_id} if self.source else None
+
     def _plan(self) -> RolloutPlan:
         if self.busy not in ("fail", "skip", "wait"):
             raise ConfigurationError("Unknown busy", repr(self.busy), "Use one of fail, skip, wait.")
@@ -320,8 +365,8 @@ class CanaryOperator(MLOperator):
             )
         from airflow_ml.core.rollout_plan import parse_plan
 
+        changes: dict[str, Any] = {"steps": self.steps, **self.plan_changes()}
         return parse_plan(
-            self.steps,
             metric=self.metric,
             direction=self.direction,
             hypothesis=self.hypothesis,
@@ -334,13 +379,21 @@ class CanaryOperator(MLOperator):
             max_data_days=float(self.max_data_days),
             max_silence_seconds=float(self.max_silence_seconds),
             inconclusive=self.inconclusive,
-            **{name: int(value) for name, value in self.limits.items()},
+            **{**changes, **{name: int(value) for name, value in self.limits.items()}},
         )
 
+    def plan_changes(self) -> dict[str, Any]:
+        """Return fields of the plan that are another operator's than this one's."""
+        return {}
+
     def _project(self, context: Context, registry: ModelRegistry, state: RolloutState) -> Rollout:
+        from airflow_ml.core.canary import CONCLUDED
         from airflow_ml.core.rollout_state import CONFLICT, SERVING_ENDS
 
         record = closing_record(state)
+        tell_metrics(state, looked=False)
+        if state.state not in (*SERVING_ENDS, CONCLUDED):
+            notify(self.notifiers, context, record, self.log)
         self.log.info("%s: %s. %s", self.model, record.outcome, record.reason)
         if state.state == CONFLICT:
             raise AliasConflict(

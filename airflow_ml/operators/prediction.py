@@ -4,31 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, parse_time
+from airflow_ml.core.metric_query import EXPOSURES_TABLE
 from airflow_ml.core.monitoring import ScoreTable
+from airflow_ml.core.registration import CHALLENGER
+from airflow_ml.core.served_name import served_name
+from airflow_ml.core.variant_sql import SALT, divided_spine
 from airflow_ml.errors import ConfigurationError, EmptyDataset, FeatureViewMismatch, ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_of
-from airflow_ml.hooks.warehouse import snapshot_source
+from airflow_ml.hooks.warehouse import snapshot_source, warehouse_router
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
 from airflow_ml.operators.features import chosen_view, feature_set, source_tables
+from airflow_ml.operators.prediction_split import (
+    EXPOSURE_KEY,
+    Part,
+    effective_weight,
+    parts_of,
+    write_exposures,
+)
 from airflow_ml.operators.runner_call import run_in_runner
 from airflow_ml.operators.snapshot import moment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.feature_view import FeatureView
+    from airflow_ml.core.ports import SnapshotSource, Traffic
+
 
 class PredictOperator(MLOperator):
     """Score rows of the warehouse with a registered model and write the scores back, once for each key.
 
     The features are those of the model's own view, as of each row's time.
+
+    With ``router_conn_id`` a rollout in the warehouse is honoured: a hash of each row's unit, computed in SQL, chooses
+    champion or challenger by the weight in effect when the batch starts; each scores its rows with its own view. Who
+    was scored by what goes into ``exposures``, from which the rollout reads its metric.
 
     Retry, clear: writes the same rows again under the same keys; nothing is doubled. Kill: the upsert is one
     transaction. Timeout: as kill.
@@ -42,6 +63,10 @@ class PredictOperator(MLOperator):
         into: Table that the scores are upserted into, by the view's key and the model's name (templated).
         parameters: Values bound into ``spine`` (templated); ``%(as_of)s`` is always there.
         as_of, delay: As in `SnapshotDatasetOperator` (templated).
+        router_conn_id: Airflow connection of the warehouse that `canary` divides the rows in (templated); None: the
+            model alone scores. Until there is a rollout it does so, too.
+        unit: With ``router_conn_id``: the spine's column of the randomization unit, for example a customer (templated).
+        exposures: With ``router_conn_id``: the table of exposures, created at the first batch (templated).
         snowflake_conn_id, mlflow_conn_id: Airflow connections (templated).
 
     Raises:
@@ -59,6 +84,9 @@ class PredictOperator(MLOperator):
         "parameters",
         "as_of",
         "delay",
+        "router_conn_id",
+        "unit",
+        "exposures",
         "snowflake_conn_id",
         "mlflow_conn_id",
     )
@@ -77,6 +105,9 @@ class PredictOperator(MLOperator):
         parameters: Mapping[str, Any] | None = None,
         as_of: str | datetime | None = None,
         delay: str = "0s",
+        router_conn_id: str | None = None,
+        unit: str = "",
+        exposures: str = EXPOSURES_TABLE,
         snowflake_conn_id: str = "snowflake_default",
         mlflow_conn_id: str = "mlflow_default",
         task_id: str = "predict",
@@ -91,58 +122,81 @@ class PredictOperator(MLOperator):
         self.parameters = plain(parameters) if parameters is not None else {}
         self.as_of = plain(as_of)
         self.delay = delay
+        self.router_conn_id = router_conn_id
+        self.unit = unit
+        self.exposures = exposures
         self.snowflake_conn_id = snowflake_conn_id
         self.mlflow_conn_id = mlflow_conn_id
 
     def run(self, context: Context) -> ScoreTable:
-        """Read, build features, score, upsert."""
-        from airflow_ml.core.feature_view import FeatureView
+        """Read, divide, build features, score, upsert."""
+        name, variant = self._model()
+        as_of, tag = moment(context, as_of=self.as_of, delay=self.delay), provenance(context)
+        source = snapshot_source(self.snowflake_conn_id)
+        traffic = self._traffic(name)
+        statement, values, weight = self.spine, dict(self.parameters), 0.0
+        if traffic is not None:
+            weight = effective_weight(traffic, datetime.now(UTC))
+            self.log.info("Rollout %s: the challenger scores %g %% of units", traffic.epoch, weight)
+            statement = divided_spine(self.spine, unit=self.unit, weight_percent=weight)
+            values.update({SALT: traffic.salt} if SALT in statement else {})
+        with self.scratch() as folder:
+            found = source.read(statement, values, as_of=as_of, into=folder / "spine.parquet", tag=tag)
+            whole = Part(variant="", spine=found.path, rows=found.rows, columns=found.columns)
+            parts = parts_of(whole, folder) if traffic is not None else [whole] if whole.rows else []
+            if not parts:
+                raise EmptyDataset(f"No rows to score with {name}", "0 rows", "Check the spine's query and as_of.")
+            tables = []
+            for part in parts:
+                scoring = variant if traffic is None else dict(_of(traffic, part.variant))
+                table = self._score(source, part, name, scoring, as_of, folder, tag)
+                tables.append(table)
+                if traffic is not None:
+                    self._expose(source, part, table, traffic, weight, folder, tag)
+        # Monitoring compares with what the champion learned; its own rows come first.
+        return replace(tables[0], rows=sum(table.rows for table in tables))
+
+    def _score(
+        self,
+        source: SnapshotSource,
+        part: Part,
+        name: str,
+        variant: Mapping[str, Any],
+        as_of: datetime,
+        folder: Path,
+        tag: Mapping[str, str],
+    ) -> ScoreTable:
+        """Score one variant's rows and upsert the scores."""
         from airflow_ml.runtime.score import score
 
-        name, variant = self._model()
-        as_of, store, tag = moment(context, as_of=self.as_of, delay=self.delay), self.store(), provenance(context)
-        if self.view is None:
-            definition = Artifact.from_dict(variant["view_definition"])
-            view = FeatureView.from_dict(json.loads(store.get_bytes(definition)))
-        else:
-            view = chosen_view(self.view, self.views)
-        if view.digest != variant["view_digest"]:
-            raise FeatureViewMismatch(
-                f"The view {view.name!r} is not the one that {name} version {variant['version']} was trained with",
-                f"{view.digest} instead of {variant['view_digest']}",
-                "Leave view= out to use the model's own, or train a version with this view.",
-            )
-        source = snapshot_source(self.snowflake_conn_id)
-        with self.scratch() as folder:
-            found = source.read(self.spine, self.parameters, as_of=as_of, into=folder / "spine.parquet", tag=tag)
-            if not found.rows:
-                raise EmptyDataset(f"No rows to score with {name}", "0 rows", "Check the spine's query and as_of.")
-            spine = store.put_file(found.path, format="parquet", rows=found.rows, columns=found.columns)
-            features = feature_set(
-                view,
-                store,
-                spine=spine,
-                sources=source_tables(view.sources, store, self.snowflake_conn_id, as_of, folder, tag),
-                as_of=as_of,
-                split=None,
-                folder=folder,
-                parents=(),
-            )
-            scored = run_in_runner(
-                score,
-                {
-                    "features": features.to_dict(),
-                    "model": variant["models"],
-                    "name": name,
-                    "version": variant["version"],
-                    "variant": self.model.partition("@")[2] or None,
-                },
-                store=store,
-                namespace=self.namespace,
-                log=self.log.info,
-            )
-            scores = Artifact.from_dict(scored["scores"])
-            written = source.write_table(self.into, store.path(scores), key=[view.key, "model"], tag=tag)
+        store = self.store()
+        view = self._view(name, variant)
+        spine = store.put_file(part.spine, format="parquet", rows=part.rows, columns=part.columns)
+        features = feature_set(
+            view,
+            store,
+            spine=spine,
+            sources=source_tables(view.sources, store, self.snowflake_conn_id, as_of, folder, dict(tag)),
+            as_of=as_of,
+            split=None,
+            folder=folder,
+            parents=(),
+        )
+        scored = run_in_runner(
+            score,
+            {
+                "features": features.to_dict(),
+                "model": variant["models"],
+                "name": name,
+                "version": variant["version"],
+                "variant": part.variant or self.model.partition("@")[2] or None,
+            },
+            store=store,
+            namespace=self.namespace,
+            log=self.log.info,
+        )
+        scores = Artifact.from_dict(scored["scores"])
+        written = source.write_table(self.into, store.path(scores), key=[view.key, "model"], tag=tag)
         self.log.info("%s: %s scores of %s version %s", self.into, f"{written:,}", name, variant["version"])
         return ScoreTable(
             model=name,
@@ -158,6 +212,59 @@ class PredictOperator(MLOperator):
             reference=Artifact.from_dict(variant["data"]),
             parents=(features.fingerprint,),
         )
+
+    def _view(self, name: str, variant: Mapping[str, Any]) -> FeatureView:
+        from airflow_ml.core.feature_view import FeatureView
+
+        if self.view is None:
+            definition = Artifact.from_dict(variant["view_definition"])
+            return FeatureView.from_dict(json.loads(self.store().get_bytes(definition)))
+        view = chosen_view(self.view, self.views)
+        if view.digest != variant["view_digest"]:
+            raise FeatureViewMismatch(
+                f"The view {view.name!r} is not the one that {name} version {variant['version']} was trained with",
+                f"{view.digest} instead of {variant['view_digest']}",
+                "Leave view= out to use the model's own, or train a version with this view.",
+            )
+        return view
+
+    def _traffic(self, name: str) -> Traffic | None:
+        """Return how the warehouse divides the rows; None without a router, or before its first rollout."""
+        if self.router_conn_id is None:
+            return None
+        if not self.unit:
+            raise ConfigurationError(
+                "Rows cannot be divided without a randomization unit", "unit is empty", "Name a column of the spine."
+            )
+        return warehouse_router(self.router_conn_id, self.store()).read(served_name(name, self.namespace))
+
+    def _expose(
+        self,
+        source: SnapshotSource,
+        part: Part,
+        table: ScoreTable,
+        traffic: Traffic,
+        weight: float,
+        folder: Path,
+        tag: Mapping[str, str],
+    ) -> None:
+        """Write down who was scored by what, for the metric of the rollout."""
+        store = self.store()
+        features = FeatureSet.from_dict(json.loads(store.get_bytes(table.features)))
+        path = folder / f"exposures-{part.variant}.parquet"
+        write_exposures(
+            part,
+            store.path(table.artifact),
+            path,
+            model=traffic.model,
+            epoch=traffic.epoch,
+            weight_percent=weight,
+            version=table.version,
+            key=features.key,
+            predict_at=features.predict_at,
+            unit=self.unit,
+        )
+        source.write_table(self.exposures, path, key=EXPOSURE_KEY, tag=tag)
 
     def _model(self) -> tuple[str, dict[str, Any]]:
         name, at, alias = self.model.partition("@")
@@ -176,6 +283,11 @@ class PredictOperator(MLOperator):
                 "No version has that alias", self.model, "Register a model, or wait for its canary to promote one."
             )
         return name, variant_of(registered)
+
+
+def _of(traffic: Traffic, variant: str) -> Mapping[str, Any]:
+    """Return who scores the rows of a variant; without a challenger none are its."""
+    return traffic.challenger if variant == CHALLENGER and traffic.challenger is not None else traffic.champion
 
 
 def predict(model: str, **kwargs: Any) -> Any:

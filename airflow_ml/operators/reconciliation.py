@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import RouterFailed
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.rollout_signals import tell_metrics
 from airflow_ml.operators.base import MLOperator
-from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, reconcile_all
+from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, live_rollouts, reconcile_all
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,6 +53,8 @@ class ReconcileRolloutsOperator(MLOperator):
 
     def run(self, context: Context) -> JSON:
         """Go through all models."""
+        for state in live_rollouts(self.store(), self.namespace):
+            tell_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
         seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=datetime.now(UTC))
         for one in found:
             tell = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_ml.runtime.rollout import RolloutDriver
 
 
-def foretell(driver: RolloutDriver, plan: RolloutPlan, model: str, log: Logger) -> None:
+def foretell(driver: RolloutDriver, plan: RolloutPlan, model: str, namespace: str, log: Logger) -> None:
     """Log what the plan can show and when, before anything is started; refuse one that can show nothing.
 
     Raises:
@@ -25,7 +25,7 @@ def foretell(driver: RolloutDriver, plan: RolloutPlan, model: str, log: Logger) 
     """
     days = sum(step.data_days for step in plan.steps)
     log.info("The plan takes at least %g and at most %g data days", days, plan.max_data_days)
-    found = driver.forecast(plan, model)
+    found = driver.forecast(plan, model, namespace)
     if found is None:
         log.info("No whole day of the champion's traffic is known: nothing can be estimated")
         return

@@ -25,6 +25,7 @@ from airflow_ml.core.rollout_state import (
     created,
     ending,
 )
+from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import AirflowMLError, MetricUnreadable, RefConflict, RouterFailed
 from airflow_ml.runtime.rollout_history import At
 from airflow_ml.runtime.rollout_lead import RolloutLead, lost
@@ -87,7 +88,7 @@ class RolloutDriver(RolloutLead):
                 mine = adopted(at.state, owner=owner, now=self._clock(), lease_seconds=self._lease_seconds)
                 at = self._history.append(at, mine)
                 return at.state if mine.state != CREATED else self._preflight(at)
-        in_effect = self._router.read(model)
+        in_effect = self._router.read(served_name(model, namespace))
         if in_effect is not None and in_effect.champion.get("version") != champion.get("version"):
             raise RouterFailed(
                 f"The router serves another champion of {model!r} than the registry names",
@@ -96,7 +97,7 @@ class RolloutDriver(RolloutLead):
             )
         return self._preflight(self._create(at, in_effect, plan, model, namespace, champion, challenger, owner))
 
-    def forecast(self, plan: RolloutPlan, model: str) -> Forecast | None:
+    def forecast(self, plan: RolloutPlan, model: str, namespace: str) -> Forecast | None:
         """Return what a plan can show at the traffic that the router's champion has now; None where none is known.
 
         Traffic often begins only with the rollout: then nothing can be said before it.
@@ -104,11 +105,12 @@ class RolloutDriver(RolloutLead):
         Raises:
             RouterFailed: the router cannot be read.
         """
-        in_effect = self._router.read(model)
+        name = served_name(model, namespace)
+        in_effect = self._router.read(name)
         if in_effect is None:
             return None
         try:
-            observed = observe(self._metrics.read(model, metric=plan.metric, epoch=in_effect.epoch))
+            observed = observe(self._metrics.read(name, metric=plan.metric, epoch=in_effect.epoch))
         except (MetricUnreadable, ValueError):
             return None  # whether the metric can be read is for the pre-flight to say, and its sums for the first look
         return forecast(plan, observed) if observed is not None else None
@@ -144,7 +146,16 @@ class RolloutDriver(RolloutLead):
         if at is not None and _same(at.state, owner, challenger) and at.state.state == INSTALLED:
             return at.state
         if at is None or at.state.pending != INSTALLED or not _same(at.state, owner, challenger):
-            at = self._create(at, self._router.read(model), plan, model, namespace, champion, challenger, owner)
+            at = self._create(
+                at,
+                self._router.read(served_name(model, namespace)),
+                plan,
+                model,
+                namespace,
+                champion,
+                challenger,
+                owner,
+            )
         with self._stopping_on_error(at, "installation"):
             return self._end(at, INSTALLED, reason=reason, cause=BY_EVIDENCE)
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from airflow_ml.core.canary import PROMOTED, ROLLED_BACK
+from airflow_ml.core.canary import CONCLUDED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
 from airflow_ml.core.rollout_decision import (
     ADVANCE,
     ASK,
+    CONCLUDE,
     HOLD,
     INCONCLUSIVE,
     PAUSE,
@@ -39,6 +40,7 @@ from airflow_ml.core.rollout_state import (
     ending,
     looked,
 )
+from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import FencedOut, MetricUnreadable, RefConflict, RegistryUnavailable, RouterFailed
 from airflow_ml.runtime.rollout_evidence import rollout_ref
 from airflow_ml.runtime.rollout_history import At, RolloutHistory
@@ -46,7 +48,13 @@ from airflow_ml.runtime.rollout_traffic import apply, same_division, traffic_of
 
 #: Lost races for an entry before giving up; each one means that somebody else made progress.
 _RACES = 20
-_OUTCOME = {PROMOTE: PROMOTED, ROLL_BACK: ROLLED_BACK, INCONCLUSIVE: INCONCLUSIVE, ASK: PARKED}
+_OUTCOME = {
+    PROMOTE: PROMOTED,
+    CONCLUDE: CONCLUDED,
+    ROLL_BACK: ROLLED_BACK,
+    INCONCLUSIVE: INCONCLUSIVE,
+    ASK: PARKED,
+}
 
 
 class RolloutLead:
@@ -146,7 +154,7 @@ class RolloutLead:
         at = self._history.latest(model, namespace)
         if at is None or at.state.live:
             return False
-        wanted, seen = traffic_of(at.state, expires_at=self._clock()), self._router.read(model)
+        wanted, seen = traffic_of(at.state, expires_at=self._clock()), self._router.read(served_name(model, namespace))
         if wanted is None or seen is None or seen.epoch > wanted.epoch or same_division(seen, wanted):
             return False
         try:
@@ -195,7 +203,8 @@ class RolloutLead:
         return reading, {one.reads: self._read_one(state, one.reads) for one in state.plan.guardrails}
 
     def _read_one(self, state: RolloutState, metric: str) -> Reading:
-        return merged([(e, self._metrics.read(state.model, metric=metric, epoch=e)) for e in state.metric_epochs])
+        name = served_name(state.model, state.namespace)
+        return merged([(e, self._metrics.read(name, metric=metric, epoch=e)) for e in state.metric_epochs])
 
     def _checked(
         self, state: RolloutState, decision: Decision, now: datetime, champion_of: Callable[[], str | None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,6 +66,20 @@ def reconcile_all(
         if done is not None:
             found.append(done)
     return seen, found
+
+
+def live_rollouts(store: ArtifactStore, namespace: str) -> Iterator[RolloutState]:
+    """Yield the newest record of each rollout of a namespace that somebody leads, or should."""
+    for ref in store.refs(rollout_ref("", namespace).rstrip("/")):
+        entry = store.latest(ref)
+        if entry is None or entry.value.get("namespace") != namespace:
+            continue
+        try:
+            state = RolloutState.from_dict(entry.value)
+        except AirflowMLError:
+            continue  # reported by the round itself
+        if state.live:
+            yield state
 
 
 def _reconcile(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from airflow_ml.core.ports import Router, Traffic
 from airflow_ml.core.rollout_state import SERVING_ENDS, RolloutState
+from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import FencedOut, RouterFailed
 
 
@@ -22,7 +23,7 @@ def traffic_of(state: RolloutState, *, expires_at: datetime) -> Traffic | None:
     if champion is None:
         return None  # an installation that is taken back
     return Traffic(
-        model=state.model,
+        model=served_name(state.model, state.namespace),
         epoch=state.router_epoch,
         champion=champion,
         challenger=None if closing else state.challenger,

@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ml.errors import FencedOut
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.rollout_signals import start_metrics, tell_metrics
 from airflow_ml.triggers.task_state import ENDED_BY_USER, task_state
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class CanaryTrigger(BaseTrigger):
         look_seconds: After this time a look is not waited for any longer; it goes on in its thread.
         give_up_seconds: After this time without a single good look the task fails; traffic is back at the champion by
             then, whoever is dead.
+        source: Where the metric is read, in wire form; None for a gateway's own log.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class CanaryTrigger(BaseTrigger):
         lease_seconds: float = 180.0,
         look_seconds: float = 30.0,
         give_up_seconds: float = 600.0,
+        source: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
@@ -66,6 +69,7 @@ class CanaryTrigger(BaseTrigger):
         self.lease_seconds = lease_seconds
         self.look_seconds = look_seconds
         self.give_up_seconds = give_up_seconds
+        self.source = source
         self._driver: RolloutDriver | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -83,6 +87,7 @@ class CanaryTrigger(BaseTrigger):
                 "lease_seconds": self.lease_seconds,
                 "look_seconds": self.look_seconds,
                 "give_up_seconds": self.give_up_seconds,
+                "source": self.source,
             },
         )
 
@@ -154,6 +159,7 @@ class CanaryTrigger(BaseTrigger):
                 router_conn_id=self.router_conn_id,
                 mlflow_conn_id=self.mlflow_conn_id,
                 lease_seconds=self.lease_seconds,
+                source=self.source,
             )
         return self._driver
 
@@ -168,6 +174,8 @@ class CanaryTrigger(BaseTrigger):
         return state
 
     def _tell(self, state: RolloutState) -> None:
+        start_metrics()
+        tell_metrics(state)
         self.log.info(
             "%s: %s at %g %%, look %s, %.1f data days: %s",
             self.model,

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.gateway import GatewayRouter
 from airflow_ml.adapters.memory.router import MemoryRouter
+from airflow_ml.adapters.snowflake import SnowflakeSource
+from airflow_ml.adapters.warehouse_router import WarehouseRouter
 from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.ports import Router
+from airflow_ml.core.ports import Router, Traffic
 from airflow_ml.core.record import JSON
+from airflow_ml.errors import AirflowMLError, FencedOut
 from airflow_ml.testing.contracts.router import RouterContract
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import identity_models, variant
+from airflow_ml.testing.warehouse import LocalWarehouse
 
 Variants = tuple[Mapping[str, JSON], Mapping[str, JSON]]
 
@@ -31,6 +38,12 @@ def two_variants(store: FolderStore) -> Variants:
 def gateway(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
     with LocalGateway(tmp_path_factory.mktemp("gateway"), store.uri, token="a control token") as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeSource]:
+    with LocalWarehouse(tmp_path_factory.mktemp("warehouse"), plain_http=True) as local:
+        yield SnowflakeSource(local.connect, source_name="snowflake:test")
 
 
 class _WithStore(RouterContract):
@@ -52,6 +65,40 @@ class TestMemory(_WithStore):
     @pytest.fixture
     def another_client(self, router: Router) -> Router:
         return router
+
+
+@pytest.mark.integration
+class TestWarehouse(_WithStore):
+    @pytest.fixture
+    def router(self, warehouse: SnowflakeSource, store: FolderStore) -> Router:
+        return WarehouseRouter(warehouse, store)
+
+    @pytest.fixture
+    def another_client(self, warehouse: SnowflakeSource, store: FolderStore) -> Router:
+        return WarehouseRouter(warehouse, store)
+
+    def test_of_writers_at_once_the_highest_epoch_wins(
+        self, warehouse: SnowflakeSource, store: FolderStore, traffic: Traffic
+    ) -> None:
+        WarehouseRouter(warehouse, store).read(traffic.model)
+
+        def write(epoch: int) -> None:
+            with suppress(AirflowMLError):
+                WarehouseRouter(warehouse, store).write(replace(traffic, epoch=epoch))
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(write, [3, 9, 5, 9, 1, 7]))
+        router = WarehouseRouter(warehouse, store)
+        write(9)  # who lost a race writes again, as the next look does
+        held = router.read(traffic.model)
+        assert held is not None
+        assert held.epoch == 9
+        with pytest.raises(FencedOut):
+            router.write(replace(traffic, epoch=8))
+        router.write(replace(traffic, epoch=20, weight_percent=50.0))
+        held = router.read(traffic.model)
+        assert held is not None
+        assert (held.epoch, held.weight_percent) == (20, 50.0)
 
 
 @pytest.mark.integration

@@ -28,6 +28,8 @@ PLAN: Mapping[str, dict[str, Any]] = {
     "registration": {"dag": "example_registration"},
     "registration again": {"dag": "example_registration"},
     "canary": {"dag": "example_canary"},
+    "canary_warehouse": {"dag": "example_canary_warehouse"},
+    "canary_warehouse again": {"dag": "example_canary_warehouse"},
     "reconcile": {"dag": "example_reconcile"},
     "versions": {"dag": "example_versions"},
     "versions again": {"dag": "example_versions"},
@@ -36,7 +38,7 @@ PLAN: Mapping[str, dict[str, Any]] = {
     "monitoring": {"dag": "example_monitoring"},
     "monitoring again": {"dag": "example_monitoring"},
 }
-FAILING = ("gate_blocks", "hindsight", "mapped over one")
+FAILING = ("gate_blocks", "hindsight", "mapped over one", "canary_warehouse again")
 Results = Mapping[str, dict[str, Any]]
 
 
@@ -169,6 +171,28 @@ def test_canary_installs_the_first_champion(results: Results, parts: Any) -> Non
     traffic = GatewayRouter(parts.gateway.url, token=parts.gateway.token).read("example_delays")
     assert traffic is not None
     assert traffic.champion["version"] == "1"
+
+
+def test_the_warehouse_divides_its_own_rows(results: Results, parts: Any) -> None:
+    found = results["canary_warehouse"]
+    rollout, scores = xcom(found, "canary"), xcom(found, "predict")
+    assert (rollout["outcome"], rollout["challenger"]) == ("installed", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in parts.warehouse.environment().items():
+            patch.setenv(name, value)
+        connection = parts.warehouse.connect()
+        exposed = connection.cursor().execute(
+            "SELECT model, assigned, step, COUNT(*), COUNT(DISTINCT key) FROM airflow_ml_exposures GROUP BY 1, 2, 3"
+        )
+        rows = exposed.fetchall()
+        connection.close()
+    assert rows == [("example_batch_delays", "champion", "0", scores["rows"], scores["rows"])]
+
+
+def test_a_release_without_a_new_version_says_so(results: Results) -> None:
+    found = results["canary_warehouse again"]
+    assert states(found)["canary"] == {"failed"}, "the challenger is the champion already"
+    assert states(found)["register_model"] == {"success"}
 
 
 def test_the_reconciler_finds_nothing_that_was_lost(results: Results) -> None:

@@ -30,6 +30,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "CanaryOperator": {"model": "m"},
     "ReconcileRolloutsOperator": {},
     "RollbackOperator": {"model": "m", "reason": "because"},
+    "ABTestOperator": {"model": "m"},
     "PredictOperator": {"model": "m@champion", "spine": "SELECT 1", "into": "t"},
     "MonitorOperator": {"scores": {}},
 }

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import AssetAlias
+from airflow.sdk import AssetAlias, BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput, TaskDeferred
 
 import airflow_ml.hooks.store
@@ -23,8 +23,11 @@ import airflow_ml.triggers.rollout_turn
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
+from airflow_ml.core.ports import Reading
 from airflow_ml.errors import ArtifactNotFound, RouterFailed
+from airflow_ml.operators.ab_test import ABTestOperator
 from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
+from airflow_ml.runtime.callable_metrics import CallableMetrics
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.rollout_world import MODEL, World
 from airflow_ml.triggers.canary import CanaryTrigger
@@ -57,7 +60,9 @@ class Line:
         monkeypatch.setattr(airflow_ml.hooks.store, "artifact_store", lambda: self.world.store)
         monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "prod")
 
-    def driver(self, model: str, *, lease_seconds: float, **conn_ids: str) -> RolloutDriver:
+    def driver(
+        self, model: str, *, lease_seconds: float, function: Any = None, source: Any = None, **conn_ids: str
+    ) -> RolloutDriver:
         def champion_of() -> str | None:
             found = self.registry.by_alias(model, "champion")
             return found.version if found else None
@@ -65,7 +70,7 @@ class Line:
         return RolloutDriver(
             self.world.store,
             self.world.router,
-            self.world.metrics,
+            CallableMetrics(function) if function else self.world.metrics,
             clock=lambda: self.world.now,
             lease_seconds=lease_seconds,
             champion_of=champion_of,
@@ -303,6 +308,74 @@ def test_a_second_release_is_refused_while_the_first_is_under_way(line: Line) ->
         line.operator().execute(line.context("r1"))
     with pytest.raises(AirflowFailException, match=r"RolloutBusy.*release/r1/canary"):
         line.operator().execute(line.context("r2"))
+
+
+def test_an_ab_test_concludes_and_moves_nothing(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    operator = ABTestOperator(model=MODEL, weight_percent=50, least_data_days=2, poll_interval_seconds=0.0)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    event = line.lead(deferred.value.trigger)
+    record = Rollout.from_dict(operator.execute_complete(line.context("r1"), event))
+    assert (record.outcome, record.weights) == ("concluded", (50.0,))
+    assert record.data_days >= 2
+    assert record.effect is not None
+    assert record.effect < 0
+    assert (line.alias("champion"), line.alias("previous"), line.events.told) == ("1", None, [])
+    assert line.world.traffic.challenger is None
+    assert Rollout.from_dict(operator.execute(line.context("r1"))) == record, "a clear does not repeat it"
+
+
+def test_an_ab_test_has_no_steps() -> None:
+    with pytest.raises(ValueError, match="steps"):
+        ABTestOperator(model=MODEL, steps=[5, 100])
+
+
+class Keeping(BaseNotifier):
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def notify(self, context: Any) -> None:
+        self.told.append(context["rollout"]["reason"])
+
+
+def test_notifiers_hear_of_a_rollback_and_not_of_a_promotion(line: Line) -> None:
+    keeping = Keeping()
+    line.register("challenger", "champion")
+    line.register("challenger")
+    line.release("r1", notifiers=[keeping])
+    assert keeping.told == []
+    line.register("challenger")
+    line.world.metrics.challenger = 0.6
+    line.release("r2", notifiers=[keeping])
+    assert len(keeping.told) == 1
+    assert "The challenger is worse" in keeping.told[0]
+
+
+def test_a_function_as_the_metric_source_is_led_in_the_worker(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        line.world.metrics.pass_day()
+
+    monkeypatch.setattr(airflow_ml.operators.canary.time, "sleep", sleep)
+    asked: list[tuple[str, str, int]] = []
+
+    def read(model: str, *, metric: str, epoch: int) -> Reading:
+        asked.append((model, metric, epoch))
+        return line.world.metrics.read(model, metric=metric, epoch=epoch)
+
+    line.register("challenger", "champion")
+    line.register("challenger")
+    record = Rollout.from_dict(line.operator(source=read).execute(line.context("r1")))
+    assert (record.outcome, line.alias("champion")) == ("promoted", "2")
+    assert set(pauses) == {60.0}
+    assert set(asked) == {(MODEL, "brier", record.epoch)}
 
 
 def test_a_busy_model_lets_a_release_be_skipped(line: Line) -> None:

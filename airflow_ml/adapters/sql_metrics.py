@@ -1,0 +1,142 @@
+"""A warehouse as a metric source: it sums, only the sufficient statistics travel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.metric_sql import (
+    METRICS,
+    OF_PROBABILITIES,
+    assigned_sql,
+    improbable_sql,
+    samples_sql,
+    unit_squares_sql,
+)
+from airflow_ml.core.ports import CovariateSums, Reading, Sample
+from airflow_ml.core.record import JSON
+from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.statistics import MIN_STRATUM_UNITS
+from airflow_ml.errors import AirflowMLError, MetricUnreadable
+
+if TYPE_CHECKING:
+    from airflow_ml.adapters.warehouse_router import SqlRunner
+    from airflow_ml.core.metric_query import SqlOutcomes
+
+
+class SqlMetrics:
+    """MetricSource port over a warehouse.
+
+    Strata are ``<weight percent>/<data day>``. Only whole days below the watermark count, so an outcome that comes late
+    moves nothing that was decided on; requests that still wait for theirs are counted for each arm.
+
+    Args:
+        warehouse: Runs the statements.
+        query: Where exposures, outcomes and the watermark are.
+    """
+
+    def __init__(self, warehouse: SqlRunner, query: SqlOutcomes) -> None:
+        self._warehouse = warehouse
+        self._query = query.checked()
+        self._metrics = {**METRICS, **query.metrics}
+
+    def read(self, model: str, *, metric: str, epoch: int) -> Reading:
+        """Return the samples of one rollout.
+
+        Args:
+            model: The served name.
+            metric: ``brier``, ``log_loss``, ``mae``, ``squared_error`` or one of the query's; with `` by <slice>`` each
+                sample is of one slice.
+            epoch: The rollout's.
+
+        Raises:
+            MetricUnreadable: an unknown metric, slice or model, scores that the metric is not made for, or a statement
+                that fails.
+        """
+        name, _, by = metric.partition(" by ")
+        expression, slice_expression = self._expressions(name, by)
+        values: dict[str, JSON | datetime] = {"model": model, "epoch": epoch}
+        if not self._run(
+            f"SELECT 1 FROM {self._query.exposures_sql} AS e WHERE model = %(model)s LIMIT 1",  # noqa: S608
+            {"model": model},
+        ):
+            raise MetricUnreadable(
+                "No exposure of this model", model, "Score rows with it first: predict(router_conn_id=)."
+            )
+        watermark = _moment(self._run(self._query.watermark, values))
+        day = f"{watermark:%Y-%m-%d}" if watermark else ""
+        if name in OF_PROBABILITIES:
+            self._check_probabilities(name, values)
+        arms: dict[str, JSON | datetime] = {"champion": CHAMPION, "challenger": CHALLENGER, "least": MIN_STRATUM_UNITS}
+        units, squares = (0, 0.0)
+        if not by:
+            ((units, squares),) = self._run(unit_squares_sql(self._query, expression), {**values, **arms, "day": day})
+        assigned: dict[str, dict[str, int]] = {}
+        for arm, stratum, count in self._run(assigned_sql(self._query), values):
+            assigned.setdefault(arm, {})[stratum] = int(count)
+        rows = self._run(samples_sql(self._query, expression, slice_expression), {**values, "day": day})
+        return Reading(
+            samples=tuple(_sample(row) for row in rows),
+            watermark_at=watermark,
+            assigned=assigned,
+            unit_squares={CHALLENGER: float(squares)} if units else {},
+        )
+
+    def _expressions(self, name: str, by: str) -> tuple[str, str]:
+        if name not in self._metrics:
+            known = ", ".join(sorted(self._metrics))
+            raise MetricUnreadable("Unknown metric", repr(name)[:80], f"Known are {known}.")
+        if by and by not in self._query.slices:
+            known = ", ".join(sorted(self._query.slices)) or "none"
+            raise MetricUnreadable("Unknown slice", repr(by)[:80], f"Known are {known}.")
+        return self._metrics[name], self._query.slices.get(by, "''")
+
+    def _check_probabilities(self, metric: str, values: Mapping[str, JSON | datetime]) -> None:
+        for key, score, label in self._run(improbable_sql(self._query), values):
+            raise MetricUnreadable(
+                f"{metric} needs scores and labels from 0 to 1",
+                f"key {key!r} has score {score} and label {label}",
+                "Use squared_error or mae for other numbers.",
+            )
+
+    def _run(self, statement: str, values: Mapping[str, JSON | datetime]) -> Sequence[Any]:
+        try:
+            return self._warehouse.run(statement, values, tag={"part": "rollout"})
+        except AirflowMLError as error:
+            raise MetricUnreadable("The warehouse cannot read the metric", error, "See its own message.") from error
+
+
+def _sample(row: Sequence[Any]) -> Sample:
+    arm, stratum, slice_name, units, requests, *sums = row
+    values = [float(value) for value in sums]
+    if not all(math.isfinite(value) for value in values):
+        raise MetricUnreadable(
+            f"A sum of {arm} in stratum {stratum} is no number", values, "Look at scores and labels."
+        )
+    return Sample(
+        variant=str(arm),
+        stratum=str(stratum),
+        units=int(units),
+        requests=int(requests),
+        sum_x=values[0],
+        sum_xx=values[1],
+        sum_nn=values[2],
+        sum_xn=values[3],
+        waiting=int(values[4]),
+        sum_squares=values[5],
+        covariate=CovariateSums(sum_c=values[6], sum_cc=values[7], sum_xc=values[8], sum_nc=values[9])
+        if len(values) > 6
+        else None,
+        slice_name=str(slice_name),
+    )
+
+
+def _moment(rows: Sequence[Any]) -> datetime | None:
+    value = rows[0][0] if rows else None
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise MetricUnreadable("The watermark is no time", repr(value)[:80], "Select one timestamp.")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

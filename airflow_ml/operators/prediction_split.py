@@ -1,0 +1,122 @@
+"""Stage 8, first half, with a rollout under way: who scores which row, and the exposures that its metric is read
+from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.errors import ColumnMissing
+
+if TYPE_CHECKING:
+    from airflow_ml.core.artifact import Column
+    from airflow_ml.core.ports import Traffic
+
+#: What names a row of the exposures.
+EXPOSURE_KEY = ("model", "epoch", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows that one variant scores."""
+
+    variant: str
+    spine: Path
+    rows: int
+    columns: Sequence[Column]
+
+
+def effective_weight(traffic: Traffic, now: datetime) -> float:
+    """Return the percent of units that the challenger scores at ``now``; 0 from the expiry on, whoever is dead."""
+    if traffic.challenger is None or (traffic.expires_at is not None and now >= traffic.expires_at):
+        return 0.0
+    return traffic.weight_percent
+
+
+def parts_of(whole: Part, folder: Path) -> list[Part]:
+    """Return the files of a divided spine, one for each variant that has rows, the champion first."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from airflow_ml.core.variant_sql import VARIANT
+    from airflow_ml.runtime.codec_table import columns_of
+
+    table = pq.read_table(whole.spine)
+    found = []
+    for variant in (CHAMPION, CHALLENGER):
+        mine = table.filter(pc.equal(table[VARIANT], variant)).drop_columns([VARIANT])
+        if mine.num_rows:
+            path = folder / f"spine-{variant}.parquet"
+            pq.write_table(mine, path)
+            found.append(Part(variant=variant, spine=path, rows=mine.num_rows, columns=columns_of(mine.schema)))
+    return found
+
+
+def write_exposures(
+    part: Part,
+    scores: Path,
+    into: Path,
+    *,
+    model: str,
+    epoch: int,
+    weight_percent: float,
+    version: str,
+    key: str,
+    predict_at: str,
+    unit: str,
+) -> None:
+    """Write who was scored by what: ``model, epoch, key, unit, data_day, step, assigned, version, score``.
+
+    Args:
+        part: The variant's rows.
+        scores: What came of them, with ``key``, ``predict_at`` and ``score``.
+        into: The Parquet file to write.
+        model: The served name.
+        epoch: The router's.
+        weight_percent: In effect for the whole batch.
+        version: That scored.
+        key: The view's key column.
+        predict_at: The view's column of the moment of prediction; its day in UTC is the data day.
+        unit: The column of the randomization unit in the spine.
+
+    Raises:
+        ColumnMissing: the spine has no such unit.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    spine = pq.read_table(part.spine)
+    column = next((name for name in spine.column_names if name.lower() == unit.lower()), None)
+    if column is None:
+        raise ColumnMissing(
+            "The spine lacks the randomization unit", unit, f"It has {', '.join(spine.column_names)}: select the unit."
+        )
+    scored = pq.read_table(scores, columns=[key, predict_at, "score"])
+    units = spine.select([key]).append_column("unit", pc.cast(spine[column], pa.string()))
+    joined = scored.join(units, keys=key, join_type="left outer")
+    rows = joined.num_rows
+    day = pc.strftime(pc.cast(joined[predict_at], pa.timestamp("us", tz="UTC")), format="%Y-%m-%d")
+    constants = {
+        "model": model,
+        "epoch": epoch,
+        "step": format(weight_percent, ".10g"),
+        "assigned": part.variant,
+        "version": version,
+    }
+    table = pa.table(
+        {
+            "model": pa.repeat(constants["model"], rows),
+            "epoch": pa.repeat(pa.scalar(epoch, pa.int64()), rows),
+            "key": pc.cast(joined[key], pa.string()),
+            "unit": pc.coalesce(joined["unit"], pa.scalar("")),
+            "data_day": day,
+            **{name: pa.repeat(str(constants[name]), rows) for name in ("step", "assigned", "version")},
+            "score": joined["score"],
+        }
+    )
+    pq.write_table(table, into)

@@ -1,0 +1,152 @@
+"""A rollout without a serving system: the warehouse is router and metric source, a batch a day is divided in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.adapters.snowflake import SnowflakeSource
+from airflow_ml.adapters.sql_metrics import SqlMetrics
+from airflow_ml.adapters.warehouse_router import WarehouseRouter
+from airflow_ml.core.metric_query import SqlOutcomes
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.core.served_name import served_name
+from airflow_ml.core.variant_sql import SALT, VARIANT, assign_row, divided_spine
+from airflow_ml.operators.prediction_split import EXPOSURE_KEY, Part, effective_weight, parts_of, write_exposures
+from airflow_ml.runtime.rollout import RolloutDriver
+from airflow_ml.testing.served_models import identity_models, variant
+from airflow_ml.testing.warehouse import LocalWarehouse
+
+pytestmark = pytest.mark.integration
+PLAN = parse_plan([(50, "1d"), 100], max_data_days=9, min_units=50)
+MODEL, SPACE = "flights", "alice"
+QUERY = SqlOutcomes(
+    outcomes="SELECT FLIGHT AS KEY, LATE AS LABEL FROM FLOWN",
+    watermark="SELECT MAX(COMPLETE_TO) FROM LOADS",
+)
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeSource]:
+    with LocalWarehouse(tmp_path_factory.mktemp("warehouse"), plain_http=True) as local:
+        yield SnowflakeSource(local.connect, source_name="snowflake:test")
+
+
+class Line:
+    """300 airplanes with one flight a day, all late; the champion says 0.3, the challenger something else."""
+
+    def __init__(self, warehouse: SnowflakeSource, folder: Path, challenger_score: float) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.day = datetime(2013, 5, 1, tzinfo=UTC)
+        self.folder, self.challenger_score = folder, challenger_score
+        self.warehouse, self.store = warehouse, FolderStore(folder / "store")
+        self.router = WarehouseRouter(warehouse, self.store)
+        self.one, self.two = (
+            variant("1", identity_models(self.store), ["x"]),
+            variant("2", identity_models(self.store, shift=0.1), ["x"]),
+        )
+        for table in ("FLOWN (FLIGHT VARCHAR, LATE DOUBLE)", "LOADS (COMPLETE_TO TIMESTAMP_TZ)"):
+            warehouse.run(f"CREATE OR REPLACE TABLE {table}", {}, tag={})
+
+    def driver(self) -> RolloutDriver:
+        metrics = SqlMetrics(self.warehouse, QUERY)
+        return RolloutDriver(self.store, self.router, metrics, clock=lambda: self.now)
+
+    def batch(self) -> dict[str, int]:
+        """Score a day as `predict` does, load its outcomes, and return the rows of each variant."""
+        traffic = self.router.read(served_name(MODEL, SPACE))
+        assert traffic is not None
+        weight = effective_weight(traffic, self.now)
+        spine = (
+            f"SELECT '{self.day:%m%d}-' || SEQ4() AS flight_id, 'N' || SEQ4() AS tailnum, "
+            f"'{self.day:%Y-%m-%d} 06:00:00+00:00'::TIMESTAMP_TZ AS predict_at, 0.3 + SEQ4() / 3000 AS x "
+            "FROM TABLE(GENERATOR(ROWCOUNT => 300))"
+        )
+        divided = divided_spine(spine, unit="tailnum", weight_percent=weight)
+        salt = {SALT: traffic.salt} if SALT in divided else {}
+        found = self.warehouse.read(divided, salt, as_of=self.day, into=self.folder / "spine.parquet", tag={})
+        table = pq.read_table(found.path)
+        for tailnum, chosen in zip(table["tailnum"].to_pylist(), table[VARIANT].to_pylist(), strict=True):
+            assert chosen == assign_row(traffic.salt, tailnum, weight)
+        whole = Part(variant="", spine=found.path, rows=found.rows, columns=found.columns)
+        parts = parts_of(whole, self.folder)
+        for part in parts:
+            self._score(part, traffic, weight)
+        keys = table["flight_id"].to_pylist()
+        statement = (
+            "INSERT INTO FLOWN SELECT f.VALUE::VARCHAR, 1.0 FROM LATERAL FLATTEN(INPUT => SPLIT(%(keys)s, ',')) AS f"
+        )
+        self.warehouse.run(statement, {"keys": ",".join(keys)}, tag={})
+        self.day += timedelta(days=1)
+        self.warehouse.run("INSERT INTO LOADS SELECT %(day)s::TIMESTAMP_TZ", {"day": self.day}, tag={})
+        return {part.variant: part.rows for part in parts}
+
+    def _score(self, part: Part, traffic: Any, weight: float) -> None:
+        spine = pq.read_table(part.spine)
+        shift = self.challenger_score - 0.3 if part.variant == "challenger" else 0.0
+        scored = spine.select(["flight_id", "predict_at"]).append_column(
+            "score", pa.array([float(x) + shift for x in spine["x"].to_pylist()])
+        )
+        scores, exposures = self.folder / "scores.parquet", self.folder / "exposures.parquet"
+        pq.write_table(scored, scores)
+        write_exposures(
+            part,
+            scores,
+            exposures,
+            model=traffic.model,
+            epoch=traffic.epoch,
+            weight_percent=weight,
+            version="1",
+            key="flight_id",
+            predict_at="predict_at",
+            unit="TAILNUM",
+        )
+        assert self.warehouse.write_table("AIRFLOW_ML_EXPOSURES", exposures, key=EXPOSURE_KEY, tag={}) == part.rows
+
+    def run(self) -> RolloutState:
+        """Install version 1, score a day with it, and lead version 2 to its end."""
+        self.driver().install(PLAN, MODEL, SPACE, self.one, "dag/r0/canary")
+        assert self.batch() == {"champion": 300}
+        state = self.driver().begin(PLAN, MODEL, SPACE, self.one, self.two, "dag/r1/canary")
+        for _ in range(14):
+            self.now += timedelta(seconds=60)
+            state = self.driver().look(state)
+            if not state.live:
+                return state
+            self.batch()
+        raise AssertionError(state)
+
+
+def test_a_better_challenger_is_promoted_and_scores_everything(warehouse: SnowflakeSource, tmp_path: Path) -> None:
+    line = Line(warehouse, tmp_path, challenger_score=0.6)
+    state = line.run()
+    assert (state.state, state.weights) == ("promoted", (50.0, 100.0))
+    assert state.last_look is not None
+    assert line.router.read("flights") is None, "another namespace's entry is its own"
+    traffic = line.router.read("flights@alice")
+    assert traffic is not None
+    assert (traffic.champion["version"], traffic.challenger) == ("2", None)
+    line.now += timedelta(hours=1)
+    assert line.batch() == {"champion": 300}
+
+
+@pytest.mark.long
+def test_a_worse_challenger_goes_back_and_a_lost_one_expires(warehouse: SnowflakeSource, tmp_path: Path) -> None:
+    line = Line(warehouse, tmp_path, challenger_score=0.05)
+    assert line.run().state == "rolled_back"
+    state = line.driver().begin(PLAN, MODEL, SPACE, line.one, line.two, "dag/r2/canary")
+    state = line.driver().look(state)
+    assert "challenger" in line.batch()
+    line.now += timedelta(seconds=301)
+    assert line.batch() == {"champion": 300}, "the table's own expiry holds, whoever is dead"
+    end = line.driver().reconcile(MODEL, SPACE)
+    assert end is not None
+    assert end.state == "rolled_back"
