@@ -37,11 +37,21 @@ def get_provider_info() -> dict[str, Any]:
                 "factory": "airflow_ml.assets.create_asset",
             }
         ],
-        "extra-links": ["airflow_ml.links.ModelVersionLink"],
+        "extra-links": [f"airflow_ml.links.{name}" for name in _LINKS],
         "cli": ["airflow_ml.plugin.commands.get_commands"],
         "config": {"ml": _CONFIG},
     }
 
+
+_LINKS = (
+    "ModelVersionLink",
+    "TaskPageLink",
+    "SweepPageLink",
+    "SnapshotPageLink",
+    "ModelPageLink",
+    "CanaryPageLink",
+    "QueryHistoryLink",
+)
 
 _OPERATOR_MODULES = [
     "airflow_ml.operators.snapshot",

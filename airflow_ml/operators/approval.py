@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from airflow_ml.core.rollout_state import RolloutState
 
 
+#: The option that lets a rollout go on, and under which name an answer may say why.
+APPROVED, REASON = "Approve", "reason"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a human said, or that nobody did in time."""
@@ -57,8 +61,11 @@ def ask(context: Context, state: RolloutState, *, task_id: str, timeout_seconds:
 def answer_of(event: Mapping[str, Any]) -> Answer:
     """Return the answer in the event of an approval."""
     user = event.get("responded_by_user") or {}
-    approved = list(event.get("chosen_options") or []) == ["Approve"]
+    approved = list(event.get("chosen_options") or []) == [APPROVED]
     if not user:
         return Answer(approved=approved, who="the approval's time limit", why=str(event.get("error") or "No answer"))
     who = str(user.get("name") or user.get("id"))
-    return Answer(approved=approved, who=who, why="Approved in Airflow" if approved else "Rejected in Airflow")
+    said = str((event.get("params_input") or {}).get(REASON) or "").strip()
+    return Answer(
+        approved=approved, who=who, why=said or ("Approved in Airflow" if approved else "Rejected in Airflow")
+    )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import abc
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.links import TaskPageLink
 from airflow_ml.operators.recording import recorded
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class MLOperator(BaseOperator, abc.ABC):
     An error that running the same task again cannot cure (a missing table, a blocked gate) fails the task at once;
     every other error is retried as the task says.
     """
+
+    operator_extra_links: Collection[BaseOperatorLink] = (TaskPageLink(),)
 
     def execute(self, context: Context) -> Any:
         """Run, write down what was done, and return the record in wire form."""

@@ -22,7 +22,7 @@ from airflow_ml.errors import (
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.variant import variant_of
-from airflow_ml.links import ModelVersionLink
+from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
@@ -112,7 +112,7 @@ class CanaryOperator(MLOperator):
         "mlflow_conn_id",
         "router_conn_id",
     )
-    operator_extra_links = (ModelVersionLink(),)
+    operator_extra_links = (TaskPageLink(), CanaryPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#dcfce7"
 
     def __init__(

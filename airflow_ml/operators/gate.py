@@ -13,6 +13,7 @@ from airflow_ml.core.gate import BLOCK, ERROR, CheckResult, GateReport, count_fa
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.errors import AirflowMLError, ConfigurationError, GateBlocked, GateErrored
+from airflow_ml.links import SnapshotPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
 
@@ -51,6 +52,7 @@ class GateDatasetOperator(MLOperator):
 
     template_fields: Sequence[str] = ("subject", "expectations", "on_bad_rows", "max_quarantine_fraction")
     template_ext: Sequence[str] = (".json",)
+    operator_extra_links = (TaskPageLink(), SnapshotPageLink())
     ui_color = "#fef3c7"
 
     def __init__(

@@ -14,7 +14,7 @@ from airflow_ml.errors import ConfigurationError, EmptyDataset, FeatureViewMisma
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.hooks.warehouse import snapshot_source
-from airflow_ml.links import ModelVersionLink
+from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
 from airflow_ml.operators.features import chosen_view, feature_set, source_tables
@@ -63,7 +63,7 @@ class PredictOperator(MLOperator):
         "mlflow_conn_id",
     )
     template_ext: Sequence[str] = (".sql",)
-    operator_extra_links = (ModelVersionLink(),)
+    operator_extra_links = (TaskPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#e0f2fe"
 
     def __init__(

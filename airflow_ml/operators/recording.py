@@ -38,6 +38,7 @@ from airflow_ml.core.provenance import (
 from airflow_ml.core.record import JSON, encode
 from airflow_ml.errors import ArtifactNotFound, RefConflict
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.links import push_links
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,6 +60,7 @@ def recorded(operator: BaseOperator, context: Context, work: Callable[[], Any]) 
     """
     if "ti" not in context:
         return work()
+    _show_links(operator, context["ti"])
     began = datetime.now(UTC)
     given = {name: getattr(operator, name, None) for name in operator.template_fields}
     try:
@@ -71,6 +73,13 @@ def recorded(operator: BaseOperator, context: Context, work: Callable[[], Any]) 
         raise
     _write(operator, context, given, result, began=began, outcome=SUCCEEDED)
     return result
+
+
+def _show_links(operator: BaseOperator, ti: Any) -> None:
+    try:
+        push_links(operator, ti)
+    except Exception as problem:  # Airflow pushes them again at the end
+        _LOG.debug("The links of this task are not shown yet: %s: %s", type(problem).__name__, problem)
 
 
 def _write(

@@ -15,7 +15,7 @@ from airflow_ml.core.selection import Selection
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_tags
-from airflow_ml.links import ModelVersionLink
+from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance, publish
 
@@ -50,7 +50,7 @@ class RegisterModelOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = ("selection", "tags", "mlflow_conn_id")
-    operator_extra_links = (ModelVersionLink(),)
+    operator_extra_links = (TaskPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#fce7f3"
 
     def __init__(

@@ -13,6 +13,7 @@ from airflow_ml.errors import ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.variant import variant_of
+from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.base import MLOperator
 from airflow_ml.operators.promotion import move_champion, owner_of, tell_moved
 from airflow_ml.runtime.rollout_evidence import closing_record
@@ -45,6 +46,7 @@ class RollbackOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = ("model", "reason", "mlflow_conn_id", "router_conn_id")
+    operator_extra_links = (TaskPageLink(), CanaryPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#fee2e2"
 
     def __init__(

@@ -12,6 +12,7 @@ from airflow_ml.core.fingerprint import digest_json, format_time, parse_time
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.errors import ConfigurationError, EmptyDataset
 from airflow_ml.hooks.warehouse import snapshot_source
+from airflow_ml.links import QueryHistoryLink, SnapshotPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
 
@@ -54,6 +55,7 @@ class SnapshotDatasetOperator(MLOperator):
     template_fields: Sequence[str] = ("sql", "table", "name", "parameters", "as_of", "delay", "snowflake_conn_id")
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - Airflow's own convention
+    operator_extra_links = (TaskPageLink(), SnapshotPageLink(), QueryHistoryLink())
     ui_color = "#dbeafe"
 
     def __init__(
@@ -98,6 +100,7 @@ class SnapshotDatasetOperator(MLOperator):
             else:
                 found = source.read(str(self.sql), self.parameters, as_of=as_of, into=into, tag=tag)
             snapshot = self._store(found, as_of)
+        self.statement_id = snapshot.statement_id
         self.log.info(
             "%s: %s rows as of %s (%s), %s",
             self.name,

@@ -25,6 +25,7 @@ from airflow_ml.errors import (
     RefConflict,
 )
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.links import SweepPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
 from airflow_ml.operators.runner_call import run_in_runner
@@ -100,6 +101,7 @@ class PlanSweepOperator(MLOperator):
         "max_shards",
     )
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
+    operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
 
     def __init__(
@@ -233,6 +235,7 @@ class RunShardOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "shard")
+    operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
 
     def __init__(self, *, plan: Any, shard: Any, task_id: str = "shards", **kwargs: Any) -> None:
@@ -279,6 +282,7 @@ class CollectSweepOperator(MLOperator):
     """
 
     template_fields: Sequence[str] = ("plan",)
+    operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
 
     def __init__(self, *, plan: Any, pictures: bool = True, task_id: str = "collect", **kwargs: Any) -> None:

@@ -39,7 +39,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     """
     results, stopped = _committed(plan, store)
     trials = planned_trials(plan, store)
-    rows = _sorted_rows(plan, trials, results, stopped)
+    rows = sorted_rows(plan, trials, results, stopped)
     if plan.also:
         mark_pareto(rows, plan.objectives)
     if plan.keep_top:
@@ -162,12 +162,13 @@ def to_pandas(board: Leaderboard, store: ArtifactStore) -> pd.DataFrame:
     return frame
 
 
-def _sorted_rows(
+def sorted_rows(
     plan: SweepPlan,
     trials: Sequence[PlannedTrial],
     results: Mapping[str, TrialResult],
     stopped: Mapping[int, str],
 ) -> list[dict[str, Any]]:
+    """Return one row for each trial, best first within its group; see `collect` for those without a result."""
     position = {group: index for index, group in enumerate(dict.fromkeys(trial.group for trial in trials))}
     rows = [_row(plan, trial, results.get(trial.trial), stopped.get(trial.shard, "")) for trial in trials]
     rows.sort(key=lambda row: (position[str(row["group"])], *_order(plan, row)))
@@ -225,9 +226,9 @@ def _order(plan: SweepPlan, row: Mapping[str, Any]) -> tuple[bool, float, float,
     return value is None, signed, float(row["seconds"] or 0.0), str(row["trial"])
 
 
-def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
+def to_table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return rows of `sorted_rows` as a ``pyarrow.Table`` with the columns of a leaderboard."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = {
         "group": pa.string(),
@@ -248,7 +249,13 @@ def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
     params = [json.loads(row["params"]) for row in rows]
     for name in sorted({name for one in params for name in one}):
         columns[f"param_{name}"] = _param_column([one.get(name) for one in params])
-    table = pa.table(columns)
+    return pa.table(columns)
+
+
+def _store(rows: Sequence[Mapping[str, Any]], store: ArtifactStore) -> Artifact:
+    import pyarrow.parquet as pq
+
+    table = to_table(rows)
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:
         file = Path(folder) / "leaderboard.parquet"
         pq.write_table(table, file)

@@ -108,15 +108,15 @@ class AirflowInstance:
             **self._env,
         }
 
-    def start(self, timeout_seconds: float = 180.0) -> Self:
-        """Make the database and start all processes; return when each has reported itself healthy.
+    def start(self, timeout_seconds: float = 180.0, *, components: Sequence[str] = COMPONENTS) -> Self:
+        """Make the database and start all processes, or some; return when each has reported itself healthy.
 
         Raises:
             ChildFailed: one ended or was not ready in time, with the end of its log. Nothing is left running.
         """
         try:
             self.prepare()
-            for name in COMPONENTS:
+            for name in components:
                 self._start(name)
             for process in self._processes:
                 # Every component in turn, so that the message names the one that failed.

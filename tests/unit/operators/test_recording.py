@@ -93,6 +93,7 @@ class Gate(MLOperator):
         self.given, self.answer = beside, answer
 
     def run(self, context: Any) -> Any:
+        assert context["pushed"], "the links are there before the work begins"
         self.push_beside(context, "report", self.given)
         if isinstance(self.answer, BaseException):
             raise self.answer
@@ -103,7 +104,7 @@ class Gate(MLOperator):
 def test_a_record_pushed_beside_is_kept_whatever_comes_of_the_task(store: ArtifactStore, answer: Any) -> None:
     pushed: dict[str, Any] = {}
     report = store.put_bytes(b"{}", format="json")
-    told = context()
+    told = context(pushed=pushed)
     told["ti"].xcom_push = lambda key, value: pushed.update({key: value})
     operator = Gate(beside=report, answer=answer)
     if answer is None:
@@ -111,6 +112,8 @@ def test_a_record_pushed_beside_is_kept_whatever_comes_of_the_task(store: Artifa
     else:
         with pytest.raises(ValueError, match="blocked"):
             operator.execute(told)
+    link = pushed.pop("_link_TaskPageLink")
+    assert link.startswith("/plugin/ml/task?dag_id=d&run_id=scheduled__2026-01-01")
     assert pushed == {"report": report.to_dict()}
     assert [(item.name, item.digest, item.value) for item in newest(store).beside] == [
         ("report", report.digest, report.to_dict())

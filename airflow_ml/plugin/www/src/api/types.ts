@@ -27,7 +27,7 @@
  * GET  api/datasets                                  -                                                DatasetList
  * GET  api/datasets/{name}                           limit=50 (1-200), offset=0                       DatasetView
  * GET  api/dags/{dag_id}/snapshot                    run_id, task_id (of a snapshot or gate_dataset)  SnapshotView
- * GET  static/{path}                                 the files of www/dist
+ * GET  static/{name}                                 v=<digest>                                       a file of www/dist
  *
  * Permissions: everything needs a session. api/dags/{dag_id}/... needs read access to that DAG (the action: permission to
  * edit its task instances, which is what ends a canary by marking it failed). The other routes need the view permission
@@ -94,6 +94,9 @@ export interface Overview {
   /** Last gates and drift reports, newest first (at most 20 each). */
   gates: GateRow[];
   drifts: DriftRow[];
+  /** False while this process has not read all recent runs yet: ask again, it goes on where it was. */
+  complete: boolean;
+  runs_read: number;
 }
 
 export interface Health {
@@ -140,7 +143,7 @@ export interface ModelRow {
 
 export interface RolloutBrief {
   epoch: number;
-  /** created, running, promoted, installed, rolled_back, inconclusive, conflict */
+  /** created, running, parked (weight 0, waits for an approval), promoted, installed, rolled_back, inconclusive, conflict */
   state: string;
   live: boolean;
   champion: string;
@@ -206,6 +209,8 @@ export interface RunView {
   params: { [name: string]: Json };
   /** In the order in which they began. Only tasks that have ended; ask Airflow's own API for those that run. */
   stages: Stage[];
+  /** Tasks whose record is damaged, or of a newer release. */
+  unreadable: { task: string; reason: string }[];
   /** The runs before this one of the same DAG, newest first (at most 10), to compare with. */
   earlier: RunRow[];
 }
@@ -369,7 +374,7 @@ export interface SweepChart {
   params: ParamSpec[];
   /** One array per parameter, in the order of `params`, and the value; all of the same length. */
   points: { trial: string[]; group: string[]; value: number[]; params: (number | string | boolean | null)[][] };
-  /** How much of the metric's variance each parameter explains alone, 0 to 1, largest first; empty below 20 trials. */
+  /** Share of the variance of the trials' ranks that each parameter explains alone, 0 to 1, largest first; empty below 20 trials. */
   importance: { name: string; share: number }[];
 }
 

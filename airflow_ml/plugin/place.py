@@ -1,0 +1,42 @@
+"""The store that this API server reads, opened once in a while, and what one process remembers of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from airflow_ml.hooks import store as store_hook
+from airflow_ml.plugin.views.board import Boards
+from airflow_ml.plugin.views.progress import ShardReader, ToldBy
+from airflow_ml.plugin.views.shelf import Shelf
+
+#: The store is opened anew after so long: credentials may have changed, and copies of large files go with it.
+_SECONDS = 600.0
+
+
+class Place:
+    """Store, namespace and this process's memory of them.
+
+    Args:
+        told: What running shards tell of themselves.
+    """
+
+    def __init__(self, told: ToldBy | None = None) -> None:
+        self.boards = Boards(ShardReader(told))
+        self._lock = threading.Lock()
+        self._shelf: Shelf | None = None
+        self._opened_at = 0.0
+        self._key: tuple[str, str] | None = None
+
+    def shelf(self) -> Shelf:
+        """Return the runs of the deployment's store and namespace. May block: call it in a thread.
+
+        Raises:
+            ConfigurationError: no store is configured, or it cannot be opened.
+        """
+        key = (store_hook.store_uri(), store_hook.namespace())
+        with self._lock:
+            if self._shelf is None or self._key != key or time.monotonic() - self._opened_at > _SECONDS:
+                self._shelf = Shelf(store_hook.artifact_store(), key[1])
+                self._opened_at, self._key = time.monotonic(), key
+            return self._shelf

@@ -1,0 +1,236 @@
+"""Models: which versions there are, which serves and why, and how they came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_ml.core.fingerprint import format_time
+from airflow_ml.core.registration import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
+from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS, RolloutState
+from airflow_ml.errors import AirflowMLError, InvalidKey, RecordError
+from airflow_ml.plugin.views.canary import action_row, rollout_brief
+from airflow_ml.plugin.views.documents import feature_view_of, gate_detail, signature_of
+from airflow_ml.plugin.views.parts import ABSENT, NotHere, part
+from airflow_ml.plugin.views.rollouts import Book, Rollouts, names_below, owner_dag, owner_of, version_of
+from airflow_ml.plugin.views.shelf import Shelf
+from airflow_ml.plugin.views.summary import RunSummary
+from airflow_ml.plugin.views.task import one_attempt
+
+_MODELS = 200
+_VERSIONS = 100
+#: Versions whose gate, signature and features are read as well.
+_DETAILED = 20
+
+_rollouts = Rollouts()
+
+
+def shared_rollouts() -> Rollouts:
+    """Return this process's memory of rollouts."""
+    return _rollouts
+
+
+def model_rows(shelf: Shelf, summaries: Sequence[RunSummary], may_read: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """Return all models of the namespace, those with a rollout under way first, then the newest."""
+    names = sorted(
+        {
+            *names_below(shelf.store, f"models/{shelf.namespace}"),
+            *names_below(shelf.store, f"rollouts/{shelf.namespace}"),
+        }
+    )
+    drifts = {row["model"]: row for row in _oldest_first(row for summary in summaries for row in summary.drifts)}
+    made = {row["model"]: row["at"] for row in _oldest_first(row for summary in summaries for row in summary.versions)}
+    rows = [_row(shelf, name, drifts.get(name), made.get(name), may_read) for name in names[:_MODELS]]
+    return sorted(rows, key=lambda row: (bool(row["rollout"] and row["rollout"]["live"]), row["newest_at"] or ""))[::-1]
+
+
+def model_view(
+    shelf: Shelf, name: str, summaries: Sequence[RunSummary], may_read: Callable[[str], bool], *, mlflow: str | None
+) -> dict[str, Any]:
+    """Return one model.
+
+    Args:
+        shelf: The store's runs.
+        name: Of the model.
+        summaries: Runs of DAGs that may be read, newest first.
+        may_read: Whose rollouts are shown.
+        mlflow: Its page in MLflow.
+
+    Raises:
+        NotHere: the namespace has no such model.
+    """
+    try:
+        records = list(_versions(shelf, name))
+    except InvalidKey as error:
+        raise NotHere(f"No model {name}") from error
+    book = _rollouts.book(shelf.store, shelf.namespace, name)
+    if not records and not book.states:
+        raise NotHere(f"No model {name}")
+    aliases = _aliases(book, records)
+    made = {row["version"]: row for summary in summaries for row in summary.versions if row["model"] == name}
+    gates = {
+        (summary.dag, summary.run): row for summary in summaries for row in summary.gates if row["kind"] == "model"
+    }
+    outcomes = {
+        version_of(state.challenger): {"epoch": state.epoch, "outcome": state.state}
+        for _, state in sorted(book.states.values(), key=lambda one: one[0])
+    }
+    versions = []
+    for position, record in enumerate(records):
+        row = made.get(record.version)
+        details = _details(shelf, record, row, gates) if position < _DETAILED else _no_details()
+        versions.append({**_version(record, aliases, row, outcomes.get(record.version)), **details})
+    metrics = sorted({metric for record in records for metric in record.metrics})
+    return {
+        "name": name,
+        "links": {"mlflow": mlflow},
+        "champion": aliases.get(CHAMPION),
+        "challenger": aliases.get(CHALLENGER),
+        "previous": aliases.get(PREVIOUS),
+        "versions": versions,
+        "history": [_promotion(state) for state in _shown(book, may_read)],
+        "metrics": [
+            {
+                "name": metric,
+                "points": [
+                    {"version": record.version, "value": record.metrics[metric]}
+                    for record in reversed(records)
+                    if metric in record.metrics
+                ],
+            }
+            for metric in metrics
+        ],
+        "drift": [row for summary in summaries for row in summary.drifts if row["model"] == name][:50],
+    }
+
+
+def _row(shelf: Shelf, name: str, drift: Any, newest_at: str | None, may_read: Callable[[str], bool]) -> dict[str, Any]:
+    records: list[ModelVersion] = []
+    count = 0
+    try:
+        newest = shelf.store.latest(f"models/{shelf.namespace}/{name}")
+        if newest is not None:
+            count = newest.sequence
+            records = [ModelVersion.from_dict(newest.value)]
+    except (AirflowMLError, TypeError, ValueError):
+        pass  # the model's own page says what is wrong with it
+    book = _rollouts.book(shelf.store, shelf.namespace, name)
+    aliases = _aliases(book, records)
+    shown = next(iter(_shown(book, may_read)), None)
+    return {
+        "name": name,
+        "champion": aliases.get(CHAMPION),
+        "challenger": aliases.get(CHALLENGER),
+        "versions": count,
+        "newest_at": newest_at,
+        "rollout": None if shown is None else rollout_brief(shown, shelf.now()),
+        "drift": drift,
+    }
+
+
+def _aliases(book: Book, records: Sequence[ModelVersion]) -> dict[str, str]:
+    """Return what serves by the rollouts' records: they are the truth, the registry's aliases their projection."""
+    found: dict[str, str] = {}
+    ended = [state for _, state in sorted(book.states.values(), key=lambda one: one[0]) if state.state in ENDS]
+    for state in ended:
+        if state.state in SERVING_ENDS:
+            found[CHAMPION] = version_of(state.challenger)
+            found[PREVIOUS] = version_of(state.champion)
+        elif version_of(state.champion):
+            found[CHAMPION] = version_of(state.champion)
+    live = book.newest
+    if live is not None and live.live and version_of(live.champion):
+        found[CHAMPION] = version_of(live.champion)
+    newest = next((record for record in records if record.alias == CHALLENGER), None)
+    if newest is not None and newest.version != found.get(CHAMPION):
+        found[CHALLENGER] = newest.version
+    return {alias: version for alias, version in found.items() if version}
+
+
+def _shown(book: Book, may_read: Callable[[str], bool]) -> list[RolloutState]:
+    """Return the rollouts that may be seen, newest first."""
+    found = []
+    for _, state in sorted(book.states.values(), key=lambda one: one[0], reverse=True):
+        try:
+            if may_read(owner_dag(state)):
+                found.append(state)
+        except NotHere:
+            continue
+    return found
+
+
+def _versions(shelf: Shelf, name: str) -> Iterator[ModelVersion]:
+    seen: set[str] = set()
+    for entry in shelf.store.history(f"models/{shelf.namespace}/{name}", newest_first=True):
+        try:
+            record = ModelVersion.from_dict(entry.value)
+        except (RecordError, TypeError, ValueError):
+            continue
+        if record.version not in seen:
+            seen.add(record.version)
+            yield record
+        if len(seen) >= _VERSIONS:
+            return
+
+
+def _version(
+    record: ModelVersion, aliases: Mapping[str, str], row: Mapping[str, Any] | None, outcome: Any
+) -> dict[str, Any]:
+    return {
+        "version": record.version,
+        "aliases": sorted(alias for alias, version in aliases.items() if version == record.version),
+        "at": row["at"] if row else None,
+        "made_by": row["task"] if row else None,
+        "commit": row["commit"] if row else "",
+        "view": record.view,
+        "view_digest": record.view_digest,
+        "model_digest": record.model_digest,
+        "run_id": record.run_id,
+        "features": list(record.features),
+        "metrics": dict(record.metrics),
+        "rollout": outcome,
+    }
+
+
+def _details(
+    shelf: Shelf, record: ModelVersion, row: Mapping[str, Any] | None, gates: Mapping[tuple[str, str], Any]
+) -> dict[str, Any]:
+    gate = gates.get((row["task"]["dag_id"], row["task"]["run_id"])) if row else None
+
+    def read_gate() -> Any:
+        if gate is None:
+            return None
+        task = gate["task"]
+        item = one_attempt(shelf, task["dag_id"], task["run_id"], task["task_id"], task["map_index"])
+        return gate_detail(shelf.store, item)
+
+    return {
+        "gate": part(read_gate, absent="No gate's report is in the records of its run."),
+        "signature": part(lambda: signature_of(shelf.store, record), absent=""),
+        "feature_view": part(lambda: feature_view_of(shelf.store, record), absent=""),
+    }
+
+
+def _no_details() -> dict[str, Any]:
+    nothing = {"state": ABSENT, "reason": f"Only the newest {_DETAILED} versions are read in full."}
+    return {"gate": nothing, "signature": nothing, "feature_view": nothing}
+
+
+def _promotion(state: RolloutState) -> dict[str, Any]:
+    ended_at = state.last_look.at if state.last_look is not None else state.started_at
+    return {
+        "epoch": state.epoch,
+        "outcome": state.state,
+        "cause": state.cause,
+        "reason": state.reason,
+        "champion": version_of(state.champion),
+        "challenger": version_of(state.challenger),
+        "started_at": format_time(state.started_at),
+        "ended_at": format_time(ended_at) if state.state in ENDS else None,
+        "owner": owner_of(state),
+        "actions": [action_row(act) for act in reversed(state.acts)],
+    }
+
+
+def _oldest_first(rows: Any) -> list[Mapping[str, Any]]:
+    return sorted(rows, key=lambda row: str(row["at"]))

@@ -1,0 +1,1 @@
+"""The FastAPI application of the pages: imported at the first request, never by a worker."""
