@@ -21,6 +21,7 @@ KINDS = {
     "PlanSweepOperator": "sweep",
     "RunShardOperator": "sweep",
     "CollectSweepOperator": "sweep",
+    "TrackSweepOperator": "sweep",
     "SelectModelOperator": "selection",
     "GateModelOperator": "model_gate",
     "RegisterModelOperator": "registration",
