@@ -51,7 +51,7 @@ def serve_pages(store_uri: str, dags: list[str], folder: Path, *, base_path: str
         "AIRFLOW__CORE__AUTH_MANAGER": f"{PerDagAuthManager.__module__}.{PerDagAuthManager.__name__}",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / "passwords.json"),
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
         "AIRFLOW__API__BASE_URL": f"http://testserver{base_path}",
     }
     with patch.dict(os.environ, settings):
