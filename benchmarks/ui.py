@@ -41,7 +41,8 @@ def make_store(folder: Path, runs: int, trials: int) -> None:
 
 
 def serve(store: str, port: int, ready: Any) -> None:
-    """Serve the application; sends its pid and a token."""
+    """Serve the application; sends its pid and a token. What Airflow prints goes beside the JSON, not into it."""
+    os.dup2(2, 1)
     import uvicorn
 
     from airflow_ml.testing.pages import serve_pages
@@ -51,7 +52,7 @@ def serve(store: str, port: int, ready: Any) -> None:
         uvicorn.run(pages.client.app, host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 
-def endpoints(runs: int) -> dict[str, list[str]]:
+def endpoints(runs: int, trials: int) -> dict[str, list[str]]:
     """Return each endpoint with the queries that are asked of it in turn."""
     dag, last = f"api/dags/{DAG}", f"run%20{runs - 1:04d}"
     sweep = f"run_id={SWEEP_RUN}&task_id=train.collect"
@@ -68,14 +69,14 @@ def endpoints(runs: int) -> dict[str, list[str]]:
             f"{dag}/sweep/trials?{sweep}&{more}"
             for more in (
                 "sort=rank",
-                "sort=learning_rate&order=desc&offset=9000",
+                f"sort=learning_rate&order=desc&offset={trials // 2}",
                 "text=99",
                 "status=failed",
                 "sort=auc",
             )
         ],
         "chart": [f"{dag}/sweep/chart?{sweep}", f"{dag}/sweep/chart?{sweep}&points=2000"],
-        "trial": [f"{dag}/sweep/trial?{sweep}&trial=t{number:05d}" for number in (0, 7, 4_000, 19_999)],
+        "trial": [f"{dag}/sweep/trial?{sweep}&trial=t{number:05d}" for number in (0, 7, trials // 2, trials - 1)],
         "running sweep": [f"{dag}/sweep?run_id=running&task_id=train.plan"],
         "models": ["api/models"],
         "model": [f"api/models/{DAG}_model"],
@@ -87,13 +88,13 @@ def endpoints(runs: int) -> dict[str, list[str]]:
     }
 
 
-def measure(port: int, pid: int, token: str, runs: int, requests: int) -> dict[str, Any]:
+def measure(port: int, pid: int, token: str, *, runs: int, trials: int, requests: int) -> dict[str, Any]:
     """Ask every endpoint in turn, and watch the server's memory."""
     import httpx
     import psutil
 
     server = psutil.Process(pid)
-    wanted = endpoints(runs)
+    wanted = endpoints(runs, trials)
     found: dict[str, Any] = {}
     with httpx.Client(
         base_url=f"http://127.0.0.1:{port}/airflow-ml/", headers={"Authorization": f"Bearer {token}"}, timeout=120,
@@ -155,7 +156,7 @@ def main() -> None:
         try:
             pid, token = ours.recv()
             _wait(port)
-            found = measure(port, pid, token, options.runs, options.requests)
+            found = measure(port, pid, token, runs=options.runs, trials=options.trials, requests=options.requests)
         finally:
             server.terminate()
             server.join()
