@@ -13,7 +13,7 @@ from airflow_ml.core.rollout_plan import NON_INFERIORITY, RolloutPlan
 from airflow_ml.core.rollout_state import PARKED, RolloutState
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.records import moment
-from airflow_ml.plugin.views.rollouts import Rollouts, owner_dag, owner_of, version_of
+from airflow_ml.plugin.views.rollouts import owner_dag, owner_of, version_of
 from airflow_ml.plugin.views.shelf import Shelf
 
 _LOOKS = 500
@@ -23,7 +23,6 @@ _WAITING = "hold"
 
 def canary_view(
     shelf: Shelf,
-    rollouts: Rollouts,
     model: str,
     epoch: int | None,
     *,
@@ -35,13 +34,13 @@ def canary_view(
     Raises:
         NotHere: there is none, or its DAG may not be read.
     """
-    book = rollouts.book(shelf.store, shelf.namespace, model)
+    book = shelf.rollouts.book(shelf.store, shelf.namespace, model)
     visible = [number for number, (_, state) in sorted(book.states.items()) if _visible(state, may_read)]
     chosen = epoch if epoch is not None else (visible[-1] if visible else None)
     if chosen is None or chosen not in visible:
         raise NotHere(f"{model} has no such rollout")
     sequence, state = book.states[chosen]
-    looks = rollouts.looks(shelf.store, book, chosen)
+    looks = shelf.rollouts.looks(shelf.store, book, chosen)
     now = shelf.now()
     newest = chosen == max(book.states)
     actions = allowed_actions(state, now) if newest and may_edit(owner_dag(state)) else []

@@ -12,7 +12,7 @@ from airflow_ml.errors import AirflowMLError, InvalidKey, RecordError
 from airflow_ml.plugin.views.canary import action_row, rollout_brief
 from airflow_ml.plugin.views.documents import feature_view_of, gate_detail, signature_of
 from airflow_ml.plugin.views.parts import ABSENT, NotHere, part
-from airflow_ml.plugin.views.rollouts import Book, Rollouts, names_below, owner_dag, owner_of, version_of
+from airflow_ml.plugin.views.rollouts import Book, names_below, owner_dag, owner_of, version_of
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.summary import RunSummary
 from airflow_ml.plugin.views.task import one_attempt
@@ -21,13 +21,6 @@ _MODELS = 200
 _VERSIONS = 100
 #: Versions whose gate, signature and features are read as well.
 _DETAILED = 20
-
-_rollouts = Rollouts()
-
-
-def shared_rollouts() -> Rollouts:
-    """Return this process's memory of rollouts."""
-    return _rollouts
 
 
 def model_rows(shelf: Shelf, summaries: Sequence[RunSummary], may_read: Callable[[str], bool]) -> list[dict[str, Any]]:
@@ -63,7 +56,7 @@ def model_view(
         records = list(_versions(shelf, name))
     except InvalidKey as error:
         raise NotHere(f"No model {name}") from error
-    book = _rollouts.book(shelf.store, shelf.namespace, name)
+    book = shelf.rollouts.book(shelf.store, shelf.namespace, name)
     if not records and not book.states:
         raise NotHere(f"No model {name}")
     aliases = _aliases(book, records)
@@ -114,7 +107,7 @@ def _row(shelf: Shelf, name: str, drift: Any, newest_at: str | None, may_read: C
             records = [ModelVersion.from_dict(newest.value)]
     except (AirflowMLError, TypeError, ValueError):
         pass  # the model's own page says what is wrong with it
-    book = _rollouts.book(shelf.store, shelf.namespace, name)
+    book = shelf.rollouts.book(shelf.store, shelf.namespace, name)
     aliases = _aliases(book, records)
     shown = next(iter(_shown(book, may_read)), None)
     return {

@@ -19,6 +19,7 @@ from airflow_ml.core.provenance import Provenance, index_ref, run_ref
 from airflow_ml.errors import ArtifactCorrupt, RecordError
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
+from airflow_ml.plugin.views.rollouts import Rollouts
 from airflow_ml.plugin.views.summary import RunSummary, summarize
 
 #: How long the list of DAGs in the store is believed.
@@ -75,6 +76,8 @@ class Shelf:
         self.now = clock
         self._indexes: Lru[_Index] = Lru(500)
         self._dags: Lru[tuple[str, ...]] = Lru(1)
+        #: What this process remembers of rollouts.
+        self.rollouts = Rollouts()
         self._summaries: Lru[RunSummary] = Lru(2 * NEWEST_RUNS)
 
     def heads(self, dag: str) -> tuple[Head, ...]:

@@ -10,7 +10,7 @@ from airflow_ml.plugin.connections import mlflow_page
 from airflow_ml.plugin.views.canary import canary_view
 from airflow_ml.plugin.views.data import dataset_list, dataset_view
 from airflow_ml.plugin.views.lineage import lineage_view
-from airflow_ml.plugin.views.models import model_rows, model_view, shared_rollouts
+from airflow_ml.plugin.views.models import model_rows, model_view
 from airflow_ml.plugin.views.overview import overview as overview_view
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.summary import RunSummary
@@ -78,9 +78,7 @@ async def rollout(
     def may_edit(dag_id: str) -> bool:
         return may_edit_tasks(request.state.ml_user, dag_id)
 
-    return await answer(
-        lambda: canary_view(place.shelf(), shared_rollouts(), model, epoch, may_read=may_read, may_edit=may_edit)
-    )
+    return await answer(lambda: canary_view(place.shelf(), model, epoch, may_read=may_read, may_edit=may_edit))
 
 
 @router.api_route("/datasets", methods=_READ)

@@ -22,7 +22,6 @@ from airflow_ml.plugin.views.models import model_rows, model_view
 from airflow_ml.plugin.views.overview import overview
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.progress import ShardReader
-from airflow_ml.plugin.views.rollouts import Rollouts
 from airflow_ml.plugin.views.run import run_diff, run_list, run_view
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.sweep import sweep_view
@@ -327,30 +326,29 @@ def test_lineage_goes_up_and_down(shelf: Shelf) -> None:
 
 
 def test_a_canary_with_its_looks(shelf: Shelf) -> None:
-    rollouts = Rollouts()
-    newest = canary_view(shelf, rollouts, MODEL, None, may_read=anything, may_edit=anything)
+    newest = canary_view(shelf, MODEL, None, may_read=anything, may_edit=anything)
     as_declared(newest, "CanaryView")
     assert (newest["epoch"], newest["epochs"], newest["allowed"]) == (3, [3, 1], ["roll_back"])
-    first = as_declared(canary_view(shelf, rollouts, MODEL, 1, may_read=anything, may_edit=anything), "CanaryView")
+    first = as_declared(canary_view(shelf, MODEL, 1, may_read=anything, may_edit=anything), "CanaryView")
     assert (first["brief"]["state"], first["looks_total"], first["allowed"]) == ("promoted", 600, [])
     assert len(first["looks"]) <= 501
     assert first["looks"][-1]["number"] == 600
     assert first["log"][0]["state"] == "promoted"
     assert first["log"][-1]["what"] == "Created at weight 0"
     with pytest.raises(NotHere):
-        canary_view(shelf, rollouts, MODEL, 1, may_read=nothing, may_edit=anything)
+        canary_view(shelf, MODEL, 1, may_read=nothing, may_edit=anything)
     with pytest.raises(NotHere):
-        canary_view(shelf, rollouts, MODEL, 2, may_read=anything, may_edit=anything)
+        canary_view(shelf, MODEL, 2, may_read=anything, may_edit=anything)
 
 
 def test_a_canary_is_read_on(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    line, rollouts = Line(store), Rollouts()
+    line = Line(store)
     shelf = Shelf(store, "prod", clock=lambda: NOW)
     line.record_rollout("one", looks=3)
-    assert canary_view(shelf, rollouts, MODEL, None, may_read=anything, may_edit=nothing)["epochs"] == [1]
+    assert canary_view(shelf, MODEL, None, may_read=anything, may_edit=nothing)["epochs"] == [1]
     line.record_rollout("two", looks=3, end=False)
-    page = canary_view(shelf, rollouts, MODEL, None, may_read=anything, may_edit=nothing)
+    page = canary_view(shelf, MODEL, None, may_read=anything, may_edit=nothing)
     assert (page["epochs"], page["brief"]["looks"], page["allowed"]) == ([3, 1], 3, [])
 
 
