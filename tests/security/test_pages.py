@@ -226,6 +226,7 @@ def test_another_site_cannot_act(pages: Pages, store: FolderStore, headers: dict
 @pytest.mark.parametrize(
     "content",
     ["{", "[]", "null", '{"action": "promote"}', json.dumps({**ACTION, "reason": "x"}),
+     json.dumps({**ACTION, "reason": "\x1b\u202e\n a"}),
      json.dumps({**ACTION, "more": 1}), json.dumps({**ACTION, "reason": "y" * 501}),
      json.dumps({**ACTION, "epoch": -1})],
 )  # fmt: skip
@@ -266,7 +267,7 @@ def test_an_action_names_who_and_why(pages: Pages, store: FolderStore) -> None:
     assert [(one.kind, one.who, one.why) for one in state.acts[-3:]] == [
         ("hold", "ann", "looks odd to me"),
         ("resume", "ann", "it was nothing"),
-        ("roll_back", "ann", " ".join(HOSTILE.split())),
+        ("roll_back", "ann", " ".join(HOSTILE.replace("\u202e", " ").split())),
     ]  # fmt: skip
     page = pages.get(f"api/rollouts/{ANN}_model", "ann").json()
     assert page["allowed"] == []

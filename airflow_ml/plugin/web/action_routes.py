@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from airflow_ml.core.rollout_look import APPROVE
@@ -18,6 +18,16 @@ from airflow_ml.plugin.web.answer import Problem, answer
 from airflow_ml.plugin.web.parameters import DagId, Model
 from airflow_ml.plugin.web.shared import PlaceDep
 
+_SHORTEST_REASON = 3
+
+
+def _one_line(text: str) -> str:
+    """Return a sentence on one line without characters that are not seen: it stands in records, logs and terminals."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(line) < _SHORTEST_REASON:
+        raise ValueError(f"at least {_SHORTEST_REASON} characters")
+    return line
+
 
 class Action(BaseModel):
     """What to do, and why."""
@@ -25,7 +35,7 @@ class Action(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     action: Literal["hold", "resume", "roll_back", "approve"]
-    reason: str = Field(min_length=3, max_length=500)
+    reason: Annotated[str, AfterValidator(_one_line), Field(max_length=500)]
     epoch: int = Field(ge=0, le=2**53)
 
 
@@ -46,7 +56,7 @@ async def actions(request: Request, place: PlaceDep, dag_id: DagId, model: Model
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
 
     def do() -> dict[str, object]:
-        shelf, reason = place.shelf(), " ".join(body.reason.split())
+        shelf, reason = place.shelf(), body.reason
         if body.action == APPROVE:
             task = approval_of(shelf, dag_id, model, epoch=body.epoch)
             approve(task, user, reason)
