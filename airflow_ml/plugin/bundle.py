@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 #: The committed build of ``www``.
 DIST = Path(__file__).parent / "www" / "dist"
 BUNDLE = "airflow_ml.js"
-ICONS = Path(__file__).parent / "icons"
 
 
 def base_path() -> str:
@@ -21,19 +20,19 @@ def base_path() -> str:
 
 def bundle_url() -> str:
     """Return the bundle's address with the digest of its content: a browser may keep it for ever."""
-    return _static(DIST, BUNDLE)
+    return _static(BUNDLE)
 
 
 def icon_url(theme: str) -> str:
     """Return the address of the navigation's icon for a ``light`` or ``dark`` page."""
-    return _static(ICONS, f"icon-{theme}.svg")
+    return _static(f"icon-{theme}.svg")
 
 
-def _static(folder: Path, name: str) -> str:
+def _static(name: str) -> str:
     from airflow_ml.plugin import URL_PREFIX
 
     try:
-        version = hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16]
+        version = hashlib.sha256((DIST / name).read_bytes()).hexdigest()[:16]
     except OSError:
         version = "absent"  # the address stays; what it answers says what is missing
     return f"{base_path()}{URL_PREFIX}/static/{name}?v={version}"

@@ -1,4 +1,4 @@
-"""The bundle and its icons: the files of two folders, by name, behind a session like everything else."""
+"""The bundle and its icons: the files of one folder, by name, behind a session like everything else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 from fastapi import APIRouter, HTTPException, Path, Query
 from starlette.responses import FileResponse, Response
 
-from airflow_ml.plugin.bundle import DIST, ICONS
+from airflow_ml.plugin.bundle import DIST
 
 router = APIRouter()
 
@@ -37,9 +37,9 @@ async def static(name: Annotated[str, Path(max_length=128)], v: Annotated[str, Q
 
 
 def _file(name: str) -> FilePath | None:
-    """Return a file of the build or an icon; only names that the folders themselves list are ever opened."""
+    """Return a file of the build; only names that the folder itself lists are ever opened."""
     try:
-        listed = [path for folder in (ICONS, DIST) for path in folder.iterdir()]
+        listed = list(DIST.iterdir())
     except OSError:
         return None
     found = next((path for path in listed if path.name == name and path.is_file() and not path.is_symlink()), None)
