@@ -12,6 +12,7 @@ from airflow_ml.core.compute import ComputeProfile
 from airflow_ml.core.pod_security import violations
 from airflow_ml.core.pod_template import pod_template
 from airflow_ml.errors import ConfigurationError
+from airflow_ml.testing.kubernetes.pod_security import violations as found_by_the_double
 
 from .compute_cases import array, cluster, cluster_profiles
 
@@ -165,3 +166,36 @@ def test_what_the_restricted_standard_adds_is_found() -> None:
     found = violations(spec, "restricted")
     assert len(found) == 6
     assert violations(spec, "baseline") == []
+
+
+CONTEXTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "privileged": st.booleans(),
+        "allowPrivilegeEscalation": st.booleans(),
+        "runAsNonRoot": st.booleans(),
+        "runAsUser": st.sampled_from([0, 1000]),
+        "capabilities": st.fixed_dictionaries(
+            {}, optional={"drop": st.just(["ALL"]), "add": st.sampled_from([["CHOWN"], ["SYS_ADMIN"], []])}
+        ),
+        "seccompProfile": st.fixed_dictionaries({"type": st.sampled_from(["RuntimeDefault", "Localhost"])}),
+    },
+)
+VOLUMES = st.sampled_from(
+    [{"name": "v", "emptyDir": {}}, {"name": "v", "hostPath": {"path": "/"}}, {"name": "v", "nfs": {}}]
+)
+
+
+@given(
+    st.sampled_from(["restricted", "baseline", "privileged"]),
+    CONTEXTS,
+    st.lists(CONTEXTS, min_size=1, max_size=2),
+    st.lists(VOLUMES, max_size=1),
+    st.sampled_from(["hostNetwork", "hostPID", "enableServiceLinks"]),
+)
+def test_two_readings_of_the_standards_agree(
+    level: str, pod: dict[str, Any], contexts: list[dict[str, Any]], volumes: list[dict[str, Any]], flag: str
+) -> None:
+    containers = [{"name": f"c{at}", "securityContext": context} for at, context in enumerate(contexts)]
+    spec = {"securityContext": pod, "containers": containers, "volumes": volumes, flag: True}
+    assert bool(violations(spec, level)) == bool(found_by_the_double(spec, level))
