@@ -82,7 +82,11 @@ def _make_database(dags: list[str]) -> None:
     from airflow import models
     from airflow.models.base import Base
     from airflow.models.dag import DagModel
+    from airflow.models.dag_version import DagVersion
     from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import delete
 
@@ -90,7 +94,8 @@ def _make_database(dags: list[str]) -> None:
     with create_session() as session:
         Base.metadata.create_all(session.get_bind())
     with create_session() as session:
-        session.execute(delete(DagModel))
+        for model in (HITLDetail, TaskInstance, DagRun, DagVersion, DagModel):  # of a test before
+            session.execute(delete(model))
         session.merge(DagBundleModel(name="tests"))
         session.flush()
         for dag in dags:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from starlette.routing import Mount
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.operators.approval import Answer, answer_of
 from airflow_ml.plugin.bundle import BUNDLE
 from airflow_ml.plugin.web.guard import SECURITY_HEADERS
 from airflow_ml.runtime.rollout_evidence import rollout_ref
@@ -276,13 +280,68 @@ def test_an_action_names_who_and_why(pages: Pages, store: FolderStore) -> None:
 
 def now_live(store: FolderStore) -> None:
     """Renew the lease of the recorded rollout: it was made in another year."""
-    from dataclasses import replace
-    from datetime import UTC, datetime, timedelta
-
     state, entry = newest(store), store.latest(rollout_ref(f"{ANN}_model", "prod"))
     assert entry is not None
     later = replace(state, lease_expires_at=datetime.now(UTC) + timedelta(hours=1))
     store.append(entry.ref, later.to_dict(), after=entry.sequence)
+
+
+def park(store: FolderStore, dag: str) -> None:
+    """Let a recorded rollout wait for an approval, and its task on Airflow's page of required actions."""
+    from airflow.models.dag_version import DagVersion
+    from airflow.models.dagrun import DagRun
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import insert
+
+    entry = store.latest(rollout_ref(f"{dag}_model", "prod"))
+    assert entry is not None
+    parked = replace(newest(store, dag), state="parked", lease_expires_at=None, weight_percent=0.0)
+    store.append(entry.ref, parked.to_dict(), after=entry.sequence)
+    instance, now = uuid.uuid4(), datetime.now(UTC)
+    with create_session() as session:
+        version = DagVersion(dag_id=dag, version_number=1, bundle_name="tests")
+        session.add(version)
+        session.flush()
+        session.add(DagRun(dag_id=dag, run_id="canary", run_type="manual", state="running", run_after=now))
+        session.flush()
+        session.execute(
+            insert(TaskInstance.__table__).values(
+                id=instance, task_id="canary", dag_id=dag, run_id="canary", map_index=-1, state="awaiting_input",
+                dag_version_id=version.id, pool="default_pool", pool_slots=1, priority_weight=1, queue="default",
+                try_number=1, max_tries=0, custom_operator_name="", executor_config=b"", context_carrier={},
+                next_method="answered", next_kwargs={},
+            )
+        )  # fmt: skip
+        session.add(
+            HITLDetail(
+                ti_id=instance, options=["Approve", "Reject"], subject="Go on?", body="", defaults=["Reject"],
+                multiple=False, params={}, assignees=[],
+            )
+        )  # fmt: skip
+
+
+def test_an_approval_is_airflows_own_in_the_persons_name(pages: Pages, store: FolderStore) -> None:
+    from airflow.models.hitl import HITLDetail
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    park(store, BOB)
+    epoch = newest(store, BOB).epoch
+    assert pages.get(f"api/rollouts/{BOB}_model", "bob").json()["allowed"] == ["approve", "roll_back"]
+    assert act(pages, "ann", dag=BOB, epoch=epoch, action="approve").status_code == 403
+    assert act(pages, "bob", dag=BOB, epoch=epoch, action="hold").status_code == 409, "it waits: nothing to hold"
+    assert act(pages, "bob", dag=BOB, epoch=epoch, action="approve", reason="the loss is noise").status_code == 200
+    assert act(pages, "bob", dag=BOB, epoch=epoch, action="approve").status_code == 409, "it is answered"
+    with create_session() as session:
+        answer = session.scalars(select(HITLDetail)).one()
+        assert (answer.responded_by["name"], answer.chosen_options) == ("bob", ["Approve"])
+        assert answer_of(
+            {"responded_by_user": answer.responded_by, "chosen_options": answer.chosen_options,
+             "params_input": answer.params_input}
+        ) == Answer(approved=True, who="bob", why="the loss is noise")  # fmt: skip
+        assert answer.task_instance.state == "scheduled", "the task goes on by itself"
 
 
 def test_a_failure_says_a_number_and_nothing_else(
