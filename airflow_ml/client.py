@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.provenance import Handle, Provenance, index_ref, run_ref
 from airflow_ml.core.record import JSON, Record
-from airflow_ml.errors import ArtifactNotFound, ConfigurationError, NotARecord
+from airflow_ml.core.registration import PRODUCTION
+from airflow_ml.errors import ArtifactNotFound, ConfigurationError, NotARecord, NotPortable
 
 if TYPE_CHECKING:
+    from airflow_ml.core.call import Call
     from airflow_ml.core.ports import ArtifactStore
 
 #: In the place of a run's id: the newest run of the DAG, and the one before it.
 LATEST, BEFORE = "latest", "before"
+#: Runs among which the beginning of an id is looked for.
+_SEARCHED_RUNS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,44 @@ class TaskRun:
     """The newest attempt of one task in one run."""
 
     provenance: Provenance
+    store: ArtifactStore = field(repr=False, compare=False)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of a `@task.ml` function as it was given them: frames, data, values.
+
+        Raises:
+            NotPortable: the task ran no function that can run elsewhere.
+        """
+        from airflow_ml.runtime.values import open_arguments
+
+        call = self._call()
+        return open_arguments(self.function(), call.arguments, self.store)
+
+    def again(self, **changes: Any) -> Any:
+        """Run the function of a `@task.ml` task here, on the arguments of the task, with its seed.
+
+        Args:
+            changes: Arguments by name, instead of those that the task was given.
+        """
+        from airflow_ml.runtime.values import call_with
+        from airflow_ml.runtime.worker import seed_everything
+
+        given = {**self.arguments(), **changes}
+        seed_everything(self._call().seed)
+        return call_with(self.function(), given)
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function of a `@task.ml` task, as it was; raises as `arguments`."""
+        from airflow_ml.runtime.load import load_function
+
+        return load_function(self._call().function, self.store)
+
+    def _call(self) -> Call:
+        source = self.provenance
+        if source.call is None:
+            why = source.not_portable or source.operator
+            raise NotPortable(f"{source.title} ran no function that can run elsewhere", why, "See its .inputs.")
+        return source.call
 
     @property
     def outputs(self) -> tuple[Record, ...]:
@@ -85,11 +128,15 @@ class Run:
             raise ConfigurationError(
                 "Several tasks have that name", ", ".join(item.title for item in found), "Name one."
             )
-        return TaskRun(provenance=found[0])
+        return TaskRun(provenance=found[0], store=self.store)
 
 
 def runs(
-    dag: str | None = None, *, store: str | ArtifactStore | None = None, namespace: str | None = None
+    dag: str | None = None,
+    *,
+    store: str | ArtifactStore | None = None,
+    namespace: str | None = None,
+    limit: int | None = None,
 ) -> list[Run]:
     """Return the runs that are in the store, newest first.
 
@@ -97,6 +144,7 @@ def runs(
         dag: Of this DAG only.
         store: A store or its address; default the environment variable ``AIRFLOW__ML__ARTIFACT_STORE``.
         namespace: Default ``AIRFLOW_ML_NAMESPACE``, else ``AIRFLOW__ML__NAMESPACE``, else ``prod``.
+        limit: At most so many, the newest ones; only these are read. None (default) for all.
 
     Raises:
         ConfigurationError: no store is given.
@@ -105,12 +153,16 @@ def runs(
     space = namespace or default_namespace()
     prefix = index_ref(space, dag or "any")
     refs = [prefix] if dag else list(opened.refs(prefix.rpartition("/")[0]))
-    found: dict[tuple[str, str], Run] = {}
-    for ref in refs:
-        for entry in opened.history(ref):
-            run = _run(entry.value, opened)
-            found.setdefault((run.dag, run.run), run)  # two tasks that began a run together may both have entered it
-    return sorted(found.values(), key=lambda run: (run.started_at, run.run), reverse=True)
+    found = [run for ref in refs for run in itertools.islice(_newest(ref, opened), limit)]
+    return sorted(found, key=lambda run: (run.started_at, run.run), reverse=True)[:limit]
+
+
+def dags(*, store: str | ArtifactStore | None = None, namespace: str | None = None) -> list[str]:
+    """Return the ids of the DAGs that have runs in the store."""
+    opened = open_given(store)
+    prefix = index_ref(namespace or default_namespace(), "any").rpartition("/")[0]
+    newest = [opened.latest(ref) for ref in opened.refs(prefix)]
+    return sorted(str(entry.value["dag"]) for entry in newest if entry is not None)
 
 
 def find_run(
@@ -118,15 +170,26 @@ def find_run(
 ) -> Run:
     """Return one run: by its id, by the beginning of its id, ``latest`` or ``before`` (the one before the latest).
 
+    In another namespace than ``prod`` a DAG that has no runs there is looked up in ``prod``: experiments read what
+    production made, and never write there.
+
     Raises:
         ArtifactNotFound: there is none.
         ConfigurationError: several ids begin like that.
     """
-    known = runs(dag, store=store, namespace=namespace)
-    found = {LATEST: known[:1], BEFORE: known[1:2]}.get(run)
-    if found is None:
-        exact = [item for item in known if item.run == run]
-        found = exact or [item for item in known if item.run.startswith(run)]
+    opened = open_given(store)
+    space = namespace or default_namespace()
+    if space != PRODUCTION and opened.latest(index_ref(space, dag)) is None:
+        space = PRODUCTION
+    newest = _newest(index_ref(space, dag), opened)
+    if run in (LATEST, BEFORE):
+        found = list(itertools.islice(newest, 1 if run == LATEST else 2))[0 if run == LATEST else 1 :]
+    else:
+        entry = opened.latest(run_ref(space, dag, run))
+        looked_at = itertools.islice(newest, _SEARCHED_RUNS) if entry is None else ()
+        found = (
+            [item for item in looked_at if item.run.startswith(run)] if entry is None else [_run(entry.value, opened)]
+        )
     if not found:
         raise ArtifactNotFound(f"DAG {dag} has no such run in the store", run, "`airflow-ml runs` lists what there is.")
     if len(found) > 1:
@@ -139,12 +202,16 @@ def find_run(
 def find_output(address: str, *, store: str | ArtifactStore | None = None, namespace: str | None = None) -> Record:
     """Return the one record that a task returned: ``dag/task@run``, the run as in `find_run`, default the latest.
 
+    ``prod:dag/task@run`` names a namespace as well.
+
     Raises:
         NotARecord: not such an address.
         ArtifactNotFound: no such run or task, or it returned no record.
         ConfigurationError: it returned several.
     """
-    place, _, run = address.partition("@")
+    space, colon, rest = address.partition(":")
+    place, _, run = (rest if colon and "/" not in space else address).partition("@")
+    namespace = space if colon and "/" not in space else namespace
     dag, _, task = place.partition("/")
     if not dag or not task:
         raise NotARecord("Not the address of an output", repr(address)[:120], "Write dag/task@run, or give a record.")
@@ -180,6 +247,16 @@ def open_given(store: str | ArtifactStore | None) -> ArtifactStore:
 def default_namespace() -> str:
     """Return the namespace that the environment names, else ``prod``."""
     return os.environ.get("AIRFLOW_ML_NAMESPACE") or os.environ.get("AIRFLOW__ML__NAMESPACE") or "prod"
+
+
+def _newest(ref: str, store: ArtifactStore) -> Iterator[Run]:
+    """Yield the runs in a DAG's index, newest first, reading only as far as they are taken."""
+    seen = set()
+    for entry in store.history(ref, newest_first=True):
+        run = _run(entry.value, store)
+        if run.run not in seen:  # two tasks that began a run together may both have entered it
+            seen.add(run.run)
+            yield run
 
 
 def _run(value: Mapping[str, JSON], store: ArtifactStore) -> Run:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from airflow_ml.cli.output import print_rows
 from airflow_ml.cli.place import open_place
 from airflow_ml.client import runs
 from airflow_ml.core.lineage import Lineage
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.core.lineage_picture import lineage_picture
+from airflow_ml.errors import ArtifactNotFound, ConfigurationError
 
 
 def lineage(options: argparse.Namespace) -> int:
@@ -16,10 +19,20 @@ def lineage(options: argparse.Namespace) -> int:
     if options.up and options.down:
         raise ConfigurationError("Both directions are given", "--up and --down", "Ask for one at a time.")
     store = open_place(options)
-    known = runs(store=store, namespace=options.namespace)
+    known = runs(store=store, namespace=options.namespace, limit=options.runs)
     graph = Lineage(item for run in known for item in run.attempts())
-    digest = graph.find(options.what)
-    steps = graph.down(digest) if options.down else graph.up(digest)
+    try:
+        digest = graph.find(options.what)
+    except ArtifactNotFound as error:
+        if len(known) < options.runs:
+            raise
+        where = f"{options.what}, in the newest {options.runs} runs"
+        raise ArtifactNotFound(error.what, where, f"Give --runs to look further back. {error.remedy}") from None
+    steps = list(graph.down(digest) if options.down else graph.up(digest))
+    if options.graph is not None:
+        title = f"{'What was made from' if options.down else 'What made'} {options.what}"
+        Path(options.graph).write_text(lineage_picture(steps, graph.edges(steps), title=title), encoding="utf-8")
+        print(f"{options.graph}: {len(steps)} records", file=sys.stderr)
     print_rows(
         options,
         [

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow_ml import __version__
+from airflow_ml.cli.completion import COMPLETERS
 from airflow_ml.cli.compute_verbs import COMPUTE_VERBS
 from airflow_ml.cli.place import add_place
 from airflow_ml.errors import AirflowMLError
@@ -17,7 +18,12 @@ from airflow_ml.errors import AirflowMLError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 an error that the message explains, 2 wrong usage."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may stand here
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
     try:
         home, _, name = options.verb.partition(":")
         run: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"airflow_ml.cli.{home}"), name)
@@ -38,7 +44,9 @@ def build_parser(parser: argparse.ArgumentParser | None = None) -> argparse.Argu
         verb = verbs.add_parser(name, help=text, description=text)
         add_place(verb)
         for flag, settings in extra:
-            verb.add_argument(flag, **settings)
+            action = verb.add_argument(flag, **settings)
+            if flag in COMPLETERS:
+                action.completer = COMPLETERS[flag]  # type: ignore[attr-defined]  # where argcomplete looks for it
         verb.set_defaults(verb=home)
     return parser
 
@@ -99,18 +107,24 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
             ("what", {"help": "a digest or its first 8 digits, or a model such as flight_delays or flight_delays@3"}),
             ("--up", {"action": "store_true", "help": "what it was made from; the default"}),
             ("--down", {"action": "store_true", "help": "what was made from it"}),
+            ("--graph", {"default": None, "metavar": "FILE", "help": "also write it as a picture, an SVG"}),
+            ("--runs", {"type": int, "default": 200, "help": "how many of the newest runs to read; default: 200"}),
         ),
     ),
     (
         "diff",
-        "Print what differs between two runs of a DAG, most probable cause first.",
+        "Print what differs between two runs, tasks, model versions or artifacts, most probable cause first.",
         "diff:diff",
         (
             (
                 "first",
-                {"help": "DAG/RUN; RUN as an id or its beginning, latest, or before (the one before the latest)"},
+                {
+                    "help": "DAG/RUN or DAG/RUN/TASK (RUN: an id or its beginning, latest, or before), MODEL@VERSION, "
+                    "an artifact's digest, or DAG/TASK@RUN for what a task returned"
+                },
             ),
-            ("second", {"help": "DAG/RUN"}),
+            ("second", {"help": "another one of the same kind"}),
+            ("--no-data", {"action": "store_true", "help": "leave out the comparison of tables, column by column"}),
         ),
     ),
     (
@@ -127,7 +141,27 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
             *_TASK,
             ("--map-index", {"type": int, "default": None, "help": "position in a mapped task; of a sweep its shard"}),
             ("--trial", {"default": None, "help": "number or name of a sweep's trial, such as 17 or t00017"}),
+            (
+                "--env",
+                {
+                    "choices": ("current", "locked"),
+                    "default": "current",
+                    "help": "this Python's packages, or an environment with those of the record; default: current",
+                },
+            ),
+            ("--pdb", {"action": "store_true", "help": "under the debugger: where it raises, else at its first line"}),
             ("--keep", {"default": None, "help": "folder that keeps code and data; default: a temporary one"}),
+        ),
+    ),
+    (
+        "notebook",
+        "Write a notebook that loads what a task was given, with its code.",
+        "notebook:notebook",
+        (
+            *_TASK,
+            ("--map-index", {"type": int, "default": None, "help": "position in a mapped task"}),
+            ("--into", {"default": None, "help": "the file; default: <dag>-<task>.ipynb here"}),
+            ("--force", {"action": "store_true", "help": "replace a file of that name"}),
         ),
     ),
     (

@@ -21,18 +21,21 @@ EXIT_DIFFERENT = 3
 
 def reproduce(options: argparse.Namespace) -> int:
     """Run the task here and say how its result agrees with what was recorded."""
-    from airflow_ml.runtime.reproduce import Reproduction, reproduce_call, reproduce_trial
+    from airflow_ml.runtime.reproduce import Debugged, Place, Reproduction, reproduce_call, reproduce_trial
 
     store = open_place(options)
     run = find_run(options.dag, options.run, store=store, namespace=options.namespace)
+    found: Reproduction
     with _folder(options.keep) as folder:
-        found: Reproduction
-        if options.trial is not None:
-            attempts = attempts_of(run, options.task, options.map_index)
-            found = reproduce_trial(attempts, options.trial, store, into=folder, log=_say)
-        else:
-            attempt = one_attempt(run, options.task, options.map_index)
-            found = reproduce_call(attempt, store, into=folder, log=_say)
+        place = Place(into=folder, log=_say, locked=options.env == "locked", debug=options.pdb)
+        try:
+            if options.trial is not None:
+                attempts = attempts_of(run, options.task, options.map_index)
+                found = reproduce_trial(attempts, options.trial, store, place)
+            else:
+                found = reproduce_call(one_attempt(run, options.task, options.map_index), store, place)
+        except Debugged as ended:
+            return int(ended.args[0])
     agreed = found.comparison
     if options.output == "json":
         print_json(

@@ -16,8 +16,8 @@ from airflow_ml.errors import ArtifactNotFound
 
 def runs(options: argparse.Namespace) -> int:
     """Print runs, newest first, with what came of their tasks."""
-    found = known_runs(options.dag, store=open_place(options), namespace=options.namespace)
-    print_rows(options, [_row(run) for run in found[: options.limit]])
+    found = known_runs(options.dag, store=open_place(options), namespace=options.namespace, limit=options.limit)
+    print_rows(options, [_row(run) for run in found])
     return 0
 
 
@@ -25,7 +25,7 @@ def show(options: argparse.Namespace) -> int:
     """Print the newest entry of a ref or one of its history, or a run and its tasks."""
     store = open_place(options)
     dag, _, run = options.ref.partition("/")
-    if options.entry is None and run and known_runs(dag, store=store, namespace=options.namespace):
+    if options.entry is None and run and known_runs(dag, store=store, namespace=options.namespace, limit=1):
         return _show_run(options, find_run(dag, run, store=store, namespace=options.namespace))
     print_json(_entry(options, store))
     return 0

@@ -89,6 +89,16 @@ class Lineage:
             for taken in task.inputs:
                 waiting += [(depth + 1, item) for item in self._nearest(taken)]
 
+    def edges(self, steps: Iterable[Step]) -> Iterator[tuple[str, str]]:
+        """Yield from which record to which the steps of a way up or down lead, in the direction of the data."""
+        known = {step.digest: step for step in steps}
+        for step in known.values():
+            sources = [item for taken in step.made_by.inputs for item in self._nearest(taken)]
+            made = [self._makers[item][1].digest for item in sources if item in self._makers]
+            for source in dict.fromkeys(made):
+                if source in known and source != step.digest:
+                    yield source, step.digest
+
     def _nearest(self, taken: Handle) -> list[str]:
         """Return what stands for an input: itself, else the records in it that a task returned, else its artifacts.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,17 @@ def diff_runs(before: Sequence[Provenance], after: Sequence[Provenance]) -> list
         found[OUTCOME, title] = Change(kind=OUTCOME, task=title, what="ran in the first run only")
     for title in [item.title for item in after if item.title not in left]:
         found[OUTCOME, title] = Change(kind=OUTCOME, task=title, what="ran in the second run only")
-    return sorted(found.values(), key=lambda change: _ORDER.index(change.kind))
+    return ranked(found.values())
+
+
+def ranked(changes: Iterable[Change]) -> list[Change]:
+    """Return changes by kind, what people changed first; within a kind in the order given."""
+    return sorted(changes, key=lambda change: _ORDER.index(change.kind))
+
+
+def value_changes(name: str, left: JSON, right: JSON) -> Iterator[str]:
+    """Yield in words the leaves in which two JSON values differ."""
+    return _leaves(name, left, right)
 
 
 def _changes(left: Provenance, right: Provenance) -> Iterator[tuple[str, str]]:

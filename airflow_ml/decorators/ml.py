@@ -71,6 +71,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         self.call: Call | None = None
         self.not_portable = ""
         self.cache_outcome = ""
+        self.described_environment: dict[str, JSON] | None = None
 
     def run(self, context: Context) -> Any:
         """Call the function where it belongs, or return its earlier result."""
@@ -116,6 +117,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         from airflow_ml.runtime.values import wire_argument
 
         locked = self._locked()
+        self.described_environment = None if locked is None else locked.description
         return Call(
             function=as_function_ref(capture(self.python_callable), store),
             arguments={name: wire_argument(value, store) for name, value in given.items()},

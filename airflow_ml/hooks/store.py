@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.sdk import conf
 
+from airflow_ml.core.registration import PRODUCTION
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks.connection import get_connection
 
@@ -92,8 +94,22 @@ def _s3_hook(conn_id: str) -> Any:
 
 
 def namespace() -> str:
-    """Return ``[ml] namespace`` (default ``prod``)."""
-    return str(conf.get("ml", "namespace", fallback="prod"))
+    """Return ``AIRFLOW_ML_NAMESPACE``, else ``[ml] namespace`` (default ``prod``)."""
+    return os.environ.get("AIRFLOW_ML_NAMESPACE") or str(conf.get("ml", "namespace", fallback=PRODUCTION))
+
+
+def require_production(what: str) -> None:
+    """Refuse what only the deployment itself may do.
+
+    Raises:
+        ConfigurationError: in the namespace of a branch or a user.
+    """
+    if namespace() != PRODUCTION:
+        raise ConfigurationError(
+            f"{what} belongs to production",
+            f"the namespace is {namespace()!r}",
+            "Run it in the namespace prod. A second deployment has a store and a router of its own, and is prod there.",
+        )
 
 
 def work_directory() -> str | None:

@@ -21,6 +21,7 @@ from airflow_ml.errors import (
 )
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import ModelVersionLink
 from airflow_ml.operators.approval import answer_of, ask
@@ -171,6 +172,7 @@ class CanaryOperator(MLOperator):
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
 
+        require_production("A rollout")
         plan = self._plan()
         registry = MLflowHook(self.mlflow_conn_id).registry()
         challenger, champion = registry.by_alias(self.model, CHALLENGER), registry.by_alias(self.model, CHAMPION)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import platform
@@ -86,7 +85,7 @@ def _write(
     try:
         store = store_hook.artifact_store()
         record = _describe(operator, context, given, result, began=began, outcome=outcome, error=error)
-        _keep_environment(record.environment, store)
+        _keep_environment(operator, record.environment, store)
         _append_run(record, context, store)
         _append(store, task_ref(record.namespace, record.dag, record.run, record.task, record.map_index), record)
     except Exception as problem:
@@ -104,7 +103,7 @@ def _describe(
     error: BaseException | None,
 ) -> Provenance:
     from airflow_ml.runtime.code_state import git_state
-    from airflow_ml.runtime.cpus import available_cpus
+    from airflow_ml.runtime.cpus import available_cpus, cpu_name
     from airflow_ml.runtime.environment import environment_digest
 
     instance, dag_run = context["ti"], context.get("dag_run")
@@ -135,9 +134,9 @@ def _describe(
         airflow_ml=__version__,
         python=platform.python_version(),
         platform=" ".join(os.uname()[index] for index in (0, 2, 4)),  # platform.platform() starts a process
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cpus=available_cpus(),
-        environment=environment_digest(),
+        environment=call.environment if call is not None else environment_digest(),
         params=_settings(dict(context.get("params") or {})),
         settings=_settings({name: without_records(value) for name, value in given.items()}),
         seed=_seed_of(operator),
@@ -222,11 +221,12 @@ def _within_limits(handles: list[Handle]) -> list[Handle]:
     return kept
 
 
-def _keep_environment(digest: str, store: ArtifactStore) -> None:
+def _keep_environment(operator: BaseOperator, digest: str, store: ArtifactStore) -> None:
     """Store the list of distributions; its canonical text has the very digest that calls carry."""
     from airflow_ml.runtime.environment import environment_description
 
-    data = canonical_json(environment_description())
+    own = getattr(operator, "described_environment", None)  # a function may have an environment of its own
+    data = canonical_json(own if own is not None else environment_description())
     try:
         store.path(Artifact(digest=digest, format="json", size_bytes=len(data), uri=""))
     except ArtifactNotFound:
@@ -269,16 +269,3 @@ def _append(store: ArtifactStore, ref: str, record: Provenance) -> None:
         except RefConflict:
             continue
     raise RefConflict("The ref is being written by many tasks at once", ref, "Clear the task.")
-
-
-@functools.cache
-def _cpu_name() -> str:
-    """Return the CPU's kind: results agree to the last bit on the same kind only."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.machine()

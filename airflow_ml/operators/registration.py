@@ -10,10 +10,11 @@ from airflow_ml.assets import create_asset
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.registration import CHALLENGER, CHAMPION, ModelVersion
+from airflow_ml.core.registration import CHALLENGER, CHAMPION, ModelVersion, alias_in
 from airflow_ml.core.selection import Selection
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.mlflow import MLflowHook
+from airflow_ml.hooks.store import namespace
 from airflow_ml.hooks.variant import variant_tags
 from airflow_ml.links import ModelVersionLink
 from airflow_ml.operators.arguments import plain
@@ -76,6 +77,7 @@ class RegisterModelOperator(MLOperator):
                 f"alias={alias!r}",
                 "Register it as challenger: canary installs a first champion and later moves the alias.",
             )
+        alias = alias_in(namespace(), alias)
         outlets = [*kwargs.pop("outlets", []), create_asset(model=name, alias=alias)]
         super().__init__(task_id=task_id, outlets=outlets, **kwargs)
         self.selection = plain(selection)

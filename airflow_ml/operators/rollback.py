@@ -12,6 +12,7 @@ from airflow_ml.core.registration import CHAMPION, PREVIOUS
 from airflow_ml.errors import ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.operators.base import MLOperator
 from airflow_ml.operators.promotion import move_champion, owner_of, tell_moved
@@ -70,6 +71,7 @@ class RollbackOperator(MLOperator):
         from airflow_ml.core.rollout_plan import parse_plan
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
 
+        require_production("A rollback")
         owner = owner_of(context)
         driver = rollout_driver(
             self.model, router_conn_id=self.router_conn_id, mlflow_conn_id=self.mlflow_conn_id, lease_seconds=180.0

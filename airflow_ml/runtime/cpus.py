@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import platform
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
@@ -74,3 +76,16 @@ def _read_v1(folder: Path) -> float | None:
         return quota / float((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
     except (OSError, ValueError):
         return None
+
+
+@functools.cache
+def cpu_name() -> str:
+    """Return the CPU's kind: results agree to the last bit on the same kind only."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()

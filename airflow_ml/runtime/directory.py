@@ -50,6 +50,14 @@ def put_directory(folder: Path, store: ArtifactStore, *, metadata: dict[str, str
     return store.put_bytes(manifest, format=FORMAT, metadata={**(metadata or {}), "file_name": folder.name, **facts})
 
 
+def inner_artifacts(artifact: Artifact, store: ArtifactStore) -> list[Artifact]:
+    """Return the files that an artifact's manifest names; none where it is no folder."""
+    if artifact.format != FORMAT:
+        return []
+    listed = json.loads(store.get_bytes(artifact))["files"]
+    return [Artifact(digest=item["digest"], format="file", size_bytes=item["size_bytes"], uri="") for item in listed]
+
+
 def get_directory(artifact: Artifact, store: ArtifactStore, *, into: Path | None = None) -> Path:
     """Return a folder with the files of an artifact, each verified.
 

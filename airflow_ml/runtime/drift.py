@@ -82,7 +82,7 @@ def measure_drift(
     measures: list[DriftMeasure] = []
     bins: dict[str, JSON] = {}
     for name in [*features, score] if score in before.column_names else features:
-        old, new = _alike(_reduce(before, name), _reduce(now, name))
+        old, new = alike(reduce_column(before, name), reduce_column(now, name))
         measures.append(measure_column(name, old, new))
         if name == score and isinstance(old, Numbers) and isinstance(new, Numbers) and old.values and new.values:
             measures.append(measure_column(name, old, new, statistic="ks"))
@@ -133,7 +133,7 @@ def _read(path: Path, columns: Sequence[str], what: str, optional: Sequence[str]
         raise ArtifactCorrupt(f"Cannot read {what}", f"{path.name}: {error}"[:300], "Make the file again.") from error
 
 
-def _reduce(table: Any, name: str) -> Numbers | Categories | int:
+def reduce_column(table: Any, name: str) -> Numbers | Categories | int:
     """Reduce a column to what the measures need; a column of type null only has its number of rows."""
     import numpy as np
     import pyarrow as pa
@@ -158,7 +158,7 @@ def _reduce(table: Any, name: str) -> Numbers | Categories | int:
     )
 
 
-def _alike(
+def alike(
     old: Numbers | Categories | int, new: Numbers | Categories | int
 ) -> tuple[Numbers | Categories, Numbers | Categories]:
     """Give a column that is nothing but nulls, and so has no type, the kind of the other side."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.runtime.context import current
@@ -35,3 +36,28 @@ def repeat_trial(plan: SweepPlan, trial: Mapping[str, JSON], threads: int) -> di
         "reason": answer.get("reason", ""),
         "traceback": answer.get("traceback", ""),
     }
+
+
+def trial_target(
+    plan: SweepPlan, trial: Mapping[str, JSON], store: ArtifactStore
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return a sweep's function and the arguments of one trial, to be called under a debugger."""
+    from airflow_ml.core.features import FeatureSet
+    from airflow_ml.core.trials import PlannedTrial
+    from airflow_ml.runtime.data import Data
+    from airflow_ml.runtime.trial import Trial, accepts
+
+    planned = PlannedTrial.from_dict(trial)
+    features = FeatureSet.from_dict(plan.data)
+    data = Data(
+        store.path(features.artifact),
+        features,
+        group=None if plan.by is None else (plan.by, planned.group),
+        max_train_rows=plan.max_train_rows,
+        seed=plan.seed,
+    )
+    function = load_function(plan.function, store)
+    given: dict[str, Any] = {**plan.constants, "data": data, "params": dict(planned.params)}
+    if accepts(function, "trial"):
+        given["trial"] = Trial(planned.trial, planned.group, planned.seed)
+    return function, given

@@ -7,6 +7,11 @@ store of production, and the interpreter needs no access to it.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +23,22 @@ from airflow_ml.core.call import Call, CallResult, FunctionRef
 from airflow_ml.core.comparison import EQUIVALENT, IDENTICAL, Comparison, compare
 from airflow_ml.core.fingerprint import digest_bytes
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.provenance import Provenance, bounded, find_handles, find_records, without_records
-from airflow_ml.core.record import JSON
+from airflow_ml.core.provenance import Provenance, bounded, find_handles, without_records
+from airflow_ml.core.record import JSON, encode
 from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.core.trials import LOST, PlannedTrial, TrialResult
 from airflow_ml.errors import ArtifactNotFound, CallFailed, NotPortable
-from airflow_ml.runtime.environment import environment_description, environment_digest
+from airflow_ml.runtime.cpus import available_cpus, cpu_name
+from airflow_ml.runtime.directory import inner_artifacts
+from airflow_ml.runtime.environment import (
+    environment_description,
+    environment_digest,
+    environment_of_another,
+    runner_environment,
+)
+from airflow_ml.runtime.locked_environment import recorded_environment
 from airflow_ml.runtime.runner import run_call
+from airflow_ml.runtime.values import needed_artifacts
 
 _SHOWN_DISTRIBUTIONS = 10
 
@@ -41,17 +55,28 @@ class Reproduction:
     notes: tuple[str, ...]
 
 
-def reproduce_trial(
-    attempts: Iterable[Provenance], name: str, store: ArtifactStore, *, into: Path, log: Callable[[str], None]
-) -> Reproduction:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where and how a piece is run again."""
+
+    #: Folder for code, data and result.
+    into: Path
+    #: Called with each line of output.
+    log: Callable[[str], None]
+    #: Whether in a virtual environment with the distributions of the record.
+    locked: bool = False
+    #: Whether under the debugger, at the terminal.
+    debug: bool = False
+
+
+def reproduce_trial(attempts: Iterable[Provenance], name: str, store: ArtifactStore, place: Place) -> Reproduction:
     """Run one trial of a sweep here and compare its metrics.
 
     Args:
         attempts: Those of the sweep's tasks; the first one that was given the plan is taken.
         name: The trial's number or name, such as ``17`` or ``t00017``.
         store: Where the sweep was; only read.
-        into: Folder for code, data and result.
-        log: Called with each line of output.
+        place: Where to run it.
 
     Raises:
         ArtifactNotFound: no plan, no such trial, or no result of it.
@@ -83,7 +108,7 @@ def reproduce_trial(
         environment=environment_digest(),
     )
     needed = [plan.function.package, Artifact.from_dict(plan.data["artifact"])]  # type: ignore[arg-type]  # wire form
-    result = _run(call, needed, store, into=into, log=log, timeout_seconds=plan.timeout_seconds)
+    result = _run(source, call, needed, store, place, timeout_seconds=plan.timeout_seconds)
     here = _trial_outcome(result, recorded)
     then: dict[str, JSON] = {
         "status": recorded.status, "metrics": dict(recorded.metrics), "reason": recorded.reason
@@ -93,7 +118,7 @@ def reproduce_trial(
         comparison=compare(then, here),
         recorded=then,
         here=here,
-        notes=_notes(source, store),
+        notes=_notes(source, store, locked=place.locked),
     )
 
 
@@ -108,14 +133,13 @@ def _trial_outcome(result: CallResult, recorded: TrialResult) -> dict[str, JSON]
     return {"status": result.status, "metrics": {}, "reason": reason}
 
 
-def reproduce_call(source: Provenance, store: ArtifactStore, *, into: Path, log: Callable[[str], None]) -> Reproduction:
+def reproduce_call(source: Provenance, store: ArtifactStore, place: Place) -> Reproduction:
     """Run a ``@task.ml`` function here and compare what it returns.
 
     Args:
         source: The attempt.
         store: Where its code and inputs are; only read.
-        into: Folder for code, data and result.
-        log: Called with each line of output.
+        place: Where to run it.
 
     Raises:
         NotPortable: the task ran no function that can run elsewhere.
@@ -128,8 +152,8 @@ def reproduce_call(source: Provenance, store: ArtifactStore, *, into: Path, log:
             "Reproduce a @task.ml function, or a trial of a sweep with --trial.",
         )
     call = source.call
-    needed = [call.function.package, *(Artifact.from_dict(item) for item in find_records("Artifact", call.arguments))]
-    result = _run(call, needed, store, into=into, log=log, timeout_seconds=None)
+    needed = [call.function.package, *needed_artifacts(encode(call.arguments))]
+    result = _run(source, call, needed, store, place, timeout_seconds=None)
     if source.outcome != "succeeded" or result.status != "succeeded":
         here: JSON = result.error if result.status != "succeeded" else "succeeded"
         then: JSON = source.error if source.outcome != "succeeded" else "succeeded"
@@ -138,13 +162,13 @@ def reproduce_call(source: Provenance, store: ArtifactStore, *, into: Path, log:
         comparison = Comparison(verdict=IDENTICAL) if same else compare(then, here)
     else:
         then, here = source.returned, bounded(without_records(result.value))
-        comparison = _compare_values(source, result.value, store, FolderStore(into))
+        comparison = _compare_values(source, result.value, store, FolderStore(place.into))
     return Reproduction(
         what=f"{source.title}, function {call.function.qualname}",
         comparison=comparison,
         recorded=then,
         here=here,
-        notes=_notes(source, store),
+        notes=_notes(source, store, locked=place.locked),
     )
 
 
@@ -176,19 +200,57 @@ def _plain(cell: Any) -> JSON:
 
 
 def _run(
+    source: Provenance,
     call: Call,
     needed: Iterable[Artifact | None],
     store: ArtifactStore,
+    place: Place,
     *,
-    into: Path,
-    log: Callable[[str], None],
     timeout_seconds: float | None,
 ) -> CallResult:
-    kept = FolderStore(into)
+    kept = FolderStore(place.into)
     for artifact in needed:
         if artifact is not None:
-            kept.put_file(store.path(artifact), format=artifact.format)
-    return run_call(call, store_uri=kept.uri, timeout_seconds=timeout_seconds, log=log)
+            _copy(artifact, store, kept)
+    python = None
+    if place.locked:
+        python = recorded_environment(_description(source, store)).interpreter(place.log)
+    if place.debug:
+        raise Debugged(debug_call(call, kept.uri, python=python, stop=source.outcome == "succeeded"))
+    return run_call(call, store_uri=kept.uri, timeout_seconds=timeout_seconds, log=place.log, python=python)
+
+
+class Debugged(Exception):
+    """The debugger was left; nothing is compared. Its argument is the exit code."""
+
+
+def debug_call(call: Call, store_uri: str, *, python: Path | None, stop: bool) -> int:
+    """Run a call under the debugger, with this terminal and without this process's secrets; return its exit code."""
+    with tempfile.TemporaryDirectory(prefix="airflow-ml-debug-") as name:
+        folder = Path(name)
+        job = folder / "job.json"
+        job.write_text(json.dumps({"store": store_uri, "call": call.to_dict(), "stop": stop}), encoding="utf-8")
+        environment = runner_environment(
+            os.environ, store_uri=store_uri, scratch=folder, marker=uuid.uuid4().hex,
+            extra={name: os.environ[name] for name in ("TERM", "COLUMNS", "LINES") if name in os.environ},
+        )  # fmt: skip
+        if python is not None:
+            environment = environment_of_another(environment, folder)
+        command = [str(python or sys.executable), "-P", "-m", "airflow_ml.runtime.debug", str(job)]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _copy(artifact: Artifact, store: ArtifactStore, kept: FolderStore) -> None:
+    """Copy what an artifact points to, and if that is a directory, what its manifest names."""
+    kept.put_file(store.path(artifact), format=artifact.format)
+    for part in inner_artifacts(artifact, store):
+        kept.put_file(store.path(part), format=part.format)
+
+
+def _description(source: Provenance, store: ArtifactStore) -> Mapping[str, Any]:
+    listed = Artifact(digest=source.environment, format="json", size_bytes=0, uri="")
+    found: Mapping[str, Any] = json.loads(store.get_bytes(listed))
+    return found
 
 
 def _plan_of(attempts: list[Provenance]) -> tuple[Provenance, SweepPlan]:
@@ -210,15 +272,14 @@ def _named(trials: list[PlannedTrial], name: str) -> PlannedTrial:
     raise ArtifactNotFound("The sweep has no such trial", name, f"It has {trials[0].trial} to {trials[-1].trial}.")
 
 
-def _notes(source: Provenance, store: ArtifactStore) -> tuple[str, ...]:
+def _notes(source: Provenance, store: ArtifactStore, *, locked: bool) -> tuple[str, ...]:
     """Return what is different here, so that a different result has its first suspects."""
-    from airflow_ml.runtime.cpus import available_cpus
-
     notes = [] if source.cpus == available_cpus() else [f"{source.cpus} CPUs there, {available_cpus()} here"]
-    if source.environment == environment_digest():
+    notes += [] if source.cpu == cpu_name() else [f"CPU {source.cpu} there, {cpu_name()} here"]
+    if locked or source.environment == environment_digest():
         return tuple(notes)
     try:
-        there = json.loads(store.get_bytes(Artifact(digest=source.environment, format="json", size_bytes=0, uri="")))
+        there = _description(source, store)
     except ArtifactNotFound:
         return (*notes, "another environment; its list is not in the store")
     here = environment_description()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
@@ -106,6 +106,21 @@ def wire_argument(value: Any, store: ArtifactStore) -> JSON:
     if isinstance(value, list):
         return [wire_argument(item, store) for item in value]
     return _stored(value, store)
+
+
+def needed_artifacts(value: JSON) -> Iterator[Artifact]:
+    """Yield the artifacts that are read when a value is opened: of a feature set its table, not what it was made of."""
+    if isinstance(value, list):
+        for item in value:
+            yield from needed_artifacts(item)
+    elif isinstance(value, Mapping):
+        if value.get("record") == "Artifact":
+            yield Artifact.from_dict(value)
+        elif value.get("record") in ("FeatureSet", "DatasetSnapshot"):
+            yield Artifact.from_dict(cast(Mapping[str, Any], value["artifact"]))
+        else:
+            for item in value.values():
+                yield from needed_artifacts(item)
 
 
 def parse_argument(value: JSON, store: ArtifactStore) -> Any:

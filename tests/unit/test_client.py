@@ -110,7 +110,7 @@ def test_runs_and_show(store: FolderStore, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_diff(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(store, capsys, "diff", "d/latest", "d/latest") == {"changes": [], "code": []}
+    assert said(store, capsys, "diff", "d/latest", "d/latest") == {"changes": [], "code": [], "data": []}
     changes = said(store, capsys, "diff", "d/before", "d/latest")["changes"]
     assert [change["what"] for change in changes] == ["ran in the first run only", "ran in the second run only"]
 

@@ -99,3 +99,19 @@ def test_airflow_ml_opens_the_store_of_the_connection(
     assert json.loads(told[told.index("[\n") :]) == [
         {"ref": "models/prod/churn", "entries": 1, "record": "ModelVersion"}
     ]
+
+
+def test_a_branch_has_aliases_of_its_own_and_no_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import airflow_ml as ml
+    from airflow_ml.core.registration import alias_in
+
+    assert alias_in("prod", "challenger") == "challenger"
+    assert alias_in("ada", "challenger") == "challenger-ada"
+    assert alias_in("fix/a b", "challenger") != alias_in("fix/a-b", "challenger")
+    monkeypatch.setenv("AIRFLOW_ML_NAMESPACE", "ada")
+    registering = ml.RegisterModelOperator(selection={}, name="m", task_id="t")
+    assert registering.alias == "challenger-ada"
+    assert "challenger-ada" in registering.outlets[0].uri, "production's release is not triggered"
+    for operator in (ml.CanaryOperator(model="m"), ml.RollbackOperator(model="m", reason="because")):
+        with pytest.raises(ConfigurationError, match="belongs to production"):
+            operator.run({})

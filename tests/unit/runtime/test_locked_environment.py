@@ -6,11 +6,13 @@ import shutil
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
 
+from airflow_ml.cli import main
 from airflow_ml.errors import CallFailed, ConfigurationError
 from airflow_ml.runtime.locked_environment import LockedEnvironment, read_locked, recorded_environment
 
@@ -101,3 +103,21 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_recorded_environment_is_what_was_installed() -> None:
     found = recorded_environment({"python": "3.11.9", "distributions": {"b": "2", "airflow-ml": "0.1", "a": "1"}})
     assert (found.requirements, found.closed) == (("a==1", "b==2"), True)
+
+
+def test_a_task_is_reproduced_in_the_environment_of_its_record(
+    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only there is the package that the function imports."""
+    lock = tmp_path / "digits.txt"
+    lock.write_text("planted-digits==1.5\n")
+    with DAG("d", start_date=datetime(2024, 1, 1, tzinfo=UTC)):
+        operator: Any = task.ml(environment=str(lock))(version)(1).operator
+    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="version", map_index=-1, try_number=1)
+    operator.execute({"ti": instance})
+    assert main(["reproduce", "d", "latest", "version", "--env", "locked"]) == 0
+    assert "identical: version" in capsys.readouterr().out
+    assert main(["reproduce", "d", "latest", "version"]) == 3
+    said = capsys.readouterr().out
+    assert "planted_digits" in said
+    assert "planted-digits 1.5 there, missing here" in said

@@ -25,8 +25,9 @@ from airflow_ml.errors import ArtifactNotFound, NotPortable
 from airflow_ml.runtime.call import run_here
 from airflow_ml.runtime.capture import as_function_ref, capture
 from airflow_ml.runtime.codecs import store_value
+from airflow_ml.runtime.cpus import available_cpus, cpu_name
 from airflow_ml.runtime.environment import environment_digest
-from airflow_ml.runtime.reproduce import reproduce_call, reproduce_trial
+from airflow_ml.runtime.reproduce import Place, reproduce_call, reproduce_trial
 from airflow_ml.runtime.runner import run_shard
 from airflow_ml.runtime.sweep_plan import shard_job
 
@@ -45,10 +46,15 @@ def train(data, params, trial):
 """
 
 
+def here(folder: Path, **more: Any) -> Place:
+    return Place(into=folder, log=lambda line: None, **more)
+
+
 def provenance(task: str, **fields: Any) -> Provenance:
     known: dict[str, Any] = {
         "dag": "d", "run": "manual__2026-01-01T00:00:00+00:00", "task": task, "namespace": "prod", "operator": "x",
-        "airflow_ml": "0", "python": "3", "platform": "p", "cpu": "c", "cpus": 2, "environment": environment_digest(),
+        "airflow_ml": "0", "python": "3", "platform": "p", "cpu": cpu_name(), "cpus": available_cpus(),
+        "environment": environment_digest(),
         "started_at": NOW, "ended_at": NOW, "outcome": "succeeded",
     }  # fmt: skip
     return Provenance(**{**known, **fields})
@@ -78,7 +84,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, FolderStore, P
 def test_a_trial_is_identical(sweep: Any, tmp_path: Path, trial: str) -> None:
     _, store, shard = sweep
     before = sorted(store.refs())
-    found = reproduce_trial([shard], trial, store, into=tmp_path, log=lambda line: None)
+    found = reproduce_trial([shard], trial, store, here(tmp_path))
     assert found.comparison.verdict == "identical", found
     assert isinstance(found.here, Mapping)
     assert set(found.here["metrics"]) == {"score", "rows"}
@@ -120,16 +126,16 @@ def find_artifact(plan: Any) -> Any:
 def test_unknown_trials_are_named(sweep: Any, tmp_path: Path) -> None:
     _, store, shard = sweep
     with pytest.raises(ArtifactNotFound, match="t00000 to t00007"):
-        reproduce_trial([shard], "800", store, into=tmp_path, log=lambda line: None)
+        reproduce_trial([shard], "800", store, here(tmp_path))
     with pytest.raises(ArtifactNotFound, match="plan"):
-        reproduce_trial([provenance("other")], "1", store, into=tmp_path, log=lambda line: None)
+        reproduce_trial([provenance("other")], "1", store, here(tmp_path))
 
 
 def test_a_crash_crashes_again(tmp_path: Path) -> None:
     plan, store = plan_of(tmp_path, "import os\ndef train(data, params, trial):\n    os._exit(3)\n", trials_per_group=1)
     run_shard(shard_job(plan, 0), store_uri=store.uri, log=lambda line: None)
     shard = provenance("train.shards", inputs=tuple(find_handles("plan", plan)))
-    found = reproduce_trial([shard], "0", store, into=tmp_path / "here", log=lambda line: None)
+    found = reproduce_trial([shard], "0", store, here(tmp_path / "here"))
     assert found.comparison.verdict == "identical"
     assert isinstance(found.here, Mapping)
     assert found.here["status"] == "killed"
@@ -151,7 +157,7 @@ def test_a_function_is_identical(tmp_path: Path) -> None:
     frame = store_value(pd.DataFrame({"a": [1.0, 2.0]}), store).to_dict()
     text = "import random\ndef work(frame, by):\n    return frame.assign(b=frame.a * by + random.random())\n"
     source, store = called(tmp_path, text, frame=frame, by=3)
-    found = reproduce_call(source, store, into=tmp_path / "here", log=lambda line: None)
+    found = reproduce_call(source, store, here(tmp_path / "here"))
     assert found.comparison.verdict == "identical", found
 
 
@@ -160,7 +166,7 @@ def test_a_table_that_differs_is_compared_by_its_cells(tmp_path: Path, change: f
     source, store = called(tmp_path, "def work():\n    import pandas\n    return pandas.DataFrame({'a': [1.0, 2.0]})\n")
     other = store_value(pd.DataFrame({"a": [1.0, 2.0 + change]}), store)
     moved = replace(source, outputs=tuple(find_handles("return", other)), returned=bounded(without_records(other)))
-    found = reproduce_call(moved, store, into=tmp_path / "here", log=lambda line: None)
+    found = reproduce_call(moved, store, here(tmp_path / "here"))
     assert found.comparison.verdict == verdict
     assert found.comparison.where.startswith("a.1: ")
     assert found.comparison.largest_difference == pytest.approx(change / (2.0 + change))
@@ -175,13 +181,13 @@ def test_a_failure_fails_again(tmp_path: Path) -> None:
         outcome="failed",
         error="ZeroDivisionError: division by zero",
     )
-    found = reproduce_call(failed, store, into=tmp_path / "here", log=lambda line: None)
+    found = reproduce_call(failed, store, here(tmp_path / "here"))
     assert found.comparison.verdict == "identical"
-    fixed = reproduce_call(replace(failed, call=source.call), store, into=tmp_path / "here", log=lambda line: None)
+    fixed = reproduce_call(replace(failed, call=source.call), store, here(tmp_path / "here"))
     assert fixed.comparison.verdict == "different"
 
 
 def test_what_ran_in_airflow_only_says_so(tmp_path: Path) -> None:
     source = provenance("stage", not_portable="it holds a lock")
     with pytest.raises(NotPortable, match="it holds a lock"):
-        reproduce_call(source, FolderStore(tmp_path), into=tmp_path, log=lambda line: None)
+        reproduce_call(source, FolderStore(tmp_path), here(tmp_path))
