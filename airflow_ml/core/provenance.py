@@ -48,6 +48,8 @@ class GitState:
     branch: str = UNKNOWN
     #: ``yes``, ``no`` or ``unknown``: whether tracked files differed from the commit.
     dirty: str = UNKNOWN
+    #: Digest of what differed, as a text in the store, with what looks like a secret masked.
+    changes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class Provenance(Record):
     git: GitState = field(default_factory=GitState)
     bundle: str = ""
     bundle_version: str = ""
+    #: The container image, where the deployment says it (``AIRFLOW_ML_IMAGE``).
+    image: str = ""
     airflow_ml: str
     python: str
     platform: str

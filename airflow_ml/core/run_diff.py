@@ -65,7 +65,7 @@ def _changes(left: Provenance, right: Provenance) -> Iterator[tuple[str, str]]:
         yield from ((PARAMS, what) for what in _leaves(name, getattr(left, name), getattr(right, name)))
     if left.seed != right.seed:
         yield PARAMS, f"seed: {left.seed} > {right.seed}"
-    for name in ("python", "airflow_ml", "cpu", "environment"):
+    for name in ("python", "airflow_ml", "image", "bundle_version", "cpu", "environment"):
         if getattr(left, name) != getattr(right, name):
             yield ENVIRONMENT, f"{name}: {_short(getattr(left, name))} > {_short(getattr(right, name))}"
     if left.outcome != right.outcome:

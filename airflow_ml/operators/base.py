@@ -59,6 +59,17 @@ class MLOperator(BaseOperator, abc.ABC):
         context["ti"].xcom_push(key=key, value=record.to_xcom())
         self.beside = {**getattr(self, "beside", {}), key: record}
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what the task tells OpenLineage; the OpenLineage provider asks, where it is installed."""
+        from airflow_ml.operators.openlineage import lineage_of, without_connection
+
+        record = getattr(self, "recorded_provenance", None)
+        return None if record is None else lineage_of(record, without_connection(store_hook.store_uri()))
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """Return what a failed task tells OpenLineage."""
+        return self.get_openlineage_facets_on_complete(task_instance)
+
     def store(self) -> ArtifactStore:
         """Open the deployment's artifact store (``[ml] artifact_store``)."""
         return store_hook.artifact_store()

@@ -6,13 +6,12 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput, TaskDeferred
-from airflow.sdk.log import redact  # type: ignore[attr-defined]  # the SDK's own; it has no other door
 
 from airflow_ml import __version__
 from airflow_ml.core.artifact import Artifact
@@ -22,7 +21,6 @@ from airflow_ml.core.provenance import (
     FAILED,
     SKIPPED,
     SUCCEEDED,
-    GitState,
     Handle,
     Provenance,
     bounded,
@@ -37,6 +35,15 @@ from airflow_ml.core.provenance import (
 from airflow_ml.core.record import JSON, encode
 from airflow_ml.errors import ArtifactNotFound, RefConflict
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.operators.circumstances import (
+    bundle_of,
+    checkout_of,
+    image,
+    masked,
+    settings,
+    triggered_by,
+    with_changes,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -85,6 +92,8 @@ def _write(
     try:
         store = store_hook.artifact_store()
         record = _describe(operator, context, given, result, began=began, outcome=outcome, error=error)
+        record = replace(record, git=with_changes(operator, record.git, store))
+        operator.recorded_provenance = record  # for OpenLineage, after the task
         _keep_environment(operator, record.environment, store)
         _append_run(record, context, store)
         _append(store, task_ref(record.namespace, record.dag, record.run, record.task, record.map_index), record)
@@ -102,16 +111,15 @@ def _describe(
     outcome: str,
     error: BaseException | None,
 ) -> Provenance:
-    from airflow_ml.runtime.code_state import git_state
     from airflow_ml.runtime.cpus import available_cpus, cpu_name
     from airflow_ml.runtime.environment import environment_digest
 
-    instance, dag_run = context["ti"], context.get("dag_run")
+    instance = context["ti"]
     inputs = [handle for name, value in given.items() for handle in find_handles(name, value)]
     outputs = list(find_handles("return", result))
     beside = [handle for key, record in getattr(operator, "beside", {}).items() for handle in find_handles(key, record)]
     call, not_portable = _call_of(operator)
-    bundle = getattr(instance, "bundle_instance", None)
+    bundle, bundle_version = bundle_of(context)
     kept = _within_limits([*beside, *inputs, *outputs])
     kept, kept_beside = kept[len(beside) :], kept[: len(beside)]
     values = [handle.value for handle in [*outputs, *beside, *inputs]]
@@ -128,28 +136,29 @@ def _describe(
         call=call,
         cache=str(getattr(operator, "cache_outcome", "")),
         not_portable=not_portable,
-        git=_git(operator, git_state),
-        bundle=str(getattr(bundle, "name", "") or ""),
-        bundle_version=str(getattr(bundle, "version", "") or ""),
+        git=checkout_of(operator, context),
+        bundle=bundle,
+        bundle_version=bundle_version,
+        image=image(),
         airflow_ml=__version__,
         python=platform.python_version(),
         platform=" ".join(os.uname()[index] for index in (0, 2, 4)),  # platform.platform() starts a process
         cpu=cpu_name(),
         cpus=available_cpus(),
         environment=call.environment if call is not None else environment_digest(),
-        params=_settings(dict(context.get("params") or {})),
-        settings=_settings({name: without_records(value) for name, value in given.items()}),
+        params=settings(dict(context.get("params") or {})),
+        settings=settings({name: without_records(value) for name, value in given.items()}),
         seed=_seed_of(operator),
         inputs=tuple(kept[: len(inputs)]),
         outputs=tuple(kept[len(inputs) :]),
         beside=tuple(kept_beside),
-        returned=bounded(_masked(without_records(result))),
+        returned=bounded(masked(without_records(result))),
         statements=tuple(sorted({str(item) for item in find_field("statement_id", values) if item})),
-        triggered_by=_triggered_by(dag_run),
+        triggered_by=triggered_by(context),
         started_at=began,
         ended_at=datetime.now(UTC),
         outcome=outcome,
-        error="" if error is None else str(_masked(f"{type(error).__name__}: {error}"))[:2000],
+        error="" if error is None else str(masked(f"{type(error).__name__}: {error}"))[:2000],
     )
 
 
@@ -165,7 +174,7 @@ def _call_of(operator: BaseOperator) -> tuple[Call | None, str]:
         return None, f"an argument is no JSON: {error}"
     if size > _CALL_BYTES:
         return None, f"its arguments have {size} bytes, over {_CALL_BYTES}: give large data as an artifact"
-    if _masked(arguments) != arguments:
+    if masked(arguments) != arguments:
         return None, "an argument holds a secret"
     return call, ""
 
@@ -176,11 +185,6 @@ def _function_in(values: list[JSON]) -> FunctionRef | None:
     return None
 
 
-def _git(operator: BaseOperator, ask: Callable[[Path], GitState]) -> GitState:
-    file = operator.dag.fileloc if operator.has_dag() else ""  # type: ignore[no-untyped-call]
-    return ask(Path(file).resolve().parent) if file else GitState()
-
-
 def _seed_of(operator: BaseOperator) -> int | None:
     try:
         return int(getattr(operator, "seed", None))  # type: ignore[arg-type]  # None and text are what is caught
@@ -188,31 +192,11 @@ def _seed_of(operator: BaseOperator) -> int | None:
         return None
 
 
-def _triggered_by(dag_run: Any) -> str:
-    kind = getattr(dag_run, "run_type", "") or ""
-    user = getattr(dag_run, "triggering_user_name", "") or ""
-    return " ".join(filter(None, [str(getattr(kind, "value", kind)), user and f"by {user}"]))
-
-
-def _settings(values: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return arguments as JSON with secrets masked; what is very large is named by its digest."""
-    return {str(name): bounded(_masked(without_records(value), name)) for name, value in values.items()}
-
-
-def _masked(value: JSON, name: str | None = None) -> JSON:
-    """Return a value with the secrets that Airflow knows masked, at any depth."""
-    if isinstance(value, Mapping):
-        return {key: _masked(item, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item, name) for item in value]
-    return str(redact(value, name)) if isinstance(value, str) else value
-
-
 def _within_limits(handles: list[Handle]) -> list[Handle]:
     kept, total = [], 0
     for handle in handles:
         size = len(canonical_json(handle.value))
-        fits = size <= _HANDLE_BYTES and total + size <= _ALL_HANDLES_BYTES and _masked(handle.value) == handle.value
+        fits = size <= _HANDLE_BYTES and total + size <= _ALL_HANDLES_BYTES and masked(handle.value) == handle.value
         total += size if fits else 0
         value = handle.value if fits else None
         kept.append(

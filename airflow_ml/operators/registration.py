@@ -19,6 +19,7 @@ from airflow_ml.hooks.variant import variant_tags
 from airflow_ml.links import ModelVersionLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance, publish
+from airflow_ml.operators.circumstances import cause_tags
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -120,6 +121,7 @@ class RegisterModelOperator(MLOperator):
                 params={"refit": selection.refit, "groups": selection.groups},
                 metrics=draft.metrics,
                 tags={
+                    **cause_tags(self, context),
                     **provenance_tags(selection, features, names=names, namespace=self.namespace),
                     **variant_tags(draft, data),
                     **self.tags,

@@ -14,6 +14,7 @@ from airflow_ml.errors import ConfigurationError, RegistryError, RegistryUnavail
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.circumstances import cause_tags
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -92,7 +93,7 @@ class TrackSweepOperator(MLOperator):
             files={"leaderboard.parquet": path, **pictures_of(board, store)},
             params={"trials": board.trials, "groups": board.groups, "seed": board.seed},
             metrics={"best_value": board.best.value, "succeeded": board.succeeded, "failed": board.failed},
-            tags={f"airflow_ml.{key}": value for key, value in names.items()},
+            tags={**cause_tags(self, context), **{f"airflow_ml.{key}": value for key, value in names.items()}},
             trials=rows,
             writers=MAX_WRITERS if every else 1,
         )

@@ -26,10 +26,21 @@ def cached_description(describe: Callable[[], dict[str, JSON]], *, folder: Path 
         folder: Where descriptions are kept; default a folder of this user's among the temporary files. One that others
             may write to is not used.
     """
+    return remembered(f"environment-{_installed_key().partition(':')[2]}", describe, folder=folder)
+
+
+def remembered(name: str, make: Callable[[], dict[str, JSON]], *, folder: Path | None = None) -> dict[str, JSON]:
+    """Return a description that this machine kept under a name, or make and keep it.
+
+    Args:
+        name: Changes whenever the description would.
+        make: Makes it, slowly.
+        folder: As for `cached_description`.
+    """
     folder = folder or Path(tempfile.gettempdir()) / f"airflow-ml-{os.getuid()}"
-    file = folder / f"environment-{_installed_key().partition(':')[2]}.json"
+    file = folder / f"{name}.json"
     if not _is_private(folder):
-        return describe()
+        return make()
     try:
         kept = json.loads(file.read_bytes())
         if digest_json(kept["description"]) == kept["digest"]:
@@ -37,7 +48,7 @@ def cached_description(describe: Callable[[], dict[str, JSON]], *, folder: Path 
             return description
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there yet, or damaged: make it anew
-    description = describe()
+    description = make()
     _keep(file, {"description": description, "digest": digest_json(description)})
     return description
 

@@ -1,0 +1,60 @@
+"""What looks like a secret is masked, whatever is around it; code is left readable."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_ml.core.secret_scan import MASK, without_secrets
+
+PLANTED = "pl4nted-Value_x9"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'password = "{PLANTED}"',
+        f"+    'db_password': '{PLANTED}',",
+        f"-export SNOWFLAKE_PASSWORD={PLANTED}",
+        f"api-key: {PLANTED}",
+        f'headers = {{"X-Auth-Token": "{PLANTED}"}}',
+        f"connect(user='ann', passwd='{PLANTED}', port=1)",
+        f"AWS_SECRET_ACCESS_KEY={PLANTED}",
+        f"postgresql://ann:{PLANTED}@db/x",
+        f"client_secret => {PLANTED}",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{PLANTED}\n-----END RSA PRIVATE KEY-----",
+        f"-----BEGIN PRIVATE KEY-----\n{PLANTED}\nand cut",
+    ],
+)
+def test_a_planted_secret_is_masked(text: str) -> None:
+    masked, found = without_secrets(f"before\n{text}\nafter_all = 1\n")
+    assert PLANTED not in masked
+    assert MASK in masked
+    assert found >= 1
+    assert masked.startswith("before\n")
+
+
+@pytest.mark.parametrize(
+    "value", ["AKIAIOSFODNN7EXAMPLE", "ghp_" + "a1B2" * 9, "xoxb-1234567890-abc", "eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"]
+)
+def test_values_that_are_secrets_by_their_form(value: str) -> None:
+    assert value not in without_secrets(f"x = f({value!r})")[0]
+
+
+def test_what_is_known_by_value_is_masked_and_counted() -> None:
+    masked, found = without_secrets("a hunter2 b", known=lambda text: text.replace("hunter2", MASK))
+    assert (masked, found) == (f"a {MASK} b", 1)
+
+
+def test_code_stays_readable() -> None:
+    text = "def train(data, params):\n    return data.train.X.mean() + params['depth']  # see https://x.org/a\n"
+    assert without_secrets(text) == (text, 0)
+
+
+@given(st.text(alphabet=string.ascii_letters + string.digits, min_size=4, max_size=40), st.text(max_size=50))
+def test_no_text_around_it_lets_it_through(secret: str, around: str) -> None:
+    quiet = around.replace(secret, "").replace("\n", " ")
+    assert f'password="{secret}"' not in without_secrets(f'{quiet} password="{secret}" {quiet}')[0]
