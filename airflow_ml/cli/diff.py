@@ -190,12 +190,14 @@ def _tables(first: Side, second: Side) -> list[tuple[str, Artifact, Artifact]]:
         other = others.get(item.title, second.attempts[0] if alone else None)
         if other is None:
             continue
-        there = {handle.name: handle for handle in other.outputs}
-        for handle in item.outputs:
+        # Of a task by itself also what went in: that is where its cause lies.
+        sides = [(*one.inputs, *one.outputs) if first.kind == TASK else one.outputs for one in (item, other)]
+        there = {handle.name: handle for handle in sides[1]}
+        for handle in sides[0]:
             old = _table_of(handle.value)
             new = _table_of(there[handle.name].value) if handle.name in there else None
             if old is not None and new is not None and old.digest != new.digest:
-                found.setdefault((old.digest, new.digest), (f"{handle.record} of {item.title}", old, new))
+                found.setdefault((old.digest, new.digest), (f"{handle.record} {handle.name} of {item.title}", old, new))
     return list(found.values())[:_TABLES]
 
 

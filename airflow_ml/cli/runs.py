@@ -13,6 +13,9 @@ from airflow_ml.core.provenance import FAILED, SUCCEEDED, Handle, Provenance
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ArtifactNotFound
 
+#: Records of one task that a line has room for.
+_SHOWN_HANDLES = 3
+
 
 def runs(options: argparse.Namespace) -> int:
     """Print runs, newest first, with what came of their tasks."""
@@ -78,4 +81,6 @@ def _task_row(item: Provenance) -> dict[str, JSON]:
 
 
 def _named(handles: tuple[Handle, ...]) -> str:
-    return ", ".join(f"{one.record} {one.digest.partition(':')[2][:12]}" for one in handles)
+    named = [f"{one.record} {one.digest.partition(':')[2][:12]}" for one in handles[:_SHOWN_HANDLES]]
+    more = [f"and {len(handles) - _SHOWN_HANDLES} more"] if len(handles) > _SHOWN_HANDLES else []
+    return ", ".join([*named, *more])

@@ -11,17 +11,18 @@ import json
 import os
 import pdb
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from airflow_ml.core.call import Call
 from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.runtime.bundle import is_installed
 from airflow_ml.runtime.context import CallContext, running
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.values import call_with, open_arguments, parse_argument
-from airflow_ml.runtime.worker import seed_everything
+from airflow_ml.runtime.worker import last_frames, seed_everything
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
         except bdb.BdbQuit:
             return 0
         except BaseException as error:
-            traceback.print_exception(error)
+            print(last_frames(error, limit_bytes=1 << 20), file=sys.stderr, flush=True)  # noqa: T201 - a person sits at the terminal
             pdb.post_mortem(_users_part(error))
             return 1
     print(f"returned: {returned!r}"[:2000])  # noqa: T201 - a person sits at the terminal
@@ -56,13 +57,25 @@ def target_of(call: Call, store: ArtifactStore) -> tuple[Callable[..., Any], dic
     return function, open_arguments(function, call.arguments, store, trusted=call.trusted)
 
 
-def _users_part(error: BaseException) -> Any:
-    """Return the traceback from the user's own code on."""
-    here = os.path.dirname(os.path.abspath(__file__))
+def _users_part(error: BaseException) -> TracebackType | None:
+    """Return the traceback down to the user's own deepest line: there the debugger begins, and not in a library."""
+    frames: list[TracebackType] = []
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(here):
+    while trace is not None:
+        frames.append(trace)
         trace = trace.tb_next
-    return trace
+    own = [number for number, one in enumerate(frames) if _is_users(one.tb_frame.f_code.co_filename)]
+    if not own:
+        return error.__traceback__
+    made: TracebackType | None = None
+    for one in reversed(frames[own[0] : own[-1] + 1]):
+        made = TracebackType(made, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return made
+
+
+def _is_users(file: str) -> bool:
+    ours = file.startswith(os.path.dirname(os.path.abspath(__file__)))
+    return not ours and not {"site-packages", "dist-packages"} & {*Path(file).parts} and not is_installed(Path(file))
 
 
 if __name__ == "__main__":

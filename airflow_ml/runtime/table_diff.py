@@ -36,6 +36,9 @@ def table_differences(before: Path, after: Path) -> list[ColumnDifference]:
     schemas = [pq.read_schema(path) for path in (before, after)]
     types = [{field.name: str(field.type) for field in schema} for schema in schemas]
     found: list[ColumnDifference] = []
+    counts = [pq.read_metadata(path).num_rows for path in (before, after)]
+    if counts[0] != counts[1]:
+        found.append(ColumnDifference(column="(rows)", what=f"{counts[0]} > {counts[1]}"))
     for name in sorted({*types[0], *types[1]}):
         left, right = (one.get(name, "absent") for one in types)
         if left != right:
@@ -75,6 +78,8 @@ def _compare(name: str, before: Any, after: Any) -> ColumnDifference | None:
     if not old.rows or not new.rows:
         return ColumnDifference(column=name, what=", ".join(told) or "no rows on one side")
     measured = measure_column(name, old, new)
+    if not told and old.rows != new.rows:
+        return None  # the same values, and only more or fewer of them
     return ColumnDifference(
         column=name,
         what=", ".join(told) or "other order or single values",
@@ -136,4 +141,4 @@ def _quantile(column: Numbers, share: float) -> float | None:
 
 
 def _said(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return "nothing" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)

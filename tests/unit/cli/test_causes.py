@@ -89,7 +89,7 @@ def test_diff_of_runs_tells_the_causes_first(store_uri: str, capsys: pytest.Capt
     assert any(line.startswith("+") and ">= 6" in line for line in found["code"])
     (first, *_) = found["data"]
     columns = {one["column"]: one for one in first["columns"]}
-    assert first["table"] == "Artifact of clean"
+    assert first["table"] == "Artifact return of clean"
     assert columns["delay"]["drifted"]
     assert "mean 9.5 > 28.5" in columns["delay"]["what"]
     assert main(["diff", "flights/run_1", "flights/run_1"]) == 0
