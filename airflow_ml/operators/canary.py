@@ -14,7 +14,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.errors import (
     AliasConflict,
-    ConfigurationError,
     FencedOut,
     ModelNotFound,
     RolloutBusy,
@@ -29,6 +28,7 @@ from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, Ta
 from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
+from airflow_ml.operators.canary_plan import plan_of
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
 from airflow_ml.operators.rollback import RollbackOperator, rollback
 from airflow_ml.operators.rollout_telling import draw, foretell
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ModelRegistry
-    from airflow_ml.core.rollout_plan import RolloutPlan
     from airflow_ml.core.rollout_state import RolloutState
     from airflow_ml.runtime.rollout import RolloutDriver
 
@@ -195,7 +194,7 @@ class CanaryOperator(MLOperator):
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
 
         require_production("A rollout")
-        plan = self._plan()
+        plan = plan_of(self)
         registry = MLflowHook(self.mlflow_conn_id).registry()
         challenger, champion = registry.by_alias(self.model, CHALLENGER), registry.by_alias(self.model, CHAMPION)
         if challenger is None:
@@ -353,34 +352,6 @@ class CanaryOperator(MLOperator):
 
     def _source(self) -> dict[str, Any] | None:
         return {**self.source, "conn_id": self.source_conn_id} if self.source else None
-
-    def _plan(self) -> RolloutPlan:
-        if self.busy not in ("fail", "skip", "wait"):
-            raise ConfigurationError("Unknown busy", repr(self.busy), "Use one of fail, skip, wait.")
-        if self.lease_seconds < 2 * self.poll_interval_seconds or self.lease_seconds < 30:
-            raise ConfigurationError(
-                "The lease is too short",
-                f"lease_seconds={self.lease_seconds:g}, poll_interval_seconds={self.poll_interval_seconds:g}",
-                "It has to outlast two looks, and 30 s.",
-            )
-        from airflow_ml.core.rollout_plan import parse_plan
-
-        changes: dict[str, Any] = {"steps": self.steps, **self.plan_changes()}
-        return parse_plan(
-            metric=self.metric,
-            direction=self.direction,
-            hypothesis=self.hypothesis,
-            margin=float(self.margin),
-            guardrails=self.guardrails,
-            expected_effect=float(self.expected_effect),
-            alpha=float(self.alpha),
-            min_units=int(self.min_units),
-            tau_requests=float(self.tau_requests),
-            max_data_days=float(self.max_data_days),
-            max_silence_seconds=float(self.max_silence_seconds),
-            inconclusive=self.inconclusive,
-            **{**changes, **{name: int(value) for name, value in self.limits.items()}},
-        )
 
     def plan_changes(self) -> dict[str, Any]:
         """Return fields of the plan that are another operator's than this one's."""
