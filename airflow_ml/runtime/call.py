@@ -11,6 +11,7 @@ from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.errors import RefConflict
+from airflow_ml.runtime.checkpoint import Checkpoint, checkpointing
 from airflow_ml.runtime.context import CallContext, running
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.load import load_function
@@ -100,7 +101,8 @@ def run_here(call: Call, store: ArtifactStore, *, function: Callable[..., Any] |
     else:
         arguments = open_arguments(function, call.arguments, store, trusted=call.trusted)
     seed_everything(call.seed)
-    with running(CallContext(store=store, call=call, log=_say)):
+    kept = Checkpoint(lambda: store, f"checkpoints/{call.key.partition(':')[2]}")
+    with checkpointing(kept), running(CallContext(store=store, call=call, log=_say, kept=kept)):
         return {"value": to_wire(call_with(function, arguments), store, items=returns_list(function))}
 
 

@@ -34,12 +34,14 @@ from airflow_ml.runtime.call import CallJob
 from airflow_ml.runtime.calls import execute_calls
 from airflow_ml.runtime.job import Progress, ShardJob
 from airflow_ml.runtime.memory import peak_memory_bytes
-from airflow_ml.runtime.pool import Stopped, end_orphans
+from airflow_ml.runtime.pool import Pool, Stopped, end_orphans
 from airflow_ml.runtime.processes import adopt_orphans
 from airflow_ml.runtime.work import read_work
 
 #: Results of one index are in its record up to this size, so that one read brings many of them.
 RESULTS_BYTES = 512 * 1024
+#: For a last checkpoint when the pod is told to end: less than Kubernetes' own 30 seconds.
+STOP_SECONDS = 25.0
 #: Where Kubernetes reads a container's last words from, for the pod's status.
 LAST_WORDS = Path("/dev/termination-log")
 
@@ -80,6 +82,11 @@ def _run(variables: Mapping[str, str], control: Control) -> None:
     if store.latest(ref) is not None:
         _say(f"Index {index} of {job} is done already")
         return
+
+    def watch(pool: Pool) -> None:
+        pool.stop_seconds = STOP_SECONDS
+        control.watch(pool)
+
     began = time.monotonic()
     work = Artifact(digest=_need(variables, far_side.WORK), format="jsonl.gz", size_bytes=0, uri="")
     jobs = read_work(store.get_bytes(work), first=index * size, count=size)
@@ -90,10 +97,10 @@ def _run(variables: Mapping[str, str], control: Control) -> None:
         if isinstance(item, ShardJob):
             from airflow_ml.runtime.shard import execute_shard  # with all of a sweep's modules, which a call needs not
 
-            results.append(execute_shard(item, store, log=_say, on_progress=_tell, started=control.watch))
+            results.append(execute_shard(item, store, log=_say, on_progress=_tell, started=watch))
         else:
             calls.append(item)
-    done = execute_calls(calls, store, facts=facts, log=_say, started=control.watch) if calls else []
+    done = execute_calls(calls, store, facts=facts, log=_say, started=watch) if calls else []
     result = IndexResult(
         job=job,
         epoch=epoch,

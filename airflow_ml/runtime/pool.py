@@ -21,6 +21,8 @@ from airflow_ml.runtime.worker import Execute, Task, Worker, start_worker
 GRACE_SECONDS = 3.0
 #: Output of one task that is shown.
 TASK_OUTPUT_BYTES = 64 * 1024
+#: For an idle worker, which ends when its channel does.
+_IDLE_SECONDS = 0.5
 _TICK_SECONDS = 0.1
 
 
@@ -72,6 +74,8 @@ class Pool:
         self._waiting: deque[Task] = deque()
         self._skipped: set[str] = set()
         self.stopping = False
+        #: Between SIGTERM and SIGKILL when all is ended: for a last checkpoint. Without one a worker ends at once.
+        self.stop_seconds = GRACE_SECONDS
         #: Called about ten times a second, to look whether there is a reason to stop.
         self.on_tick: Callable[[], None] = lambda: None
         self._ticked = 0.0
@@ -217,7 +221,8 @@ class Pool:
                 worker.channel.shutdown(socket.SHUT_WR)
             else:
                 worker.end(signal.SIGTERM)
-        limit = time.monotonic() + 0.5
+        busy = any(worker.task is not None for worker in self._workers)
+        limit = time.monotonic() + (self.stop_seconds if busy else _IDLE_SECONDS)
         while any(worker.exit_status() is None for worker in self._workers) and time.monotonic() < limit:
             time.sleep(0.005)
         for worker in list(self._workers):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow_ml.adapters.object_store import open_store
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.sampler import in_sequence
@@ -90,7 +91,8 @@ def execute_shard(
         if learning:
             importlib.import_module("optuna")  # once, before the workers are forked
         kept = KeptModels(plan.keep_top, direction=plan.direction, store=store)
-        runner = TrialRunner(plan, partial(load_function, plan.function, store), _data_file(plan, store), kept)
+        load, opened = partial(load_function, plan.function, store), partial(open_store, store.uri)
+        runner = TrialRunner(plan, load, _data_file(plan, store), kept, opened)
         # What is loaded now stays: no collection looks at it again, and none touches the pages that workers share.
         gc.collect()
         gc.freeze()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.sweep import SweepPlan
 from airflow_ml.core.trials import PRUNED, PlannedTrial
+from airflow_ml.runtime.checkpoint import Checkpoint
 from airflow_ml.runtime.kept_models import KeptModels
 from airflow_ml.runtime.study import StudyTrial
 from airflow_ml.runtime.worker import describe, last_frames, note, seed_everything
@@ -29,13 +32,31 @@ class Trial:
         seed: For ``random_state`` and the like; Python's and numpy's own generators are seeded with it already.
     """
 
-    def __init__(self, id: str, group: str, seed: int, study: StudyTrial | None = None) -> None:
+    def __init__(
+        self, id: str, group: str, seed: int, study: StudyTrial | None = None, kept: Checkpoint | None = None
+    ) -> None:
         self.id = id
         self.group = group
         self.seed = seed
         self.pruned = False
         self._study = study
+        self._kept = kept
+        self._folder: Path | None = None
         self._reports: list[tuple[float, float]] = []
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """A folder whose content the next try of this trial finds again, if this one is killed or fails.
+
+        It is put into the store at most every 60 seconds (variable ``AIRFLOW_ML_CHECKPOINT_SECONDS``), and when the
+        process is told to end. Write a file under another name and rename it: what is half written never counts.
+        Outside of a sweep it is an empty temporary folder.
+        """
+        if self._kept is not None:
+            return self._kept.folder
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="airflow-ml-checkpoint-"))
+        return self._folder
 
     def report(self, step: float, value: float) -> None:
         """Record an intermediate value of the metric; the first 1,000 finite ones are kept.
@@ -80,13 +101,20 @@ class TrialRunner:
         load: Returns the user's function; called in the worker.
         path: The feature set's Parquet file.
         kept: Keeps the best models; None for none.
+        open_store: Opens the store of checkpoints; None for none.
     """
 
     def __init__(
-        self, plan: SweepPlan, load: Callable[[], Callable[..., Any]], path: Path, kept: KeptModels | None = None
+        self,
+        plan: SweepPlan,
+        load: Callable[[], Callable[..., Any]],
+        path: Path,
+        kept: KeptModels | None = None,
+        open_store: Callable[[], ArtifactStore] | None = None,
     ) -> None:
         self._kept = kept
         self._plan = plan
+        self._open_store = open_store
         self._load = load
         self._path = path
         self._function: Callable[..., Any] | None = None
@@ -96,13 +124,14 @@ class TrialRunner:
     def __call__(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Run one trial and return its metrics, or why it failed."""
         planned = PlannedTrial.from_dict(payload)
-        trial = Trial(planned.trial, planned.group, planned.seed)
+        checkpoint = self._checkpoint(planned)
+        trial = Trial(planned.trial, planned.group, planned.seed, kept=checkpoint)
         study: StudyTrial | None = None
         params = dict(planned.params)
         try:
             if "history" in payload:
                 study = StudyTrial(self._plan, planned, payload["history"], payload.get("position"))
-                trial = Trial(planned.trial, planned.group, planned.seed, study)
+                trial = Trial(planned.trial, planned.group, planned.seed, study, checkpoint)
                 params = study.params
                 note(params=params, notes=study.notes)
             if self._function is None:
@@ -116,7 +145,11 @@ class TrialRunner:
             returned = self._function(**given)
             metrics = read_metrics(returned, self._plan.metric)
             told = self._keep(returned, metrics, planned) if not trial.pruned else {}
+            if checkpoint is not None:
+                checkpoint.close(succeeded=True)
         except BaseException as error:
+            if checkpoint is not None:
+                checkpoint.close(succeeded=is_pruned(error))
             if not is_pruned(error):
                 failed = {"status": "failed", "reason": describe(error), "traceback": last_frames(error)}
                 return {**failed, "reports": trial.reports}
@@ -137,6 +170,11 @@ class TrialRunner:
             return {}
         model = self._kept.keep(returned, group=planned.group, trial=planned.trial, value=float(value))
         return {"model": model} if model else {}
+
+    def _checkpoint(self, planned: PlannedTrial) -> Checkpoint | None:
+        if self._open_store is None:
+            return None
+        return Checkpoint(self._open_store, f"checkpoints/{self._plan.sweep.partition(':')[2]}/{planned.trial}")
 
     def _group(self, group: str) -> Any:
         from airflow_ml.runtime.data import Data

@@ -24,6 +24,7 @@ from airflow_ml.core.job_attempt import CANCELLED, ENDED, SUBMITTED, read_ranges
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import BackendUnavailable, ConfigurationError, FencedOut
 from airflow_ml.runtime.call import CallJob
+from airflow_ml.runtime.job_reap import orphans
 from airflow_ml.runtime.remote_job import RemoteJobs, without_results
 from airflow_ml.runtime.work import read_work
 from airflow_ml.testing.failpoints import FailpointError, failing
@@ -207,3 +208,26 @@ def test_why_there_is_no_result() -> None:
     assert [(item.index, item.reason) for item in ended_well] == [(0, "no_result")]
     gone = JobStatus(phase=LOST, indexes=0, waiting_for="job x is not in namespace y any more")
     assert "namespace y" in without_results(gone, [0], 1)[0].message
+
+
+@pytest.mark.fault("A8", "A16", "K11")
+def test_orphans_are_jobs_that_nobody_waits_for(world: World) -> None:
+    attempt = world.begin()
+    notes = {"airflow-ml/key": "k", "airflow-ml/dag": "d", "airflow-ml/run": "r", "airflow-ml/task": "t"}
+    job = (attempt.handle, notes)
+
+    def found(state: str = "", **changes: Any) -> list[str]:
+        handle = replace(attempt.handle, **changes)
+        seen = [(handle, notes), (handle, {"airflow-ml:key": "another store's"})]
+        return [one.reason for one in orphans(world.remote, seen, now=world.now, ended=lambda owner: state)]
+
+    assert job[0].epoch == 1
+    assert found() == []
+    assert found("failed") == ["its task is failed"]
+    world.now += timedelta(seconds=3601)
+    assert "nobody has looked after it since" in found()[0]
+    newer = world.begin(generation="1")
+    assert found() == ["epoch 2 leads, this is 1"]
+    assert found(epoch=2) == []
+    world.remote.cancel("k", newer.epoch, newer.claim, "its task was set to failed")
+    assert "its attempt is cancelled" in found(epoch=2)[0]

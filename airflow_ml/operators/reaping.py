@@ -1,0 +1,105 @@
+"""Ending the remote jobs that nobody waits for any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_ml.core.compute import BATCH, KUBERNETES
+from airflow_ml.core.record import JSON
+from airflow_ml.errors import AirflowMLError
+from airflow_ml.hooks.compute import compute_profiles
+from airflow_ml.hooks.job_backend import job_backend, remote_jobs
+from airflow_ml.operators.base import MLOperator
+from airflow_ml.triggers.task_state import ENDED_BY_USER, task_state
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.job import JobHandle
+
+
+class ReapJobsOperator(MLOperator):
+    """End the jobs of all compute profiles that lost their owner: its task ended, its run or DAG is gone, a newer
+    attempt leads, or nobody has looked after it for six hours.
+
+    A deferred task's trigger ends its job when its user ends the task; this is for the times when no triggerer was
+    there to do it. Run it every ten minutes, as ``dags_examples/reap.py`` does. A job of which the store has no attempt
+    is of another deployment, and left alone.
+
+    The output is a list with one object ``{job, dag, run, task, reason, ended}`` for each of them.
+
+    Retry, clear, kill: the next run goes on.
+
+    Args:
+        only_report: Only say what would be ended. Default False.
+    """
+
+    ui_color = "#fee2e2"
+
+    def __init__(self, *, only_report: bool = False, task_id: str = "reap_jobs", **kwargs: Any) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        self.only_report = only_report
+
+    def run(self, context: Context) -> JSON:
+        """Look at each place where profiles run jobs."""
+        from airflow_ml.runtime.job_reap import orphans
+
+        remote = remote_jobs()
+        told: list[JSON] = []
+        for orphan in orphans(remote, self._running(), now=datetime.now(UTC), ended=_final_state):
+            name = ", ".join(orphan.handle.names)
+            ended = not self.only_report and self._end(orphan.handle)
+            self.log.warning("%s: %s%s", name, orphan.reason, "; ended" if ended else "")
+            owner = {part: orphan.owner.get(part, "") for part in ("dag", "run", "task")}
+            told.append({"job": name, **owner, "reason": orphan.reason, "ended": ended})
+        self.log.info("%d jobs had lost their owner", len(told))
+        return told
+
+    def _running(self) -> Iterator[tuple[JobHandle, Mapping[str, str]]]:
+        seen: set[tuple[str, ...]] = set()
+        for profile in compute_profiles().values():
+            if profile.kind not in (KUBERNETES, BATCH):
+                continue
+            backend: Any = job_backend(profile)
+            place = str(
+                profile.options.get("namespace", "default") if profile.kind == KUBERNETES else profile.options["queue"]
+            )
+            key = (profile.kind, str(profile.options.get("conn_id", "")), str(profile.options.get("region", "")), place)
+            if key not in seen:
+                seen.add(key)
+                try:
+                    yield from backend.found(place)
+                except AirflowMLError as error:
+                    self.log.warning("%s %s could not be looked at: %s", profile.kind, place, error)
+
+    def _end(self, handle: JobHandle) -> bool:
+        try:
+            job_backend(handle).cancel(handle)
+        except AirflowMLError as error:
+            self.log.warning("%s could not be ended: %s", ", ".join(handle.names), error)
+            return False
+        return True
+
+
+def reap_jobs(**kwargs: Any) -> Any:
+    """Build a `ReapJobsOperator` and return its output; arguments as there."""
+    return ReapJobsOperator(**kwargs).output
+
+
+def _final_state(owner: Mapping[str, str]) -> str:
+    """Return the state of a job's task where that is final; nothing where it is not, or cannot be asked."""
+    from types import SimpleNamespace
+
+    if not {"dag", "run", "task"} <= set(owner):
+        return ""
+    index = owner.get("map_index", "")
+    instance = SimpleNamespace(
+        dag_id=owner["dag"],
+        run_id=owner["run"],
+        task_id=owner["task"],
+        map_index=int(index) if index.lstrip("-").isdigit() else None,
+    )
+    state = task_state(instance)
+    return state if state in ENDED_BY_USER else ""
