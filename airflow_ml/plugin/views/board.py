@@ -77,6 +77,8 @@ class Boards:
         self.shards = shards
         self._tables: Lru[Any] = Lru(_TABLES)
         self._plans: Lru[list[Any]] = Lru(_TABLES)
+        #: What was counted of a table, by what names its content.
+        self.facts: Lru[dict[str, Any]] = Lru(4 * _TABLES)
 
     def key(self, shelf: Shelf, sweep: Sweep) -> tuple[Any, ...]:
         """Return what names the content of a sweep's table."""

@@ -11,6 +11,7 @@ from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS, RolloutState
 from airflow_ml.errors import AirflowMLError, InvalidKey, RecordError
 from airflow_ml.plugin.views.canary import action_row, rollout_brief
 from airflow_ml.plugin.views.documents import feature_view_of, gate_detail, signature_of
+from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import ABSENT, NotHere, part
 from airflow_ml.plugin.views.rollouts import Book, names_below, owner_dag, owner_of, version_of
 from airflow_ml.plugin.views.shelf import Shelf
@@ -21,6 +22,9 @@ _MODELS = 200
 _VERSIONS = 100
 #: Versions whose gate, signature and features are read as well.
 _DETAILED = 20
+#: How long the details of a version are believed: its documents never change, but a lost one may come back.
+_SECONDS = 60.0
+_read: Lru[Any] = Lru(400)
 
 
 def model_rows(shelf: Shelf, summaries: Sequence[RunSummary], may_read: Callable[[str], bool]) -> list[dict[str, Any]]:
@@ -53,7 +57,7 @@ def model_view(
         NotHere: the namespace has no such model.
     """
     try:
-        records = list(_versions(shelf, name))
+        records = _known_versions(shelf, name)
     except InvalidKey as error:
         raise NotHere(f"No model {name}") from error
     book = shelf.rollouts.book(shelf.store, shelf.namespace, name)
@@ -71,7 +75,7 @@ def model_view(
     versions = []
     for position, record in enumerate(records):
         row = made.get(record.version)
-        details = _details(shelf, record, row, gates) if position < _DETAILED else _no_details()
+        details = _known_details(shelf, record, row, gates) if position < _DETAILED else _no_details()
         versions.append({**_version(record, aliases, row, outcomes.get(record.version)), **details})
     metrics = sorted({metric for record in records for metric in record.metrics})
     return {
@@ -152,6 +156,16 @@ def _shown(book: Book, may_read: Callable[[str], bool]) -> list[RolloutState]:
     return found
 
 
+def _known_versions(shelf: Shelf, name: str) -> list[ModelVersion]:
+    """Return a model's versions, newest first; read again when there is a new entry."""
+    newest = shelf.store.latest(f"models/{shelf.namespace}/{name}")
+    if newest is None:
+        return []
+    key = ("versions", shelf.store.uri, newest.ref, newest.sequence)
+    found: list[ModelVersion] = _read.get(key, lambda: list(_versions(shelf, name)))
+    return found
+
+
 def _versions(shelf: Shelf, name: str) -> Iterator[ModelVersion]:
     seen: set[str] = set()
     for entry in shelf.store.history(f"models/{shelf.namespace}/{name}", newest_first=True):
@@ -183,6 +197,14 @@ def _version(
         "metrics": dict(record.metrics),
         "rollout": outcome,
     }
+
+
+def _known_details(
+    shelf: Shelf, record: ModelVersion, row: Mapping[str, Any] | None, gates: Mapping[tuple[str, str], Any]
+) -> dict[str, Any]:
+    key = ("details", shelf.store.uri, record.fingerprint, record.version, repr(row))
+    found: dict[str, Any] = _read.get(key, lambda: _details(shelf, record, row, gates), seconds=lambda _: _SECONDS)
+    return found
 
 
 def _details(

@@ -33,10 +33,9 @@ def sweep_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str) -> d
     sweep = find_sweep(shelf, dag, run, task)
     plan, collected = sweep.plan, sweep.collected_by
     table = boards.table(shelf, sweep)
-    best = _best_by_group(table, plan.direction)
-    with_success = {row["group"] for row in best}
+    facts = boards.facts.get(boards.key(shelf, sweep), lambda: _facts(table, plan.direction))
+    best = facts["best"]
     state = "running" if collected is None else "succeeded" if collected.outcome == SUCCEEDED else "failed"
-    groups = sorted(set(table.column("group").to_pylist()) - with_success)
     return {
         "task": task_ref_of(sweep.planned_by),
         "group": group_of(sweep.planned_by.task),
@@ -52,12 +51,12 @@ def sweep_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str) -> d
         "shards": plan.shards,
         "space": param_specs(plan),
         "seed": plan.seed,
-        "progress": _progress(shelf, boards, sweep, table),
+        "progress": _progress(shelf, boards, sweep, facts),
         "best": best[0] if best else None,
         "best_by_group": best[:_GROUPS],
-        "groups_without_success": [] if state == "running" else groups[:_GROUPS],
-        "best_so_far": _curve(table, plan.direction),
-        "failures": _failures(table),
+        "groups_without_success": [] if state == "running" else facts["without"],
+        "best_so_far": facts["curve"],
+        "failures": facts["failures"],
         "error": collected.error if collected is not None and collected.outcome == FAILED else "",
     }
 
@@ -82,15 +81,28 @@ def _spec(name: str, wire: Any) -> dict[str, Any]:
     }
 
 
-def _progress(shelf: Shelf, boards: Boards, sweep: Sweep, table: Any) -> dict[str, Any]:
-    counts = Counter(table.column("status").to_pylist())
-    trials, plan = table.num_rows, sweep.plan
+def _facts(table: Any, direction: str) -> dict[str, Any]:
+    """Return what is counted over all trials."""
+    best = _best_by_group(table, direction)
+    without = set(table.column("group").to_pylist()) - {row["group"] for row in best}
+    return {
+        "best": best,
+        "without": sorted(without)[:_GROUPS],
+        "curve": _curve(table, direction),
+        "failures": _failures(table),
+        "counts": Counter(table.column("status").to_pylist()),
+        "trials": table.num_rows,
+        "seconds": sum(value for value in table.column("seconds").to_pylist() if value),
+    }
+
+
+def _progress(shelf: Shelf, boards: Boards, sweep: Sweep, facts: Mapping[str, Any]) -> dict[str, Any]:
+    counts, trials, plan = facts["counts"], facts["trials"], sweep.plan
     finished = trials - counts[WAITING] - counts[LOST] - counts[NOT_RUN]
     stopped: dict[int, str] = {}
     if sweep.running or counts[NOT_RUN]:
         stopped = boards.committed(shelf, sweep).stopped
     done = plan.shards if not sweep.running else len({item.map_index for item in sweep.shards})
-    seconds = sum(value for value in table.column("seconds").to_pylist() if value)
     ended = sweep.collected_by.ended_at if sweep.collected_by is not None else None
     task = task_ref_of(sweep.planned_by)
     return {
@@ -103,7 +115,7 @@ def _progress(shelf: Shelf, boards: Boards, sweep: Sweep, table: Any) -> dict[st
         "pruned": counts[PRUNED],
         "lost": counts[LOST],
         "not_run": counts[NOT_RUN],
-        "trial_seconds": round(seconds, 3),
+        "trial_seconds": round(facts["seconds"], 3),
         "started_at": format_time(sweep.planned_by.ended_at),
         "ended_at": None if ended is None else format_time(ended),
         "eta_seconds": boards.shards.eta_seconds(task, trials - finished) if sweep.running else None,
