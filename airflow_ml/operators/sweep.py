@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: In the place of a shard's number: all shards, as one job of a cluster or queue.
 ALL_SHARDS = -1
+#: Fewer successes say nothing of their parameters.
+PICTURED_TRIALS = 20
 #: Time for importance and pictures.
 PICTURES_SECONDS = 300.0
 #: XCom key of the plan; the plan task's return value is the list of shard numbers, which Airflow maps over.
@@ -308,7 +310,8 @@ class CollectSweepOperator(MLOperator):
     Args:
         plan: The `SweepPlan` (templated).
         pictures: Also say which parameters mattered, in numbers and pictures (`Leaderboard.report`); needs Optuna and
-            matplotlib, and some seconds in a clean interpreter. Default True; without the libraries a line in the log.
+            matplotlib, and some seconds in a clean interpreter. Default True, for 20 successful trials or more; without
+            the libraries a line in the log.
 
     Raises:
         SweepFailed: fewer successful trials than ``min_success_fraction``, or none at all.
@@ -337,7 +340,7 @@ class CollectSweepOperator(MLOperator):
         store = self.store()
         plan = parse_as(SweepPlan, self.plan)
         leaderboard = collect(plan, store)
-        if self.pictures:
+        if self.pictures and leaderboard.succeeded >= PICTURED_TRIALS:
             leaderboard = replace(leaderboard, report=self._report(plan, leaderboard, store))
         publish(store, leaderboard_ref(self.namespace, context, self.task_id), leaderboard)
         self.log.info(
