@@ -65,7 +65,7 @@ export function Lines({ title, height, x, series, rules = [], steps = false, dot
               const colour = COLOURS[index % 5] ?? INK.line;
               const points = one.values
                 .map((value, at) => [x.values[at] ?? 0, value] as const)
-                .filter((point): point is readonly [number, number] => point[1] !== null);
+                .filter((point): point is readonly [number, number] => Number.isFinite(point[0]) && Number.isFinite(point[1]));
               const draw = line<readonly [number, number]>((point) => across(point[0]), (point) => up(point[1]));
               return (
                 <g key={one.name}>

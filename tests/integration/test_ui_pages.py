@@ -1,0 +1,333 @@
+"""The plugin's pages in Chromium, inside the web pages of the installed Airflow, over fixtures: see ui_host.py.
+
+Every page is drawn without an error, in light and dark; hostile strings stay text; what a person does is asked of the
+server; each state (loading, empty, failed, stale) is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+HOST = Path(__file__).with_name("ui_host.py")
+FIXTURES = Path(__file__).parents[2] / "airflow_ml" / "plugin" / "www" / "dev" / "fixtures.json"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+#: Milliseconds. Loading Airflow takes one second on a quiet machine, and a minute on one that eight builds share.
+WAIT = 120_000
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+RUN = "dag_id=flight_delays_train&run_id=scheduled__2013-05-11T00%3A00%3A00%2B00%3A00"
+
+#: Each page, and words that stand on it once its answer is drawn.
+PAGES = {
+    "": "Running sweeps",
+    "models": "Champions and challengers",
+    "model?model=flight_delays": "Promotion history",
+    "canary?model=flight_delays": "Samples per arm",
+    "canary?model=flight_delays&epoch=3": "Samples per arm",
+    f"sweep?{RUN}&task_id=train.plan": "Leaderboard",
+    f"sweep?{RUN}&task_id=train.plan&trial=t00251": "Run it again",
+    "data": "Newest snapshots",
+    "dataset?name=flights": "Drift over time",
+    f"snapshot?{RUN}&task_id=gate_dataset": "First rows",
+    f"run?{RUN}": "Compared with",
+    f"task?{RUN}&task_id=select_model": "Bring it home",
+    "task?dag_id=taxi_out_train&run_id=x&task_id=gate_model": "user error",
+}
+
+PAYLOADS = (
+    '<img src=x onerror="window.pwned=1">',
+    "javascript:window.pwned=1",
+    "\"'></title></svg><script>window.pwned=1</script>",
+    "\u202ereversed\u202c \u0000\u0007 ü 航空 \U0001f600",
+    "W" * 250,
+    "{{constructor.constructor('window.pwned=1')()}} ${window.pwned=1}",
+    "<svg/onload=window.pwned=1><iframe srcdoc='<script>parent.pwned=1</script>'>",
+)
+
+#: Whatever answers a click is a link, a button or a field, or takes the focus and keys itself; and each has a name.
+UNREACHABLE = """
+() => [...document.querySelectorAll('#root *')].filter(one =>
+  getComputedStyle(one).cursor === 'pointer'
+    && !one.closest('a, button, select, input, textarea, label, summary, [tabindex], [role=button]')
+  || one.closest('section, figure') && one.matches('button, select, input')
+    && !(one.textContent || one.ariaLabel || one.labels?.length)
+).map(one => one.outerHTML.slice(0, 160))
+"""
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(1_200),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+    pytest.mark.skipif(not FIXTURES.exists(), reason="an installed package has no fixtures"),
+]
+
+
+class Pages:
+    """A browser's page on the host, and what went wrong in it."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page, self.address = page, address
+        self.problems: list[str] = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.problems.append(message.text)
+
+    def load(self, path: str, words: str = "") -> None:
+        """Open a page anew."""
+        self.page.goto(f"{self.address}plugin/ml/{path}")
+        self._shown(words)
+
+    def go(self, path: str, words: str) -> None:
+        """Go to another page as a link does, without loading Airflow again."""
+        self.page.evaluate(
+            "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate', {state: {}})); }",
+            f"/plugin/ml/{path}".rstrip("/"),
+        )
+        self._shown(words)
+
+    def _shown(self, words: str) -> None:
+        self.page.get_by_text(words).first.wait_for(timeout=WAIT)
+        self.page.wait_for_function("() => !document.querySelector('[role=status][aria-label=Loading]')", timeout=WAIT)
+
+    def tags(self) -> Mapping[str, int]:
+        """How many elements of each kind the document has."""
+        names = self.page.evaluate("() => [...document.querySelectorAll('*')].map(one => one.tagName)")
+        return Counter(names)
+
+
+def start(fixtures: Path) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, str(HOST), "--fixtures", str(fixtures)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    process, address = start(FIXTURES)
+    yield address
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+def opened(browser: Any, host: str, **options: Any) -> Pages:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, timezone_id="Europe/Berlin", **options)
+    context.set_default_timeout(WAIT)
+    return Pages(context.new_page(), host)
+
+
+@pytest.fixture
+def pages(browser: Any, host: str) -> Iterator[Pages]:
+    made = opened(browser, host)
+    yield made
+    made.page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_drawn_without_an_error(browser: Any, host: str, scheme: str) -> None:
+    pages = opened(browser, host, color_scheme=scheme)
+    pages.load("", "Running sweeps")
+    shown = (
+        PAGES if scheme == "light" else {path: PAGES[path] for path in PAGES if path.startswith(("canary", "sweep"))}
+    )
+    assert pages.page.evaluate("() => document.documentElement.classList.contains('dark')") == (scheme == "dark")
+    for path, words in shown.items():
+        pages.go(path, words)
+        assert pages.page.locator("h1").count() == 1, path
+        assert not pages.page.get_by_text("could not be drawn").count(), path
+        assert not pages.page.locator("[data-scope=alert][data-status=error]").count(), path
+        assert pages.page.evaluate(UNREACHABLE) == [], path
+    assert pages.problems == []
+    pages.page.context.close()
+
+
+def replaced(value: Any, payloads: tuple[str, ...], counter: list[int], key: str = "") -> Any:
+    """Replace every string by a payload with a number, and name every key of an open map by one; the ways of not being
+    there stay, for a page without its parts has nothing to show."""
+    if isinstance(value, dict):
+        names = [*value]
+        if key in ("params", "metrics", "settings"):
+            return {
+                f"{payloads[at % len(payloads)]}{at}": replaced(value[name], payloads, counter)
+                for at, name in enumerate(names)
+            }
+        return {name: replaced(value[name], payloads, counter, name) for name in names}
+    if isinstance(value, list):
+        return [replaced(item, payloads, counter) for item in value]
+    if isinstance(value, str) and not (key == "state" and value in ("present", "absent", "unreadable", "failed")):
+        counter[0] += 1
+        return f"{payloads[counter[0] % len(payloads)]}{counter[0]}"
+    return value
+
+
+def test_hostile_strings_stay_text(browser: Any, tmp_path: Path) -> None:
+    """Each string of every answer is replaced, once by plain words, once by payloads: the elements are the same."""
+    answers = json.loads(FIXTURES.read_text())
+    seen: list[list[Mapping[str, int]]] = []
+    for payloads in (tuple(f"plain {at} " for at in range(len(PAYLOADS))), PAYLOADS):
+        counter = [0]
+        file = tmp_path / f"{len(seen)}.json"
+        file.write_text(json.dumps({path: replaced(answer, payloads, counter) for path, answer in answers.items()}))
+        assert counter[0] > 2_000
+        process, address = start(file)
+        pages = opened(browser, address)
+        pages.load("", "Running sweeps")
+        found = []
+        for path, words in PAGES.items():
+            pages.go(path, "Bring it home" if words == "user error" else words)
+            assert not pages.page.get_by_text("could not be drawn").count(), path
+            found.append(pages.tags())
+            schemes = pages.page.evaluate(
+                "() => [...document.querySelectorAll('a[href], form[action], [src]')].map("
+                "one => new URL(one.href || one.action || one.src, document.baseURI).protocol)"
+            )
+            assert set(schemes) <= {"http:", "https:"}, path
+        assert pages.page.evaluate("() => window.pwned") is None
+        assert pages.problems == []
+        seen.append(found)
+        pages.page.context.close()
+        process.terminate()
+        process.wait(10)
+    for path, plain, hostile in zip(PAGES, *seen, strict=True):
+        assert plain == hostile, path
+
+
+def test_the_server_sorts_filters_and_pages(pages: Pages) -> None:
+    pages.load(f"sweep?{RUN}&task_id=train.plan", "Leaderboard")
+
+    def asked(action: Any) -> dict[str, list[str]]:
+        with pages.page.expect_request(lambda request: "/sweep/trials" in request.url) as request:
+            action()
+        return parse_qs(urlsplit(request.value.url).query)
+
+    header = pages.page.get_by_role("columnheader", name="learning_rate").get_by_role("button")
+    header.focus()
+    query = asked(lambda: pages.page.keyboard.press("Enter"))
+    assert (query["sort"], query["order"]) == (["learning_rate"], ["asc"])
+    assert asked(lambda: header.press("Enter"))["order"] == ["desc"]
+    assert asked(lambda: pages.page.get_by_role("button", name="Next").click())["offset"] == ["50"]
+    query = asked(lambda: pages.page.get_by_label("Find trials").fill("ValueError"))
+    assert query["text"] == ["ValueError"]
+    assert query["offset"] == ["0"]
+    assert asked(lambda: pages.page.get_by_label("Status").select_option("failed"))["status"] == ["failed"]
+    assert "text=ValueError" in pages.page.url
+    assert pages.page.get_by_label("Find trials").input_value() == "ValueError"
+
+
+def test_an_action_needs_a_reason_and_says_what_came_of_it(pages: Pages) -> None:
+    pages.load("canary?model=flight_delays", "Samples per arm")
+    assert not pages.page.get_by_role("button", name="Resume").count(), "only what is allowed is offered"
+    pages.page.get_by_role("button", name="Hold").click()
+    dialog = pages.page.get_by_role("dialog")
+    submit = dialog.get_by_role("button", name="Hold")
+    assert submit.is_disabled()
+    dialog.get_by_role("textbox").fill("ab")
+    assert submit.is_disabled()
+    dialog.get_by_role("textbox").fill("the weather feed stopped")
+    with pages.page.expect_request(lambda request: request.method == "POST") as request:
+        submit.click()
+    assert request.value.headers["content-type"] == "application/json"
+    assert request.value.post_data_json == {"action": "hold", "reason": "the weather feed stopped", "epoch": 5}
+    pages.page.get_by_text("Held at 25 %").wait_for()
+
+    refused = {"detail": "The rollout has ended meanwhile.", "remedy": "Look at the newest one."}
+    pages.page.route("**/actions", lambda route: route.fulfill(status=409, json=refused))
+    pages.page.get_by_role("button", name="Roll back").click()
+    dialog.get_by_role("textbox").fill("worse than thought")
+    dialog.get_by_role("button", name="Roll back").click()
+    dialog.get_by_text("The rollout has ended meanwhile.").wait_for()
+    pages.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+
+
+def test_loading_failed_empty_and_stale_are_shown(pages: Pages) -> None:
+    answers = json.loads(FIXTURES.read_text())
+    state: dict[str, Any] = {}
+
+    def answer(route: Any) -> None:
+        if state["body"] is None:
+            route.fulfill(status=503, json={"detail": "The store does not answer.", "remedy": "Check the bucket."})
+        else:
+            route.fulfill(json=state["body"])
+
+    waiting: list[Any] = []
+    pages.page.route("**/api/overview", lambda route: waiting.append(route))
+    pages.page.goto(f"{pages.address}plugin/ml")
+    pages.page.get_by_role("status", name="Loading").wait_for()
+
+    state["body"] = None
+    pages.page.unroute("**/api/overview")
+    pages.page.route("**/api/overview", answer)
+    for route in waiting:
+        answer(route)
+    pages.page.get_by_text("The store does not answer.").wait_for()
+    pages.page.get_by_text("Check the bucket.").wait_for()
+
+    state["body"] = answers["api/overview"] | {"models": [], "sweeps": [], "gates": [], "drifts": []}
+    pages.page.get_by_role("button", name="Try again").click()
+    for words in ("No model yet", "No sweep is running.", "No gate has decided yet.", "No drift was measured yet."):
+        pages.page.get_by_text(words).wait_for()
+
+    state["body"] = None
+    # As when somebody comes back to the tab after a while.
+    pages.page.clock.set_fixed_time(pages.page.evaluate("() => Date.now() + 60_000"))
+    pages.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    pages.page.get_by_text("not renewed since: The store does not answer.").wait_for()
+    assert pages.page.get_by_text("No sweep is running.").is_visible()
+
+
+def test_plots_can_be_saved_and_walked(pages: Pages) -> None:
+    pages.load("canary?model=flight_delays", "Samples per arm")
+    figure = pages.page.locator("figure").first
+    with pages.page.expect_download() as download:
+        figure.get_by_role("button", name=re.compile("PNG")).click()
+    content = Path(download.value.path()).read_bytes()
+    assert download.value.suggested_filename == "brier-challenger-champion.png"
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(content) > 10_000
+    with pages.page.expect_download() as download:
+        figure.get_by_role("button", name=re.compile("CSV")).click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    looks = json.loads(FIXTURES.read_text())["api/rollouts/flight_delays"]["looks"]
+    assert lines[0].startswith("number,at,data_days")
+    assert len(lines) == len(looks) + 1
+    figure.locator("svg[role=img]").focus()
+    pages.page.keyboard.press("End")
+    figure.get_by_text(re.compile("^Look 84")).wait_for()
+    pages.page.keyboard.press("ArrowLeft")
+    figure.get_by_text(re.compile("^Look 83")).wait_for()
+
+
+def test_times_are_in_the_readers_zone(browser: Any, host: str) -> None:
+    pages = opened(browser, host)
+    pages.load("canary?model=flight_delays", "Samples per arm")
+    assert pages.page.get_by_text("2013-05-14 07:24:00").count() == 1  # 05:24 UTC in Berlin
+    pages.page.evaluate("() => localStorage.setItem('timezone', JSON.stringify('Asia/Kolkata'))")
+    pages.load("canary?model=flight_delays", "Samples per arm")
+    assert pages.page.get_by_text("2013-05-14 10:54:00").count() == 1
+    pages.page.context.close()
