@@ -24,6 +24,8 @@ PLAN: Mapping[str, dict[str, Any]] = {
     "features": {"dag": "example_features"},
     "hindsight": {"dag": "example_features", "conf": {"view": "example_hindsight"}},
     "sweep": {"dag": "example_sweep"},
+    "compute": {"dag": "example_compute"},
+    "reap": {"dag": "example_reap"},
     "selection": {"dag": "example_selection"},
     "registration": {"dag": "example_registration"},
     "registration again": {"dag": "example_registration"},
