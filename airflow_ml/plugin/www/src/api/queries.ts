@@ -44,11 +44,7 @@ function useGet<T>(path: string, query: Query = {}, options: Options<T> = {}): U
 
 /** A server that has not read all recent runs yet says so, and goes on where it was when it is asked again. */
 export const useOverview = () =>
-  useGet<Overview>("overview", {}, { every: (view) => (view && unfinished(view) ? 1_500 : 15_000) });
-
-export function unfinished(view: Overview): boolean {
-  return (view as { complete?: boolean }).complete === false;
-}
+  useGet<Overview>("overview", {}, { every: (view) => (view?.complete === false ? 1_500 : 15_000) });
 export const useModels = () => useGet<ModelList>("models", {}, { every: IDLE_MILLISECONDS });
 export const useModel = (model: string) => useGet<ModelView>(`models/${segment(model)}`, {}, { every: IDLE_MILLISECONDS });
 export const useLineage = (model: string, version: string) =>

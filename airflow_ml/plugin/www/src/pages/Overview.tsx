@@ -2,7 +2,7 @@
 
 import { Grid as Columns, GridItem, Progress, Text } from "@chakra-ui/react";
 
-import { unfinished, useOverview } from "../api/queries";
+import { useOverview } from "../api/queries";
 import type { DriftRow, GateRow, Health, RunningSweep } from "../api/types";
 import { count, number, percent } from "../format/number";
 import { duration } from "../format/time";
@@ -25,8 +25,8 @@ export function Overview() {
         {(value) => (
           <>
             <HealthNotes health={value.health} />
-            {unfinished(value) && (
-              <Text role="status" fontSize="xs" color="fg.muted" mb={3}>Still reading earlier runs: more will stand here in a moment.</Text>
+            {!value.complete && (
+              <Text role="status" fontSize="xs" color="fg.muted" mb={3}>{`${count(value.runs_read)} runs read, more will stand here in a moment.`}</Text>
             )}
             <Section title="Models" aside={<To to={page("models")}>All models</To>}>
               <ModelTable

@@ -49,6 +49,9 @@ function Whole({ view }: { view: RunView }) {
           <Empty hint="A stage stands here when its first task has ended.">No stage has ended yet.</Empty>
         )}
         <OpenTasks view={view} />
+        {view.unreadable.map((one) => (
+          <Text key={one.task} role="status" fontSize="xs" color="fg.warning" mt={2}>{`${one.task} cannot be read: ${one.reason}`}</Text>
+        ))}
       </Section>
       <Compare view={view} />
       <Section title="Run">

@@ -23,7 +23,7 @@ function consequence(action: CanaryActionName, { brief }: CanaryView): string {
     case "resume":
       return "The plan goes on from where it was held.";
     case "approve":
-      return `Version ${brief.challenger} becomes the champion and answers everything, on your word instead of the evidence.`;
+      return `Version ${brief.challenger} has waited for this: the rollout goes on as its plan says, with your approval in its record.`;
     case "roll_back":
       return `Version ${brief.challenger} gets no more traffic${brief.champion ? `, version ${brief.champion} answers everything` : ""}. The rollout ends.`;
   }
