@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.compute import ComputeProfile
 from airflow_ml.core.finding import Finding, missing, present, unknown
@@ -29,30 +30,7 @@ POD_RIGHTS = (("", "pods", "", ("create", "patch", "watch", "delete")),)
 _LEAST_MINOR = 29
 
 
-class Answer(Protocol):
-    """An answer of the API server."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-
-    @property
-    def body(self) -> Any:
-        """JSON."""
-
-
-class Api(Protocol):
-    """A connection to one cluster."""
-
-    def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Answer:
-        """Make a request and return the answer, whatever its status.
-
-        Raises:
-            BackendUnavailable: there is none.
-        """
-
-
-def examine_cluster(api: Api, profile: ComputeProfile, *, store_uri: str) -> Iterator[Finding]:
+def examine_cluster(api: KubernetesApi, profile: ComputeProfile, *, store_uri: str) -> Iterator[Finding]:
     """Yield what is there and what is missing for a profile's jobs, in the order in which they would meet it.
 
     Args:
@@ -84,7 +62,7 @@ def _version(answer: Answer) -> Finding:
     return present("version", seen)
 
 
-def _rights(api: Api, options: KubernetesOptions) -> Iterator[Finding]:
+def _rights(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding]:
     for group, resource, part, verbs in (*RIGHTS, *POD_RIGHTS):
         name = f"{resource}/{part}" if part else resource
         optional = (group, resource, part, verbs) in POD_RIGHTS
@@ -114,7 +92,7 @@ def _rights(api: Api, options: KubernetesOptions) -> Iterator[Finding]:
             yield unknown(check, untold) if untold else present(check, ", ".join(verbs))
 
 
-def _objects(api: Api, options: KubernetesOptions) -> Iterator[Finding]:
+def _objects(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding]:
     place, cluster = f"/api/v1/namespaces/{options.namespace}", "/apis"
     queues = f"{cluster}/kueue.x-k8s.io/v1beta1/namespaces/{options.namespace}/localqueues"
     wanted = [
@@ -152,7 +130,7 @@ def _object(answer: Answer, check: str, options: KubernetesOptions) -> Finding:
     return present(check, f"exists, enforces {enforced} pods" if enforced else "exists")
 
 
-def _quotas(api: Api, profile: ComputeProfile, options: KubernetesOptions) -> Iterator[Finding]:
+def _quotas(api: KubernetesApi, profile: ComputeProfile, options: KubernetesOptions) -> Iterator[Finding]:
     answer = api.call("GET", f"/api/v1/namespaces/{options.namespace}/resourcequotas")
     if answer.status != 200:
         yield unknown("quota", "may not be read by this account" if answer.status == 403 else _words(answer))
@@ -177,7 +155,7 @@ def _quotas(api: Api, profile: ComputeProfile, options: KubernetesOptions) -> It
             yield present(check, f"{seen}: {narrow}" if narrow else seen)
 
 
-def _nodes(api: Api, profile: ComputeProfile) -> Iterator[Finding]:
+def _nodes(api: KubernetesApi, profile: ComputeProfile) -> Iterator[Finding]:
     listed = api.call("GET", "/api/v1/nodes")
     if listed.status != 200:
         yield unknown("nodes", "may not be listed by this account" if listed.status == 403 else _words(listed))
@@ -205,7 +183,7 @@ def _nodes(api: Api, profile: ComputeProfile) -> Iterator[Finding]:
         yield present("GPUs", words) if there else missing("GPUs", words, remedy)
 
 
-def _admission(api: Api, profile: ComputeProfile, store_uri: str) -> Finding:
+def _admission(api: KubernetesApi, profile: ComputeProfile, store_uri: str) -> Finding:
     """Send a job of one call for a dry run: whatever the server's policies say, they say it now."""
     nothing = Artifact(uri="", digest="sha256:" + "0" * 64, format="", size_bytes=0)
     request = JobRequest(

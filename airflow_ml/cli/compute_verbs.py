@@ -56,6 +56,8 @@ COMPUTE_VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]
         (
             ("--compute", {"required": True, "metavar": "NAME", "help": "the profile"}),
             ("--context", {"default": None, "help": "of the kubeconfig; default: its current one"}),
+            ("--probe", {"action": "store_true", "help": "send one small call there as well, and wait for its result"}),
+            ("--timeout", {"type": float, "default": 600.0, "help": "seconds to wait for it; default: 600"}),
             (
                 "--policy",
                 {"action": "store_true", "help": "print the least rights instead: RBAC, IAM, Snowflake grants"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from airflow_ml.core.finding import MISSING, Finding, missing, present
 
 if TYPE_CHECKING:
     from airflow_ml.core.compute import ComputeProfile
+    from airflow_ml.core.ports import JobBackend
 
 #: Exit code when something is missing.
 EXIT_MISSING = 4
@@ -38,31 +40,39 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def _examine(options: argparse.Namespace, profile: ComputeProfile) -> Iterator[Finding]:
+    from airflow_ml.errors import BackendUnavailable
     from airflow_ml.runtime.store_reach import examine_store
 
     yield present("profile", f"{profile.name}, of kind {profile.kind}")
     yield from examine_store(lambda: open_place(options), profile, uri=options.store or "no store")
-    if profile.kind == KUBERNETES:
-        from airflow_ml.adapters.kubernetes_connection import KubeconfigApi
-        from airflow_ml.adapters.kubernetes_doctor import examine_cluster
-        from airflow_ml.errors import BackendUnavailable
-
-        try:
-            api = KubeconfigApi(options.context)
-        except BackendUnavailable as error:
-            yield missing("connection", f"{error.what}: {error.actual}", error.remedy)
-            return
-        yield from examine_cluster(api, profile, store_uri=options.store)
-    elif profile.kind == BATCH:
-        yield from _examine_batch(profile)
-    else:
-        yield _gpus_here()
+    try:
+        if profile.kind == KUBERNETES:
+            yield from _examine_cluster(options, profile)
+        elif profile.kind == BATCH:
+            yield from _examine_batch(options, profile)
+        else:
+            yield _gpus_here()
+    except BackendUnavailable as error:
+        yield missing("connection", f"{error.what}: {error.actual}", error.remedy)
 
 
-def _examine_batch(profile: ComputeProfile) -> Iterator[Finding]:
+def _examine_cluster(options: argparse.Namespace, profile: ComputeProfile) -> Iterator[Finding]:
+    from airflow_ml.adapters.kubernetes import KubernetesJobs
+    from airflow_ml.adapters.kubernetes_connection import open_cluster
+    from airflow_ml.adapters.kubernetes_doctor import examine_cluster
+
+    api = open_cluster(options.context)
+    yield from examine_cluster(api, profile, store_uri=options.store)
+    if options.probe:
+        yield from _probe(options, profile, KubernetesJobs(api))
+
+
+def _examine_batch(options: argparse.Namespace, profile: ComputeProfile) -> Iterator[Finding]:
+    from airflow_ml.adapters.batch import BatchJobs
+    from airflow_ml.adapters.batch_api import BatchApi
     from airflow_ml.adapters.batch_doctor import examine_batch
     from airflow_ml.core.batch_request import batch_options
-    from airflow_ml.errors import MissingDependency
+    from airflow_ml.errors import BackendUnavailable, MissingDependency
 
     try:
         import boto3  # type: ignore[import-untyped]
@@ -71,12 +81,30 @@ def _examine_batch(profile: ComputeProfile) -> Iterator[Finding]:
         raise MissingDependency(
             "Asking AWS needs a package that is not installed", "boto3", "Install airflow-ml[amazon]."
         ) from error
+    region = batch_options(profile).region
     try:
-        client = boto3.client("batch", region_name=batch_options(profile).region)
+        client = boto3.client("batch", region_name=region)
     except BotoCoreError as error:
-        yield missing("connection", str(error), "Give region in the profile, or AWS_DEFAULT_REGION.")
-        return
+        raise BackendUnavailable(
+            "AWS is not configured here", str(error), "Give region in the profile, or AWS_DEFAULT_REGION."
+        ) from error
     yield from examine_batch(client, profile)
+    if options.probe:
+        yield from _probe(
+            options, profile, BatchJobs(BatchApi(lambda service: boto3.client(service, region_name=region)))
+        )
+
+
+def _probe(options: argparse.Namespace, profile: ComputeProfile, backend: JobBackend) -> Iterator[Finding]:
+    from airflow_ml.runtime.probe import probe
+
+    yield from probe(
+        profile,
+        store=open_place(options),
+        backend=backend,
+        timeout_seconds=options.timeout,
+        log=lambda line: print(f"the call there is {line}", file=sys.stderr),
+    )
 
 
 def _gpus_here() -> Finding:

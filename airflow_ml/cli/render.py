@@ -54,7 +54,7 @@ def _request(options: argparse.Namespace, profile: ComputeProfile, calls: int) -
     owner = {"namespace": options.namespace, "dag": options.dag, "run": _RUN, "task": options.task}
     runtime = build_runtime()
     return JobRequest(
-        key=digest_json([options.namespace, options.dag, _RUN, options.task]),
+        key=digest_json([options.namespace, options.dag, _RUN, options.task, ""]),
         epoch=1,
         work=Artifact(uri="", digest=_NO_DIGEST, format="jsonl", size_bytes=0),
         calls=calls,

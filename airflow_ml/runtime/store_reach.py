@@ -63,7 +63,7 @@ def _from_pods(profile: ComputeProfile, uri: str) -> Finding:
         )
     given = [name for name in (*options.env, *options.secrets) if name in _CREDENTIALS]
     if options.service_account or given:
-        return unknown(check, f"by {options.service_account or ', '.join(given)}; a run would show")
+        return unknown(check, f"by {options.service_account or ', '.join(given)}; --probe would show")
     return missing(
         check, "neither a service account nor credentials are given", "Give service_account, or AWS_... under secrets."
     )
@@ -73,4 +73,4 @@ def _from_jobs(uri: str) -> Finding:
     check = "store from the jobs"
     if urlsplit(uri).scheme != "s3":
         return missing(check, f"{uri} is no store that a job can reach", "Use a store on S3.")
-    return unknown(check, "by the job role of the job definition; a run would show")
+    return unknown(check, "by the job role of the job definition; --probe would show")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_ml.adapters.kubernetes_connection import KubeconfigApi
+from airflow_ml.adapters.kubernetes_api import KubernetesApi
+from airflow_ml.adapters.kubernetes_connection import open_cluster
 from airflow_ml.adapters.kubernetes_doctor import examine_cluster
 from airflow_ml.cli import main
 from airflow_ml.core.compute import ComputeProfile, profile_from_dict
@@ -34,12 +35,10 @@ def double() -> Iterator[KubernetesDouble]:
 
 
 @pytest.fixture
-def api(double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeconfigApi]:
+def api(double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
     monkeypatch.setenv("KUBECONFIG", str(double.kubeconfig))
     double.access.allow_all()
-    # The library reads the variable when it is imported; the file is what counts here.
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(double.kubeconfig))
-    yield KubeconfigApi()
+    yield open_cluster()
     double.access.allow_all()
 
 
@@ -48,11 +47,11 @@ def profile(kubernetes: dict[str, Any] | None = None, **table: Any) -> ComputePr
     return profile_from_dict("gpu", {"kind": "kubernetes", "image": IMAGE, "kubernetes": own, **table})
 
 
-def found(api: KubeconfigApi, asked: ComputeProfile) -> dict[str, Finding]:
+def found(api: KubernetesApi, asked: ComputeProfile) -> dict[str, Finding]:
     return {one.check: one for one in examine_cluster(api, asked, store_uri="s3://bucket/ml")}
 
 
-def test_all_is_well(api: KubeconfigApi) -> None:
+def test_all_is_well(api: KubernetesApi) -> None:
     findings = found(api, profile(gpus={"count": 2, "memory_gib": 80}))
     assert {one.state for one in findings.values()} == {OK}, findings
     assert findings["rights: jobs"].seen == "create, get, list, delete"
@@ -61,7 +60,7 @@ def test_all_is_well(api: KubeconfigApi) -> None:
     assert findings["admission"].seen == "a job of this profile is accepted (dry run)"
 
 
-def test_rights_that_are_missing(api: KubeconfigApi, double: KubernetesDouble) -> None:
+def test_rights_that_are_missing(api: KubernetesApi, double: KubernetesDouble) -> None:
     double.access.deny("delete", "jobs", namespace="training")
     double.access.deny("get", "pods/log")
     double.access.deny("create", "pods")
@@ -77,7 +76,7 @@ def test_rights_that_are_missing(api: KubeconfigApi, double: KubernetesDouble) -
     assert findings["namespace training"].state == UNKNOWN
 
 
-def test_objects_that_are_missing(api: KubeconfigApi) -> None:
+def test_objects_that_are_missing(api: KubernetesApi) -> None:
     options = {
         "service_account": "trainer",
         "priority_class": "low",
@@ -96,7 +95,7 @@ def test_objects_that_are_missing(api: KubeconfigApi) -> None:
     assert found(api, profile({"namespace": "nowhere"}))["namespace nowhere"].state == MISSING
 
 
-def test_nodes_that_cannot_take_it(api: KubeconfigApi) -> None:
+def test_nodes_that_cannot_take_it(api: KubernetesApi) -> None:
     findings = found(api, profile(gpus=8))
     assert findings["nodes"].state == MISSING
     assert "1 node: has 4 nvidia.com/gpu, 8 is needed" in findings["nodes"].seen
@@ -104,7 +103,7 @@ def test_nodes_that_cannot_take_it(api: KubeconfigApi) -> None:
     assert found(api, profile(gpus={"mig": "1g.10gb"}))["GPUs"].state == MISSING
 
 
-def test_a_quota_without_room(api: KubeconfigApi, double: KubernetesDouble) -> None:
+def test_a_quota_without_room(api: KubernetesApi, double: KubernetesDouble) -> None:
     hard = {"requests.nvidia.com/gpu": "1", "pods": "50"}
     metadata = {"name": "gpus", "namespace": "training"}
     double.create({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
@@ -114,17 +113,18 @@ def test_a_quota_without_room(api: KubeconfigApi, double: KubernetesDouble) -> N
     assert (tight.state, tight.seen) == (MISSING, "no room for one pod: requests.nvidia.com/gpu 0 of 1 used")
 
 
-def test_nobody_answers(double: KubernetesDouble, api: KubeconfigApi) -> None:
+def test_nobody_answers(double: KubernetesDouble, api: KubernetesApi) -> None:
     class Silent:
         def call(self, *_: Any, **__: Any) -> Any:
             raise BackendUnavailable("The Kubernetes API cannot be reached", "no route")
 
-    (only,) = examine_cluster(Silent(), profile(), store_uri="s3://bucket/ml")
+    silent: Any = Silent()
+    (only,) = examine_cluster(silent, profile(), store_uri="s3://bucket/ml")
     assert (only.check, only.state) == ("connection", MISSING)
 
 
 def test_the_verb(
-    api: KubeconfigApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "compute.toml").write_text(
         f'[gpu]\nkind = "kubernetes"\nimage = "{IMAGE}"\nkubernetes = {{ namespace = "training" }}\n'
@@ -145,6 +145,6 @@ def test_the_verb(
 def test_no_cluster_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(BackendUnavailable, match="No cluster is configured here"):
-        KubeconfigApi()
+        open_cluster()
