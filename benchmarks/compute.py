@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -144,7 +143,7 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
     trigger_module.JobTrigger.look_once = counted  # type: ignore[method-assign]
     JobTrigger(**watched[0]).look_once()  # imports of clients are not what a watched job costs
     imported, cpu, looks = rss_mb(), time.process_time(), 0
-    began, late = time.monotonic(), 0.0
+    began, late, most = time.monotonic(), 0.0, imported
 
     async def follow(arguments: dict[str, Any]) -> None:
         async for _ in JobTrigger(**arguments).run():
@@ -155,6 +154,7 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
         slept = time.monotonic()
         await asyncio.sleep(0.1)
         late = max(late, time.monotonic() - slept - 0.1)
+        most = max(most, rss_mb())
     found = {
         "jobs": len(watched),
         "looks": looks,
@@ -163,7 +163,7 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
         "cpu_ms_per_look": round((time.process_time() - cpu) / max(1, looks) * 1000, 2),
         "longest_stall_of_the_loop_seconds": round(late, 3),
         "memory_with_imports_mb": round(imported, 1),
-        "memory_of_watching_mb": round(rss_mb() - imported, 1),
+        "memory_of_watching_mb": round(most - imported, 1),
     }
     for task in tasks:
         task.cancel()
@@ -238,8 +238,8 @@ def requests(cluster: dict[str, Any]) -> dict[str, int]:
 
 
 def rss_mb() -> float:
-    """Return the most memory that this process had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":
