@@ -291,7 +291,8 @@ def _notes(source: Provenance, store: ArtifactStore, *, locked: bool) -> tuple[s
     old, new = dict(there["distributions"]), dict(cast(Mapping[str, JSON], here["distributions"]))
     changed = [
         f"{name} {old.get(name, 'missing')} there, {new.get(name, 'missing')} here"
-        for name in sorted({*old, *new})
+        # What is missing here first, what is only here last: that is the order of suspicion.
+        for name in sorted({*old, *new}, key=lambda name: (name in new, name not in old, name))
         if old.get(name) != new.get(name)
     ]
     more = len(changed) - _SHOWN_DISTRIBUTIONS
