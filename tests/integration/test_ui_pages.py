@@ -267,22 +267,22 @@ def test_an_action_needs_a_reason_and_says_what_came_of_it(pages: Pages) -> None
 
 def test_loading_failed_empty_and_stale_are_shown(pages: Pages) -> None:
     answers = json.loads(FIXTURES.read_text())
-    state: dict[str, Any] = {}
+    state: dict[str, Any] = {"held": True, "body": None}
+    waiting: list[Any] = []
 
     def answer(route: Any) -> None:
-        if state["body"] is None:
+        if state["held"]:
+            waiting.append(route)
+        elif state["body"] is None:
             route.fulfill(status=503, json={"detail": "The store does not answer.", "remedy": "Check the bucket."})
         else:
             route.fulfill(json=state["body"])
 
-    waiting: list[Any] = []
-    pages.page.route("**/api/overview", lambda route: waiting.append(route))
+    pages.page.route("**/api/overview", answer)
     pages.page.goto(f"{pages.address}plugin/ml")
     pages.page.get_by_role("status", name="Loading").wait_for()
 
-    state["body"] = None
-    pages.page.unroute("**/api/overview")
-    pages.page.route("**/api/overview", answer)
+    state["held"] = False
     for route in waiting:
         answer(route)
     pages.page.get_by_text("The store does not answer.").wait_for()
