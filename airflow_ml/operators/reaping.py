@@ -30,7 +30,7 @@ class ReapJobsOperator(MLOperator):
 
     The output is a list with one object ``{job, dag, run, task, reason, ended}`` for each of them.
 
-    Retry, clear, kill: the next run goes on.
+    Retry, clear, kill, timeout: the next run goes on.
 
     Args:
         only_report: Only say what would be ended. Default False.

@@ -28,6 +28,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "GateModelOperator": {"selection": {}, "data": {}, "checks": []},
     "RegisterModelOperator": {"selection": {}, "name": "m"},
     "CanaryOperator": {"model": "m"},
+    "ReapJobsOperator": {},
     "ReconcileRolloutsOperator": {},
     "RollbackOperator": {"model": "m", "reason": "because"},
     "ABTestOperator": {"model": "m"},
