@@ -141,7 +141,7 @@ def test_sweep(results: Results) -> None:
     assert len(results["sweep"]["tasks"]["train.shards"]) == plan["shards"] == 2
     assert board["report"]["format"] == "json"
     assert states(results["sweep"])["train.track"] == {"success"}
-    assert 0 < board["best"]["value"] < 0.25
+    assert 0 <= board["best"]["value"] < 0.25, "on some routes every flight to validate on was in time"
 
 
 def test_selection(results: Results) -> None:
