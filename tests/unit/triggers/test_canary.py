@@ -22,7 +22,7 @@ def test_the_trigger_carries_names_and_numbers_only_and_is_made_again_from_them(
     trigger = CanaryTrigger(**NAMES, poll_interval_seconds=1.0)
     path, kwargs = trigger.serialize()
     assert path == "airflow_ml.triggers.canary.CanaryTrigger"
-    assert all(isinstance(value, str | int | float) for value in kwargs.values())
+    assert all(value is None or isinstance(value, str | int | float) for value in kwargs.values())
     assert CanaryTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
 
 
