@@ -15,6 +15,8 @@ from airflow_ml.testing.kubernetes import KubernetesDouble, Node, kubernetes_dou
 
 pytestmark = [
     pytest.mark.integration,
+    # Each starts Airflow's operator; beside other workers of one test run, ending the sidecar ended a worker, too.
+    pytest.mark.long,
     pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning"),
 ]
 BASE: dict[str, Any] = {
