@@ -253,6 +253,7 @@ class Kubelet:
 
         one.started_at = now_text()
         one.state = {"running": {"startedAt": one.started_at}}
+        one.log.touch()  # who is told that a container runs may read its log; its process starts a little later
         one.process = self.processes.start(
             program.command,
             env=program.env,
