@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 
 from airflow.sdk import dag, task
 
-from airflow_ml import FeatureView, GpuRetryPolicy, IntUniform, Label, LogUniform, TimeSplit, build_features, snapshot
+from airflow_ml import (
+    FeatureView,
+    GpuRetryPolicy,
+    IntUniform,
+    Label,
+    LogUniform,
+    TimeSplit,
+    build_features,
+    call_job,
+    profile,
+    snapshot,
+)
 
 SCHEDULE = FeatureView(
     "example_compute",
@@ -46,11 +57,37 @@ def compare(board):
     return {"learning_rate": rate, "percent_of_range": 100 * rate / 0.3}
 
 
+def late_share(number, flights):
+    """Draw as many flights as there are, with replacement, and return the share of late ones among them."""
+    import numpy as np
+
+    late = flights.frame(["late"])["late"].to_numpy(dtype=float)
+    return float(np.random.choice(late, len(late)).mean())  # each call has a seed of its own
+
+
+@task.ml
+def interval(shares):
+    """Return what 95 of 100 such draws lie between."""
+    import numpy as np
+
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return {"low": float(low), "high": float(high), "draws": len(shares)}
+
+
 @dag(schedule=None, start_date=datetime(2013, 1, 1, tzinfo=UTC), tags=["airflow-ml", "example"], doc_md=__doc__)
 def example_compute():
     """The same on a laptop, in pods and in a Batch array."""
     flights = snapshot(sql="sql/flights.sql", as_of="2013-01-20T00:00:00Z")
     compare(train(build_features(SCHEDULE, spine=flights, split=TimeSplit(validate="3d", test="3d"))))
+    draws = call_job(
+        late_share,
+        completions=200,
+        constants={"flights": flights},
+        compute=profile("cpu-many", calls_per_index=20),  # ten pods, 20 calls in each
+        retries=2,
+        retry_policy=GpuRetryPolicy(),
+    )
+    interval(draws)
 
 
 example_compute()

@@ -78,3 +78,22 @@ class CallResult(Record):
     traceback: str = ""
     seconds: float = 0.0
     facts: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallResults(Record):
+    """What many calls of one function returned: one value for each input, in the order of the inputs.
+
+    In a `@task.ml` function, and by `airflow_ml.read`, it is the list of these values, None for a call without one.
+    """
+
+    #: Parquet, a row for each call: ``number``, ``call`` (its key), ``status``, ``value`` (JSON, artifacts in wire
+    #: form), ``error``, ``seconds``. ``status`` is that of a `CallResult`, or ``lost``: no result came back.
+    artifact: Artifact
+    function: FunctionRef
+    calls: int
+    succeeded: int
+    #: Name of the compute profile that they ran with.
+    compute: str
+    #: Seconds of all calls together.
+    seconds: float = 0.0

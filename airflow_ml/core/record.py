@@ -28,7 +28,7 @@ _REGISTRY: dict[str, type[Record]] = {}
 #: Module of this package -> the records it defines, so that whoever meets one can read it.
 _HOMES = {
     "artifact": "Artifact",
-    "call": "Call CallResult Constant FunctionRef",
+    "call": "Call CallResult CallResults Constant FunctionRef",
     "canary": "Rollout",
     "compute": "ComputeProfile Gpus Resources",
     "far_side": "IndexResult",

@@ -34,7 +34,7 @@ def bind_arguments(
     What all instances of a mapped task gave is read here, as a list.
     """
     signature = inspect.signature(function)
-    given = signature.bind_partial(*map(_settled, args), **{name: _settled(item) for name, item in kwargs.items()})
+    given = signature.bind_partial(*map(settled, args), **{name: settled(item) for name, item in kwargs.items()})
     asked = [
         name
         for name in signature.parameters
@@ -45,11 +45,12 @@ def bind_arguments(
     return dict(signature.bind(*bound.args, **bound.kwargs).arguments)
 
 
-def _settled(value: Any) -> Any:
+def settled(value: Any) -> Any:
+    """Return a rendered argument with what all instances of a mapped task gave as lists, at any depth."""
     if isinstance(value, LazyXComSequence):
-        return [_settled(item) for item in value]
+        return [settled(item) for item in value]
     if type(value) is dict:
-        return {name: _settled(item) for name, item in value.items()}
+        return {name: settled(item) for name, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_settled(item) for item in value)
+        return type(value)(settled(item) for item in value)
     return value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.provenance import SUCCEEDED
-from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.core.record import JSON
 from airflow_ml.operators.base import provenance, publish
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ def owner_of(context: Context) -> dict[str, JSON]:
 
 def earlier_result(call: Call, store: ArtifactStore) -> CallResult | None:
     """Return the newest result of the same call, if that succeeded."""
-    from airflow_ml.runtime.call import call_ref
+    from airflow_ml.runtime.call import newest_result
 
-    newest = store.latest(call_ref(call))
-    result = parse_as(CallResult, newest.value) if newest is not None else None
+    result = newest_result(call, store)
     return result if result is not None and result.status == SUCCEEDED else None
 
 

@@ -1,8 +1,8 @@
 """The runner: ``python -m airflow_ml.runtime <job file>``.
 
-The job file is ``{"store", "job", "control", "scratch"}``: the store's address, a ``ShardJob`` or a call with its time
-limit, the number of the socket to whoever started the runner (null on its own), and its scratch folder. Exit codes: 0
-done, 64 the job cannot be read, 70 the runner failed, 143 it was stopped.
+The job file is ``{"store", "job", "control", "scratch"}``: the store's address, a ``ShardJob``, a call with its time
+limit or many calls, the number of the socket to whoever started the runner (null on its own), and its scratch folder.
+Exit codes: 0 done, 64 the job cannot be read, 70 the runner failed, 143 it was stopped.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from typing import Any
 
 from airflow_ml.core.record import Record, parse
 from airflow_ml.runtime.call import CallJob, execute_call
+from airflow_ml.runtime.calls import CallsJob, execute_calls
+from airflow_ml.runtime.cpus import available_cpus
 from airflow_ml.runtime.job import ShardJob
 from airflow_ml.runtime.pool import Pool, Stopped, end_orphans
 from airflow_ml.runtime.processes import adopt_orphans
 from airflow_ml.runtime.shard import execute_shard
+from airflow_ml.runtime.work import read_work
 
 DONE, BAD_JOB, FAILED, STOPPED = 0, 64, 70, 143
 
@@ -120,6 +123,18 @@ def _run(work: Record, store_uri: str, control: Control) -> None:
         control.send(outcome)
     elif isinstance(work, CallJob):
         execute_call(work, store_uri, log=_say, close=control.descriptors, started=control.watch)
+    elif isinstance(work, CallsJob):
+        store = open_store(store_uri)
+        calls = [item for item in read_work(store.get_bytes(work.work)) if isinstance(item, CallJob)]
+        execute_calls(
+            calls,
+            store,
+            facts=work.facts,
+            log=_say,
+            started=control.watch,
+            workers=work.workers or available_cpus(),
+            close=control.descriptors,
+        )
     else:
         raise TypeError(f"Not a job for a runner: {type(work).__name__}")
 

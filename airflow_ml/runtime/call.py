@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON, Record
+from airflow_ml.core.record import JSON, Record, parse_as
 from airflow_ml.errors import RefConflict
 from airflow_ml.runtime.checkpoint import Checkpoint, checkpointing
 from airflow_ml.runtime.context import CallContext, running
@@ -36,6 +36,12 @@ class CallJob(Record):
 def call_ref(call: Call) -> str:
     """Return the ref under which a call's results are committed."""
     return f"calls/{call.key.partition(':')[2]}"
+
+
+def newest_result(call: Call, store: ArtifactStore) -> CallResult | None:
+    """Return what came of a call last, of whatever status; None where nothing did."""
+    newest = store.latest(call_ref(call))
+    return parse_as(CallResult, newest.value) if newest is not None else None
 
 
 def execute_call(

@@ -1,21 +1,35 @@
-"""Many calls one after the other in one worker, each result committed before the next call begins."""
+"""Many calls in one worker or a few, each result committed before its worker's next call begins."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
+from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.record import JSON, parse_as
-from airflow_ml.runtime.call import OUTPUT_BYTES, CallJob, call_ref, commit_result, result_of, run_here
+from airflow_ml.core.record import JSON, Record
+from airflow_ml.runtime.call import OUTPUT_BYTES, CallJob, commit_result, newest_result, result_of, run_here
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.pool import Pool
 from airflow_ml.runtime.worker import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsJob(Record):
+    """Many calls that one runner is asked to run side by side."""
+
+    #: As `airflow_ml.runtime.work.store_work` stores it.
+    work: Artifact
+    #: Whose work it is; a call whose newest result has these facts is not run again.
+    facts: Mapping[str, JSON] = field(default_factory=dict)
+    #: Calls side by side; None for as many as there are CPUs.
+    workers: int | None = None
 
 
 def execute_calls(
@@ -25,6 +39,8 @@ def execute_calls(
     facts: Mapping[str, JSON],
     log: Callable[[str], None],
     started: Callable[[Pool], None] = lambda pool: None,
+    workers: int = 1,
+    close: Iterable[int] = (),
 ) -> list[CallResult]:
     """Run calls in order and return their results in that order.
 
@@ -37,6 +53,8 @@ def execute_calls(
         facts: Put into each result: whose work it was.
         log: Called with each line of output.
         started: Called with each pool, so that a signal's handler can stop it.
+        workers: Calls side by side; they share the CPUs.
+        close: File descriptors that workers must not hold.
 
     Raises:
         Stopped: the pool was stopped; what had ended by then is committed.
@@ -45,17 +63,18 @@ def execute_calls(
     if done:
         log(f"{len(done)} of {len(jobs)} calls were finished before; {len(jobs) - len(done)} to run")
     missing = [job for job in jobs if job.call.key not in done]
-    limit_threads(os.environ, available_cpus())
+    limit_threads(os.environ, max(1, available_cpus() // workers))
     for limit, some in groupby(missing, key=lambda job: job.timeout_seconds):
-        for result in _run(list(some), store, limit, facts=facts, log=log, started=started):
+        for result in _run(
+            list(some), store, limit, facts=facts, log=log, started=started, workers=workers, close=close
+        ):
             done[result.call] = result
     return [done[job.call.key] for job in jobs]
 
 
 def finished(call: Call, store: ArtifactStore, facts: Mapping[str, JSON]) -> CallResult | None:
     """Return the call's newest result if it is a success that has these facts."""
-    newest = store.latest(call_ref(call))
-    result = parse_as(CallResult, newest.value) if newest is not None else None
+    result = newest_result(call, store)
     same = result is not None and facts.items() <= result.facts.items()
     return result if same and result is not None and result.status == "succeeded" else None
 
@@ -68,12 +87,15 @@ def _run(
     facts: Mapping[str, JSON],
     log: Callable[[str], None],
     started: Callable[[Pool], None],
+    workers: int,
+    close: Iterable[int],
 ) -> Iterator[CallResult]:
     pool = Pool(
         _Worker(jobs, store.uri),
-        workers=1,
+        workers=workers,
         timeout_seconds=timeout_seconds,
         log=log,
+        close=close,
         output_bytes=OUTPUT_BYTES,
     )
     started(pool)

@@ -16,6 +16,7 @@ from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.record import JSON, parse
 from airflow_ml.errors import CallFailed
 from airflow_ml.runtime.call import CallJob, call_ref
+from airflow_ml.runtime.calls import CallsJob
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
 from airflow_ml.runtime.processes import explain
 from airflow_ml.runtime.runner_process import RunnerProcess
@@ -69,6 +70,37 @@ def run_call(
     if latest is None or (before is not None and latest.sequence <= before.sequence):
         return CallResult(call=call.key, status="lost", error=f"The runner left no result: {explain(status)}")
     return CallResult.from_dict(latest.value)
+
+
+def run_calls(
+    job: CallsJob,
+    *,
+    store_uri: str,
+    log: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run what is missing of many calls; each result, of whatever status, is committed to its call's ref.
+
+    Args:
+        job: The calls.
+        store_uri: Address of the artifact store.
+        log: Called with each line of output.
+        environment: Further environment variables.
+        stop: When set (by ``on_kill``), no further call begins, what has ended is committed, all processes are ended.
+
+    Raises:
+        CallFailed: it was stopped, or the runner died; what has ended is committed and does not run again.
+    """
+    process = RunnerProcess(job, store_uri=store_uri, environment=environment, log=log, stop=stop)
+    status = process.run()
+    _refuse_stopped(process, f"{job.work.rows} calls")
+    if status != 0:
+        raise CallFailed(
+            f"The runner of {job.work.rows} calls ended early",
+            explain(status),
+            "Its log says why. Calls that had ended are kept: a retry runs the others.",
+        )
 
 
 def run_shard(

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, cast
 
 from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.call import Constant
+from airflow_ml.core.call import CallResults, Constant
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, format_time, parse_time
 from airflow_ml.core.ports import ArtifactStore
@@ -33,7 +33,8 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
     """Return a value as a user's function sees it.
 
     A `FeatureSet` becomes `Data`, with its record as ``.record``; a `DatasetSnapshot` and a large table become `Rows`;
-    another artifact becomes the value it holds, any other record is parsed. Lists and dicts are looked through.
+    `CallResults` become the list of what the calls returned; another artifact becomes the value it holds, any other
+    record is parsed. Lists and dicts are looked through.
 
     Args:
         value: JSON, with records in wire form.
@@ -59,6 +60,10 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
         return Data(lambda: store.path(table), record)
     if isinstance(record, DatasetSnapshot):
         return _rows(record, record.artifact, store)
+    if isinstance(record, CallResults):
+        from airflow_ml.runtime.call_results import read_values
+
+        return [open_value(item, store, lazily=lazily, trusted=trusted) for item in read_values(record, store)]
     if not isinstance(record, Artifact):
         return record
     if record.format == "parquet" and (lazily or record.size_bytes > LARGE_BYTES):
@@ -116,7 +121,7 @@ def needed_artifacts(value: JSON) -> Iterator[Artifact]:
     elif isinstance(value, Mapping):
         if value.get("record") == "Artifact":
             yield Artifact.from_dict(value)
-        elif value.get("record") in ("FeatureSet", "DatasetSnapshot"):
+        elif value.get("record") in ("FeatureSet", "DatasetSnapshot", "CallResults"):
             yield Artifact.from_dict(cast(Mapping[str, Any], value["artifact"]))
         else:
             for item in value.values():

@@ -144,6 +144,13 @@ def test_sweep(results: Results) -> None:
     assert 0 <= board["best"]["value"] < 0.25, "on some routes every flight to validate on was in time"
 
 
+def test_many_calls_of_one_function(results: Results) -> None:
+    draws, found = xcom(results["compute"], "late_share"), xcom(results["compute"], "interval")
+    assert (draws["record"], draws["calls"], draws["succeeded"]) == ("CallResults", 200, 200)
+    assert found["draws"] == 200
+    assert 0 < found["low"] < found["high"] < 1, "each call drew by a seed of its own"
+
+
 def test_selection(results: Results) -> None:
     selection, report = xcom(results["selection"], "gate_model"), xcom(results["selection"], "gate_model", "report")
     assert (selection["groups"], selection["refit"]) == (3, "train+validate")

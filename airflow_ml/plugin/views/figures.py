@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from airflow_ml.core.call import CallResults
 from airflow_ml.core.canary import Rollout
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.gate import GateReport
@@ -85,6 +86,12 @@ def _leaderboard(made: Leaderboard) -> Iterator[Figure]:
     yield _figure(f"best {made.metric}", made.best.value)
 
 
+def _calls(made: CallResults) -> Iterator[Figure]:
+    yield _figure("calls", made.calls)
+    if made.succeeded < made.calls:
+        yield _figure("without success", made.calls - made.succeeded)
+
+
 def _selection(made: Selection) -> Iterator[Figure]:
     yield _figure(made.metric, made.value)
     yield _figure("groups", made.groups)
@@ -121,6 +128,7 @@ _TELL: dict[type[Record], Callable[[Any], Iterator[Figure]]] = {
     FeatureSet: _features,
     SweepPlan: _plan,
     Leaderboard: _leaderboard,
+    CallResults: _calls,
     Selection: _selection,
     ModelVersion: _version,
     Rollout: _rollout,
