@@ -40,7 +40,9 @@ def loaded_by(statement: str, *, with_airflow: bool = False) -> list[str]:
         pytest.param("import airflow_ml", id="package"),
         pytest.param("import airflow_ml.provider_info, airflow_ml.plugin", id="entry points"),
         pytest.param(
-            "import airflow_ml; [getattr(airflow_ml, name) for name in airflow_ml.__all__]", id="public names"
+            # GpuPodOperator is Airflow's own pod operator, which loads kubernetes: whoever names it pays, nobody else.
+            "import airflow_ml; [getattr(airflow_ml, name) for name in airflow_ml.__all__ if name != 'GpuPodOperator']",
+            id="public names",
         ),
     ],
 )
