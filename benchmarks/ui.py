@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 DAG, SWEEP_RUN = "flights", "sweep"
+#: Tasks of the large sweep: 16 slots at four each, as a sweep plans them by itself.
+SHARDS = 64
 
 
 def make_store(folder: Path, runs: int, trials: int) -> None:
@@ -36,8 +38,8 @@ def make_store(folder: Path, runs: int, trials: int) -> None:
         line.record_run(f"run {number:04d}", began=NOW + timedelta(minutes=20 * number), trials=4)
     line.record_watch("watch", str(runs), began=NOW + timedelta(minutes=20 * runs))
     line.record_rollout("canary", looks=2_000, end=False, began=NOW + timedelta(minutes=20 * runs))
-    line.record_run(SWEEP_RUN, began=NOW + timedelta(days=60), trials=trials)
-    line.record_run("running", began=NOW + timedelta(days=61), trials=trials, collected=False)
+    line.record_run(SWEEP_RUN, began=NOW + timedelta(days=60), trials=trials, shards=SHARDS)
+    line.record_run("running", began=NOW + timedelta(days=61), trials=trials, shards=SHARDS, collected=False)
 
 
 def serve(store: str, port: int, ready: Any) -> None:
@@ -60,6 +62,7 @@ def endpoints(runs: int, trials: int) -> dict[str, list[str]]:
         "overview": ["api/overview"],
         "runs": [f"{dag}/runs?limit=200", f"{dag}/runs?offset=800"],
         "run": [f"{dag}/run?run_id=run%20{number:04d}" for number in range(max(0, runs - 50), runs)],
+        "run of the sweep": [f"{dag}/run?run_id={SWEEP_RUN}"],
         "diff": [
             f"{dag}/diff?run_id={last}&with_run_id=run%20{number:04d}" for number in range(max(0, runs - 50), runs)
         ],
@@ -76,11 +79,13 @@ def endpoints(runs: int, trials: int) -> dict[str, list[str]]:
             )
         ],
         "chart": [f"{dag}/sweep/chart?{sweep}", f"{dag}/sweep/chart?{sweep}&points=2000"],
-        "trial": [f"{dag}/sweep/trial?{sweep}&trial=t{number:05d}" for number in (0, 7, trials // 2, trials - 1)],
+        "trial": [f"{dag}/sweep/trial?{sweep}&trial=t{number:05d}" for number in range(7, trials, trials // 40)],
         "running sweep": [f"{dag}/sweep?run_id=running&task_id=train.plan"],
         "models": ["api/models"],
         "model": [f"api/models/{DAG}_model"],
-        "lineage": [f"api/models/{DAG}_model/lineage?version={runs}"],
+        "lineage": [
+            f"api/models/{DAG}_model/lineage?version={version}" for version in (runs, runs - 20, runs - 40, runs - 55)
+        ],
         "canary": [f"api/rollouts/{DAG}_model"],
         "datasets": ["api/datasets"],
         "dataset": [f"api/datasets/{DAG}_rows"],

@@ -107,6 +107,10 @@ class Provenance(Record):
     outcome: str
     #: Type and message, secrets masked.
     error: str = ""
+    #: What the error itself says can be done; nothing for one that is not of airflow_ml.
+    remedy: str = ""
+    #: Rows of the failure table, the most frequent first, where calls elsewhere failed.
+    reasons: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput, TaskDeferred
 
 from airflow_ml import __version__
 from airflow_ml.core.artifact import Artifact
@@ -168,7 +168,14 @@ def _describe(
         ended_at=datetime.now(UTC),
         outcome=outcome,
         error="" if error is None else str(masked(f"{type(error).__name__}: {error}"))[:2000],
+        remedy=str(masked(str(getattr(_cause(error), "remedy", ""))))[:500],
+        reasons=tuple(getattr(_cause(error), "reasons", ())),
     )
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """Return the error itself where it stands behind Airflow's own fail-at-once exception."""
+    return error.__cause__ if isinstance(error, AirflowFailException) and error.__cause__ is not None else error
 
 
 def _call_of(operator: BaseOperator) -> tuple[Call | None, str]:

@@ -64,13 +64,16 @@ class Line:
         """The registered model's name."""
         return f"{self.dag}_model"
 
-    def record_run(self, run: str, *, began: datetime = NOW, trials: int = 24, collected: bool = True) -> None:
+    def record_run(
+        self, run: str, *, began: datetime = NOW, trials: int = 24, shards: int = 2, collected: bool = True
+    ) -> None:
         """Write a run: snapshot, gate, features, sweep, selection, gate, registration.
 
         Args:
             run: Its id.
             began: When its first task began; a task takes a minute.
             trials: Of its sweep.
+            shards: Tasks that share them.
             collected: False for a run whose sweep is under way, with half of its trials.
         """
         tasks = _Tasks(self, run, began)
@@ -81,7 +84,7 @@ class Line:
         tasks.add("gate_dataset", "GateDatasetOperator", {"subject": snapshot}, [snapshot], beside={"report": report})
         features = self._features(snapshot)
         tasks.add("build_features", "BuildFeaturesOperator", {"spine": snapshot}, [features])
-        plan, planned = self.plan_sweep(features, trials=trials, seed=run)
+        plan, planned = self.plan_sweep(features, trials=trials, seed=run, shards=shards)
         tasks.add("train.plan", "PlanSweepOperator", {"data": features}, beside={"plan": plan})
         self.commit_trials(plan, planned if collected else planned[: len(planned) // 2])
         if not collected:

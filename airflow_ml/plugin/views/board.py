@@ -10,6 +10,7 @@ from airflow_ml.core.provenance import Provenance
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import LOST
 from airflow_ml.errors import ArtifactCorrupt
+from airflow_ml.plugin.views.committed import TrialIndex
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.progress import Committed, ShardReader
@@ -32,7 +33,8 @@ class Sweep:
     planned_by: Provenance
     collected_by: Provenance | None
     leaderboard: Leaderboard | None
-    shards: tuple[Provenance, ...]
+    #: Positions of the shards that have ended.
+    shards: tuple[int, ...]
 
     @property
     def running(self) -> bool:
@@ -47,7 +49,7 @@ def find_sweep(shelf: Shelf, dag: str, run: str, task: str) -> Sweep:
         NotHere: the run has no such sweep.
     """
     shelf.run(dag, run)
-    attempts, _ = shelf.attempts(dag, run)
+    attempts, shards = shelf.in_short(dag, run)
     groups = {task, group_of(task)}
     mine = [item for item in attempts if group_of(item.task) in groups or item.task == task]
     for item in mine:
@@ -61,7 +63,7 @@ def find_sweep(shelf: Shelf, dag: str, run: str, task: str) -> Sweep:
                 planned_by=next((one for one in same if one.operator == PLAN), item),
                 collected_by=collected,
                 leaderboard=board if board is not None and board.sweep == plan.sweep else None,
-                shards=tuple(one for one in same if one.operator == SHARD),
+                shards=next((shards[one.task] for one in same if one.task in shards), ()),
             )
     raise NotHere(f"{dag}/{run} has no sweep {task}")
 
@@ -79,6 +81,8 @@ class Boards:
         self._plans: Lru[list[Any]] = Lru(_TABLES)
         #: What was counted of a table, by what names its content.
         self.facts: Lru[dict[str, Any]] = Lru(4 * _TABLES)
+        #: What single trials committed.
+        self.trials = TrialIndex()
 
     def key(self, shelf: Shelf, sweep: Sweep) -> tuple[Any, ...]:
         """Return what names the content of a sweep's table."""

@@ -11,8 +11,10 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.lineage import Lineage, Step
 from airflow_ml.core.monitoring import ScoreTable
 from airflow_ml.core.provenance import Handle, Provenance
+from airflow_ml.core.record import JSON
 from airflow_ml.core.registration import ModelVersion
 from airflow_ml.errors import RecordError
+from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.records import record_of, task_ref_of
 from airflow_ml.plugin.views.shelf import Head, Shelf
@@ -20,6 +22,10 @@ from airflow_ml.plugin.views.shelf import Head, Shelf
 #: Runs that are searched for what was made from the version: the first ones after it, and the newest.
 _RUNS = 30
 _NODES = 200
+#: What a record is called by, the first that it has, and what tells it from others of that name.
+_NAMES, _VERSIONS = ("name", "view", "table", "model", "metric"), ("version", "outcome")
+#: Runs whose graph one process remembers, some 10 kB each.
+_known: Lru[tuple[Provenance, ...]] = Lru(300)
 
 
 def lineage_view(
@@ -79,7 +85,28 @@ def _attempts(shelf: Shelf, made_by: dict[str, Any], may_read: Callable[[str], b
     later = [head for head in heads if own and head.started_at >= own[0].started_at and head is not own[0]]
     chosen: Sequence[Head] = [*own, *later[-_RUNS:], *later[:-_RUNS][:_RUNS]]
     for head in chosen:
-        yield from shelf.attempts(head.dag, head.run)[0]
+        yield from _of_run(shelf, head)
+
+
+def _of_run(shelf: Shelf, head: Head) -> tuple[Provenance, ...]:
+    return _known.get(
+        (shelf.store.uri, shelf.namespace, head.dag, head.run),
+        lambda: tuple(_slim(item) for item in shelf.in_short(head.dag, head.run)[0]),
+        seconds=lambda items: shelf.good_for(max((item.ended_at for item in items), default=None)),
+    )
+
+
+def _slim(item: Provenance) -> Provenance:
+    """Return a task without what no graph shows: the records themselves, but for their names."""
+    outputs = tuple(replace(one, value=_named(one)) for one in item.outputs)
+    inputs = tuple(replace(one, value=None) for one in item.inputs)
+    return replace(item, inputs=inputs, outputs=outputs, beside=(), call=None, settings={}, params={}, returned=None)
+
+
+def _named(handle: Handle) -> JSON:
+    if handle.record in (Rollout.__name__, ScoreTable.__name__) or not isinstance(handle.value, dict):
+        return handle.value
+    return {name: handle.value[name] for name in (*_NAMES, *_VERSIONS) if name in handle.value}
 
 
 def _served(attempts: Iterable[Provenance], record: ModelVersion) -> Iterable[Step]:
@@ -108,8 +135,7 @@ def _node(step: Step, depth: int) -> dict[str, Any]:
 
 def _label(handle: Handle | None) -> str:
     value = handle.value if handle is not None and isinstance(handle.value, dict) else {}
-    name = value.get("name") or value.get("view") or value.get("table") or value.get("model") or value.get("metric")
-    version = value.get("version") or value.get("outcome")
+    name, version = (next((value[key] for key in keys if value.get(key)), "") for keys in (_NAMES, _VERSIONS))
     return " ".join(str(part) for part in (name, version) if part)[:250]
 
 

@@ -7,6 +7,8 @@ own memory; nothing in it is ever the only copy.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,16 +18,17 @@ from airflow_ml.client import Run
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance, index_ref, run_ref
-from airflow_ml.errors import ArtifactCorrupt, RecordError
+from airflow_ml.errors import AirflowMLError, ArtifactCorrupt, RecordError
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.rollouts import Rollouts
-from airflow_ml.plugin.views.summary import RunSummary, summarize
+from airflow_ml.plugin.views.summary import SHARD, RunSummary, summarize
 
 #: How long the list of DAGs in the store is believed.
 _DAGS_SECONDS = 20.0
-#: A run is read again after so long while it may still go on, and once its last task ended an hour ago.
-_FRESH_SECONDS, _OLD_SECONDS = 4.0, 300.0
+#: A run is read again after so long while it may still go on, while it has a sweep without a leaderboard, and once its
+#: last task ended an hour ago.
+_FRESH_SECONDS, _SWEEP_SECONDS, _OLD_SECONDS = 4.0, 30.0, 300.0
 _OLD_AFTER_SECONDS = 3600.0
 #: Runs of one DAG that are known by name.
 HEADS = 2_000
@@ -79,6 +82,7 @@ class Shelf:
         #: What this process remembers of rollouts.
         self.rollouts = Rollouts()
         self._summaries: Lru[RunSummary] = Lru(2 * NEWEST_RUNS)
+        self._reader: threading.Thread | None = None
 
     def heads(self, dag: str) -> tuple[Head, ...]:
         """Return the runs of a DAG, newest first."""
@@ -112,23 +116,18 @@ class Shelf:
 
     def attempts(self, dag: str, run: str) -> tuple[list[Provenance], list[Unreadable]]:
         """Return the newest attempt of every task that has ended, in the order in which they began."""
-        base = run_ref(self.namespace, dag, run)
-        found: list[Provenance] = []
-        lost: list[Unreadable] = []
-        for ref in self.store.refs(base):
-            try:
-                entry = self.store.latest(ref) if ref != base else None
-                if entry is not None:
-                    found.append(Provenance.from_dict(entry.value))
-            except (ArtifactCorrupt, RecordError) as error:
-                lost.append(Unreadable(task=ref.rpartition("/")[2], reason=str(error)[:300]))
-        found.sort(key=lambda item: (item.started_at, item.task, item.map_index))
+        found, lost, _ = self._read(dag, run, every_shard=True)
         return found, lost
+
+    def in_short(self, dag: str, run: str) -> tuple[list[Provenance], dict[str, tuple[int, ...]]]:
+        """Return the same with one shard of a sweep for all of them, which are 200, and their positions by task."""
+        found, _, shards = self._read(dag, run, every_shard=False)
+        return found, shards
 
     def summary(self, dag: str, run: str) -> RunSummary:
         """Return what lists show of a run, at most some seconds old."""
         return self._summaries.get(
-            (dag, run), lambda: summarize(dag, run, self.attempts(dag, run)[0]), seconds=self._good_for
+            (dag, run), lambda: summarize(dag, run, self.in_short(dag, run)[0]), seconds=self._good_for
         )
 
     def summaries(
@@ -136,18 +135,62 @@ class Shelf:
     ) -> Iterator[RunSummary]:
         """Yield the summaries of runs, in their order, until the limit or the time is reached.
 
-        What a first request has no time for, the next ones read: they find the others remembered.
+        What a first request has no time for is read meanwhile, so that the next one finds it remembered.
         """
         began = time.monotonic()
-        for head in heads[:limit]:
+        for position, head in enumerate(heads[:limit]):
             if time.monotonic() - began > seconds:
+                self._read_ahead(heads[position:limit])
                 return
             yield self.summary(head.dag, head.run)
 
-    def _good_for(self, summary: RunSummary) -> float:
-        ended = summary.ended_at
-        old = ended is not None and (self.now() - ended).total_seconds() > _OLD_AFTER_SECONDS
+    def _read_ahead(self, heads: list[Head]) -> None:
+        """Read runs in a thread of its own, one at a time for all requests."""
+
+        def read() -> None:
+            with contextlib.suppress(AirflowMLError, OSError):  # whoever asks for that run is told
+                for head in heads:
+                    self.summary(head.dag, head.run)
+
+        if self._reader is None or not self._reader.is_alive():
+            self._reader = threading.Thread(target=read, name="airflow-ml-pages", daemon=True)
+            self._reader.start()
+
+    def good_for(self, ended_at: datetime | None) -> float:
+        """Return for how many seconds what was read of a run is believed, by the end of its last task."""
+        old = ended_at is not None and (self.now() - ended_at).total_seconds() > _OLD_AFTER_SECONDS
         return _OLD_SECONDS if old else _FRESH_SECONDS
+
+    def _good_for(self, summary: RunSummary) -> float:
+        # While a sweep runs, the last task that is known here to have ended is its plan.
+        return _SWEEP_SECONDS if summary.open_sweeps else self.good_for(summary.ended_at)
+
+    def _read(
+        self, dag: str, run: str, *, every_shard: bool
+    ) -> tuple[list[Provenance], list[Unreadable], dict[str, tuple[int, ...]]]:
+        base = run_ref(self.namespace, dag, run)
+        found: list[Provenance] = []
+        lost: list[Unreadable] = []
+        shards: dict[str, tuple[int, ...]] = {}
+        tasks: dict[str, list[str]] = {}
+        for ref in self.store.refs(base):
+            if ref != base:
+                tasks.setdefault(ref.partition("@")[0], []).append(ref)
+        for refs in tasks.values():
+            for ref in refs:
+                try:
+                    entry = self.store.latest(ref)
+                    item = Provenance.from_dict(entry.value) if entry is not None else None
+                except (ArtifactCorrupt, RecordError) as error:
+                    lost.append(Unreadable(task=ref.rpartition("/")[2], reason=str(error)[:300]))
+                    continue
+                if item is not None:
+                    found.append(item)
+                if item is not None and item.operator == SHARD and item.map_index >= 0 and not every_shard:
+                    shards[item.task] = tuple(sorted(int(one.rpartition("@")[2]) for one in refs))
+                    break
+        found.sort(key=lambda item: (item.started_at, item.task, item.map_index))
+        return found, lost, shards
 
     def _heads(self, ref: str) -> tuple[Head, ...]:
         newest = self.store.latest(ref)

@@ -102,7 +102,7 @@ def _progress(shelf: Shelf, boards: Boards, sweep: Sweep, facts: Mapping[str, An
     stopped: dict[int, str] = {}
     if sweep.running or counts[NOT_RUN]:
         stopped = boards.committed(shelf, sweep).stopped
-    done = plan.shards if not sweep.running else len({item.map_index for item in sweep.shards})
+    done = plan.shards if not sweep.running else len(sweep.shards)
     ended = sweep.collected_by.ended_at if sweep.collected_by is not None else None
     task = task_ref_of(sweep.planned_by)
     return {

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_ml.core.ports import Entry
-from airflow_ml.core.provenance import Provenance
-from airflow_ml.core.trials import PlannedTrial, TrialResult, shard_ref
-from airflow_ml.plugin.views.board import Boards, Sweep, find_sweep, names_of
+from airflow_ml.core.trials import PlannedTrial
+from airflow_ml.plugin.views.board import Boards, find_sweep, names_of
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.records import task_ref_of
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.summary import group_of
 from airflow_ml.plugin.views.task import reproduce_command
-from airflow_ml.runtime.ledger import results_of
 
 #: Best first, as the leaderboard ranks them over all groups.
 RANK = "rank"
@@ -81,9 +78,8 @@ def trial_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str, tria
     if not rows or planned is None:
         raise NotHere(f"The sweep has no trial {trial}")
     row = _row(rows[0])
-    result = _committed(shelf, sweep, planned.shard, trial)
+    result = boards.trials.find(shelf.store, sweep.plan.sweep, planned.shard, sweep.plan.shards, trial)
     place = group_of(sweep.planned_by.task)
-    shard = next((item for item in sweep.shards if item.map_index == planned.shard), None)
     return {
         **row,
         "task": task_ref_of(sweep.planned_by),
@@ -91,7 +87,12 @@ def trial_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str, tria
         "seed": planned.seed,
         "traceback": result.traceback if result is not None else "",
         "reports": [{"step": one[0], "value": one[1]} for one in result.reports if len(one) == 2] if result else [],
-        "log": _log(shard, dag, run, place, planned.shard),
+        "log": {
+            "dag_id": dag,
+            "run_id": run,
+            "task_id": f"{place}.shards" if place else "shards",
+            "map_index": planned.shard,
+        },
         "reproduce": reproduce_command(dag, run, place or sweep.planned_by.task, trial=trial),
     }
 
@@ -169,30 +170,9 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _committed(shelf: Shelf, sweep: Sweep, shard: int, trial: str) -> TrialResult | None:
-    """Return the trial's own result, the first of two commits."""
-    ref = shard_ref(sweep.plan.sweep, shard, sweep.plan.shards)
-    for entry in shelf.store.history(ref):
-        if _names(entry, trial):
-            return next(one for one in results_of(entry.value) if one.trial == trial)
-    return None
-
-
 def _planned(plan: bytes, trial: str) -> PlannedTrial | None:
     """Return one trial of a plan. Its lines are sorted by trial, so a few of them are parsed and not 20,000."""
     lines = plan.splitlines()
     place = bisect_left(lines, trial, key=lambda line: str(json.loads(line)["trial"]))
     found = PlannedTrial.from_dict(json.loads(lines[place])) if place < len(lines) else None
     return found if found is not None and found.trial == trial else None
-
-
-def _names(entry: Entry, trial: str) -> bool:
-    trials = entry.value.get("trials")
-    return isinstance(trials, list) and any(isinstance(one, dict) and one.get("trial") == trial for one in trials)
-
-
-def _log(shard: Provenance | None, dag: str, run: str, place: str, number: int) -> dict[str, Any]:
-    if shard is not None:
-        return task_ref_of(shard)
-    task = f"{place}.shards" if place else "shards"
-    return {"dag_id": dag, "run_id": run, "task_id": task, "map_index": number}

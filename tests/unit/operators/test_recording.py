@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.log import mask_secret
 
 from airflow_ml.adapters.object_store import open_store
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance, index_ref, task_ref
+from airflow_ml.errors import JobFailed
 from airflow_ml.operators.base import MLOperator
 from airflow_ml.runtime.codecs import store_value
 
@@ -83,6 +84,16 @@ def test_a_failure_is_written_and_raised(store: ArtifactStore) -> None:
     with pytest.raises(ValueError, match="no luck"):
         Stage(answer=ValueError("no luck")).execute(context())
     assert (newest(store).outcome, newest(store).error) == ("failed", "ValueError: no luck")
+    assert (newest(store).remedy, newest(store).reasons) == ("", ())
+
+
+def test_a_failure_of_ours_is_written_with_what_helps(store: ArtifactStore) -> None:
+    """Also where Airflow's own exception stands before it, so that nothing is tried again."""
+    for retryable in (True, False):
+        error = JobFailed("It failed", 3, "Raise memory_gib.", reasons=["out_of_memory"], retryable=retryable)
+        with pytest.raises(JobFailed if retryable else AirflowFailException):
+            Stage(answer=error).execute(context())
+        assert (newest(store).remedy, newest(store).reasons) == ("Raise memory_gib.", ("out_of_memory",))
 
 
 class Gate(MLOperator):

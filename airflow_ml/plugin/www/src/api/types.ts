@@ -108,8 +108,11 @@ export interface Health {
     read_milliseconds: number | null;
   };
   reconciler: {
-    /** ok: ran within 10 minutes; late: did not; absent: never ran; needed: a rollout without a leader waits for it. */
-    state: "ok" | "late" | "absent" | "needed";
+    /**
+     * ok: ran within 10 minutes; late: did not; needed: a rollout without a leader waits for it; absent: no recent run of
+     * a DAG that the user may read is one of it; unknown: not all recent runs have been read yet.
+     */
+    state: "ok" | "late" | "absent" | "needed" | "unknown";
     reason: string;
     last_run_at: Utc | null;
     task: TaskRef | null;
@@ -700,4 +703,6 @@ export interface Failure {
   /** What helps, in a sentence; "" if nothing is known. */
   remedy: string;
   retryable: boolean;
+  /** Why calls elsewhere ended without success, by rows of the failure table, the most frequent first. */
+  causes: { name: string; meaning: string; remedy: string; retryable: boolean }[];
 }

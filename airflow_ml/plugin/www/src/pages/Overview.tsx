@@ -24,7 +24,7 @@ export function Overview() {
       <Load query={overview} lines={12}>
         {(value) => (
           <>
-            <HealthNotes health={value.health} />
+            <HealthNotes health={value.health} rollouts={value.models.some((row) => row.rollout)} />
             {!value.complete && (
               <Text role="status" fontSize="xs" color="fg.muted" mb={3}>{`${count(value.runs_read)} runs read, more will stand here in a moment.`}</Text>
             )}
@@ -73,11 +73,13 @@ function HealthMarks({ health }: { health: Health }) {
   );
 }
 
-/** What is not in order, in its own words. */
-function HealthNotes({ health }: { health: Health }) {
+/** What is not in order, in its own words. Nothing to lead needs no reconciler. */
+function HealthNotes({ health, rollouts }: { health: Health; rollouts: boolean }) {
+  const { store, reconciler } = health;
+  const wanted = rollouts ? ["late", "needed", "absent"] : ["late", "needed"];
   const notes = [
-    health.store.state === "ok" ? "" : `Store ${health.store.address}: ${health.store.reason}`,
-    ["late", "needed"].includes(health.reconciler.state) ? `Reconciler: ${health.reconciler.reason}` : "",
+    store.state === "ok" ? "" : `Store ${store.address}: ${store.reason}`,
+    wanted.includes(reconciler.state) ? `Reconciler: ${reconciler.reason}` : "",
   ].filter(Boolean);
   return notes.map((note) => (
     <Text key={note} role="status" fontSize="sm" color="fg.warning" mb={3} overflowWrap="anywhere">

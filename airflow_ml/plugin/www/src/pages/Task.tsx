@@ -87,10 +87,24 @@ function Failure({ view }: { view: TaskView }) {
         {failure.retryable && <Mark of="hold">worth another try</Mark>}
       </HStack>
       <Text fontSize="sm" whiteSpace="pre-wrap" overflowWrap="anywhere">{failure.message}</Text>
-      <Text fontSize="sm" mt={1} color="fg.muted">{failure.remedy || CLASS[failure.class]}</Text>
+      {failure.causes.length ? (
+        <Box mt={3} bg="bg.panel" borderWidth="1px" borderRadius="sm" px={3} py={1}>
+          <Grid columns={CAUSES} rows={failure.causes} rowKey={(row) => row.name} label="Causes and remedies" />
+        </Box>
+      ) : (
+        failure.remedy && <Text fontSize="sm" mt={2} overflowWrap="anywhere"><Text as="span" fontWeight="medium">What helps: </Text>{failure.remedy}</Text>
+      )}
+      <Text fontSize="sm" mt={2} color="fg.muted">{CLASS[failure.class]}</Text>
     </Box>
   );
 }
+
+const CAUSES: readonly Column<NonNullable<TaskView["failure"]>["causes"][number]>[] = [
+  { key: "name", label: "Cause", cell: (row) => words(row.name) },
+  { key: "meaning", label: "What happened", width: "14rem", cell: (row) => row.meaning },
+  { key: "remedy", label: "What helps", width: "16rem", cell: (row) => row.remedy },
+  { key: "again", label: "Another try", cell: (row) => (row.retryable ? "can succeed" : "fails the same way") },
+];
 
 function cache({ cache: { verdict, changed, nearest } }: TaskView): Fact {
   const why = changed.length ? `changed: ${changed.join(", ")}` : undefined;
