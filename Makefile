@@ -25,7 +25,7 @@ status: $(STAMP) ## say what runs
 	$(BIN)/python -m demo status
 
 test: check ## every test and check, as the continuous integration runs them
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: $(STAMP) ## the tests that take more than a few minutes
 	$(BIN)/pytest -m long
