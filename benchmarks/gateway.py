@@ -1,9 +1,19 @@
-"""Speed of the local gateway with champion and challenger loaded, as JSON.
+"""The local gateway, champion and challenger loaded, beside ``mlflow models serve`` of the same model, as JSON.
 
-    python benchmarks/gateway.py [--seconds 5] [--clients 4]
+    python benchmarks/gateway.py [--seconds 5] [--connections 8] [--rounds 3] [--workers 1 2]
 
-Models are gradient boosted trees of the demo's size (80 rounds, 12 features). Clients keep their connection and send
-the next request when the last is answered; figures are of this machine, with clients and gateway sharing its cores.
+``serving`` has, for a linear model and for gradient boosted trees (80 rounds), 12 features each, requests a second and
+latencies with one row and with 100 rows a request. The gateway divides its traffic evenly between two fitted versions,
+so it does the work of two models, and it writes every answer to its log. MLflow serves the first version with
+``predict_proba`` in its most compact format (``dataframe_split``), with each number of ``--workers``. Both get the
+same client: kept connections, one process, the next request when the last is answered (``benchmarks/http_load.py``).
+All take turns, ``--rounds`` times; the median counts.
+
+``weight_change`` flips the weight between 0 and 100 under load. It has how long a write takes, and how many requests
+that were sent after a write had returned were answered by the old variant. ``killed_process`` kills the challenger's,
+then the champion's process under load. In both every request must be answered with a score.
+
+Figures are of this machine, with client and servers sharing its cores.
 """
 
 from __future__ import annotations
@@ -11,11 +21,15 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import multiprocessing
 import os
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,110 +37,286 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.gateway import GatewayRouter
 from airflow_ml.core.ports import Traffic
+from airflow_ml.testing.child_process import free_ports
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import store_models, variant
 
 FEATURES = [f"f{number}" for number in range(12)]
-MODEL = "bench"
+ROWS = (1, 100)
+CLIENT = Path(__file__).with_name("http_load.py")
 
 
-def trees(store: FolderStore, seed: int) -> Any:
-    """Store a fitted model and return its manifest."""
+def fitted(kind: str, seed: int) -> Any:
+    """Return a fitted model of 12 features."""
     draw = np.random.default_rng(seed)
     frame = pd.DataFrame(draw.normal(size=(5000, len(FEATURES))), columns=FEATURES)
     late = frame["f0"] + draw.normal(size=len(frame)) > 0
-    return store_models(
-        store, HistGradientBoostingClassifier(max_iter=80, random_state=seed).fit(frame, late), FEATURES
+    if kind == "linear":
+        return make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, late)
+    return HistGradientBoostingClassifier(max_iter=80, random_state=seed).fit(frame, late)
+
+
+def load(spec: dict[str, Any]) -> dict[str, Any]:
+    """Run the client in a process of its own and return what it found."""
+    done = subprocess.run(
+        [sys.executable, str(CLIENT)], input=json.dumps(spec), capture_output=True, text=True, check=True
+    )
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def gateway_spec(port: int, model: str, view: str, rows: int) -> dict[str, Any]:
+    """Return a load whose requests have keys and units that no other has."""
+    features = json.dumps({view: {name: round(0.1 * number, 1) for number, name in enumerate(FEATURES)}})
+    parts = ['{"rows":[{"key":"k']
+    for number in range(rows):
+        parts[-1] += f"{number}-" if number == 0 else f'}},{{"key":"k{number}-'
+        parts.append('","unit":"' + f"u{number}-")
+        parts.append(f'","at":"2013-05-01T10:00:00Z","features":{features}')
+    parts[-1] += "}]}"
+    return {"host": "127.0.0.1", "port": port, "path": f"/v1/models/{model}/predict", "parts": parts}
+
+
+def mlflow_spec(port: int, rows: int) -> dict[str, Any]:
+    """Return the load of the same rows in MLflow's format."""
+    row = [round(0.1 * number, 1) for number in range(len(FEATURES))]
+    body = json.dumps({"dataframe_split": {"columns": FEATURES, "data": [row] * rows}})
+    return {"host": "127.0.0.1", "port": port, "path": "/invocations", "parts": [body]}
+
+
+@contextmanager
+def mlflow_serve(model: Path, workers: int, log: Path) -> Iterator[int]:
+    """Run ``mlflow models serve`` and yield its port once it answers."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
+    command += ["-h", "127.0.0.1", "-p", str(port), "--workers", str(workers)]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 180
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"mlflow models serve did not come up, see {log}")
+            time.sleep(0.5)
+        time.sleep(3)  # the other workers
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def compared(gateway: LocalGateway, store: FolderStore, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of each kind of model, and put both under traffic."""
+    found: dict[str, Any] = {}
+    for kind in ("linear", "trees"):
+        models = [fitted(kind, seed) for seed in (1, 2)]
+        variants = [variant(str(n), store_models(store, model, FEATURES), FEATURES) for n, model in enumerate(models)]
+        GatewayRouter(gateway.url).write(traffic_of(kind, variants))
+        peers = {f"mlflow_workers_{workers}": _mlflow_model(models[0], folder / kind) for workers in options.workers}
+        view, port = str(variants[0]["view_digest"]), gateway.port or 0
+        runs: dict[str, dict[int, list[dict[str, Any]]]] = {}
+        for workers, (peer, path) in zip(options.workers, peers.items(), strict=True):
+            with mlflow_serve(path, workers, folder / "mlflow.log") as peer_port:
+                for rows in ROWS:
+                    ways = {"gateway": gateway_spec(port, kind, view, rows), peer: mlflow_spec(peer_port, rows)}
+                    for round_ in range(options.rounds + 1):
+                        for way, spec in ways.items():
+                            seconds = options.seconds if round_ else 1.0  # the first is to warm up
+                            prefix = f"{time.monotonic_ns():x}-"
+                            figures = load(
+                                {**spec, "prefix": prefix, "seconds": seconds, "connections": options.connections}
+                            )
+                            if figures["lost"] or set(figures["statuses"]) != {"200"}:
+                                raise RuntimeError(f"{way}, {rows} rows: {figures}")
+                            if round_:
+                                runs.setdefault(way, {}).setdefault(rows, []).append(figures)
+        found[kind] = {
+            way: {f"rows_{rows}": _median(figures) for rows, figures in by_rows.items()}
+            for way, by_rows in runs.items()
+        }
+        for rows in ROWS:
+            best = max(found[kind][peer][f"rows_{rows}"]["requests_per_second"] for peer in peers)
+            ours = found[kind]["gateway"][f"rows_{rows}"]["requests_per_second"]
+            found[kind][f"throughput_over_best_peer_rows_{rows}"] = round(ours / best, 2)
+    return found
+
+
+def traffic_of(model: str, variants: list[Any], weight_percent: float = 50.0) -> Traffic:
+    """Return a division between two versions."""
+    return Traffic(
+        model=model,
+        epoch=1,
+        champion=variants[0],
+        challenger=variants[1],
+        weight_percent=weight_percent,
+        expires_at=None,
+        salt="benchmark",
     )
 
 
-def send(port: int, view: str, rows: int, seconds: float, client: int) -> list[float]:
-    """Send batches for some seconds and return the latency of each request in seconds."""
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    latencies: list[float] = []
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        batch = [
-            {
-                "key": f"{client}-{rows}-{len(latencies)}-{number}-{until}",
-                "unit": f"N{number + len(latencies)}",
-                "at": "2013-05-01T10:00:00Z",
-                "features": {view: dict.fromkeys(FEATURES, 0.5)},
-            }
-            for number in range(rows)
-        ]
-        body = json.dumps({"rows": batch})
-        began = time.perf_counter()
-        connection.request("POST", f"/v1/models/{MODEL}/predict", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        response.read()
-        latencies.append(time.perf_counter() - began)
-        if response.status != 200:
-            raise RuntimeError(f"HTTP {response.status}")
-    return latencies
+def _mlflow_model(model: Any, path: Path) -> Path:
+    import mlflow.sklearn
+
+    if not path.exists():
+        mlflow.sklearn.save_model(
+            model,
+            path,
+            pyfunc_predict_fn="predict_proba",
+            pip_requirements=["scikit-learn"],
+            serialization_format="cloudpickle",
+        )
+    return path
 
 
-def load(port: int, view: str, rows: int, seconds: float, clients: int) -> dict[str, float]:
-    """Return requests and rows per second and latencies in milliseconds."""
-    with multiprocessing.get_context("spawn").Pool(clients) as pool:
-        pool.starmap(send, [(port, view, 1, 0.2, client) for client in range(clients)])
-        parts = pool.starmap(send, [(port, view, rows, seconds, client) for client in range(clients)])
-    latencies = sorted(latency for part in parts for latency in part)
+def _median(runs: list[dict[str, Any]]) -> dict[str, float]:
+    names = ("requests_per_second", "p50_ms", "p99_ms")
+    return {name: round(statistics.median(run[name] for run in runs), 2) for name in names}
+
+
+def weight_changes(gateway: LocalGateway, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return how soon a written weight is in effect under load."""
+    router = GatewayRouter(gateway.url)
+    traffic = router.read(kind)
+    assert traffic is not None
+    router.write(replace(traffic, weight_percent=0.0))
+    client = _background_load(gateway, kind, traffic, options.changes * 0.25 + 2, options.connections)
+    time.sleep(0.7)
+    writes = []
+    for number in range(options.changes):
+        began = time.monotonic()
+        router.write(replace(traffic, weight_percent=0.0 if number % 2 else 100.0))
+        writes.append((began, time.monotonic(), "champion" if number % 2 else "challenger"))
+        time.sleep(0.25)
+    answers = _answers_of(client)
+    taken = []
+    for number, (began, _, new) in enumerate(writes):
+        until = writes[number + 1][0] if number + 1 < len(writes) else float("inf")
+        old = [end for _, end, _, answered in answers if began <= end < until and answered != new]
+        taken.append(max([end - began for end in old], default=0.0))
     return {
-        "requests_per_second": round(len(latencies) / seconds, 1),
-        "rows_per_second": round(len(latencies) * rows / seconds, 1),
-        "p50_ms": round(statistics.median(latencies) * 1000, 2),
-        "p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1000, 2),
+        "changes": len(writes),
+        "requests": len(answers),
+        "requests_without_score": _without_score(answers),
+        "write_ms": _spread([ended - began for began, ended, _ in writes]),
+        "last_answer_of_the_old_variant_ms": _spread(taken),
+        "answered_by_the_old_variant_though_sent_after_the_write": sum(
+            ended < start and end < writes[number + 1][0] and answered != new
+            for number, (_, ended, new) in enumerate(writes[:-1])
+            for start, end, _, answered in answers
+        ),
     }
 
 
-def weight_changes(router: GatewayRouter, traffic: Traffic, count: int) -> dict[str, float]:
-    """Return how long a write of another weight takes until it is durable and in effect."""
-    latencies = []
-    for number in range(count):
-        began = time.perf_counter()
-        router.write(replace(traffic, weight_percent=float(number % 100)))
-        latencies.append(time.perf_counter() - began)
-    latencies.sort()
-    return {"p50_ms": round(latencies[count // 2] * 1000, 2), "max_ms": round(latencies[-1] * 1000, 2)}
+def killed_processes(gateway: LocalGateway, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what becomes of requests while a model's process is killed."""
+    router = GatewayRouter(gateway.url)
+    traffic = router.read(kind)
+    assert traffic is not None
+    router.write(replace(traffic, weight_percent=50.0))
+    found: dict[str, Any] = {}
+    for role in ("challenger", "champion"):
+        client = _background_load(gateway, kind, traffic, 6.0, options.connections)
+        time.sleep(2)
+        before = _state(gateway, kind)[role]
+        os.kill(before["pid"], signal.SIGKILL)
+        killed_at = time.monotonic()
+        while (after := _state(gateway, kind)[role])["losses"] == before["losses"] or not after["up"]:
+            time.sleep(0.02)
+        back = time.monotonic() - killed_at
+        answers = _answers_of(client)
+        found[role] = {
+            "requests": len(answers),
+            "requests_without_score": _without_score(answers),
+            "process_back_after_ms": round(back * 1000, 1),
+            "slowest_answer_ms": round(max(end - start for start, end, _, _ in answers) * 1000, 1),
+        }
+        time.sleep(2)
+    return found
+
+
+def _background_load(
+    gateway: LocalGateway, kind: str, traffic: Traffic, seconds: float, connections: int
+) -> subprocess.Popen[str]:
+    spec = gateway_spec(gateway.port or 0, kind, str(traffic.champion["view_digest"]), 1)
+    spec |= {"prefix": f"{time.monotonic_ns():x}-", "seconds": seconds, "connections": connections}
+    spec |= {"answers": True, "pick": ['"variant":"', '"']}
+    client = subprocess.Popen([sys.executable, str(CLIENT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert client.stdin is not None
+    client.stdin.write(json.dumps(spec))
+    client.stdin.close()
+    client.stdin = None
+    return client
+
+
+def _answers_of(client: subprocess.Popen[str]) -> list[tuple[float, float, int, str]]:
+    output, _ = client.communicate(timeout=180)
+    figures = json.loads(output)
+    if figures["lost"]:
+        raise RuntimeError(f"{figures['lost']} requests were not answered")
+    return [tuple(answer) for answer in figures["answers"]]
+
+
+def _without_score(answers: list[tuple[float, float, int, str]]) -> int:
+    return sum(status != 200 or answered not in ("champion", "challenger") for _, _, status, answered in answers)
+
+
+def _state(gateway: LocalGateway, kind: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port or 0, timeout=30)
+    connection.request("GET", "/healthz")
+    state: dict[str, Any] = json.loads(connection.getresponse().read())["models"][kind]
+    connection.close()
+    return state
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(seconds) * 1000, 1),
+        "max": round(max(seconds) * 1000, 1),
+    }
 
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--clients", type=int, default=4)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one load")
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="of MLflow; none leaves it out")
+    parser.add_argument("--changes", type=int, default=40, help="of the weight")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        store = FolderStore(Path(folder) / "store")
-        champion, challenger = (variant(str(seed), trees(store, seed), FEATURES) for seed in (1, 2))
-        with LocalGateway(Path(folder) / "gateway", store.uri) as gateway:
-            router = GatewayRouter(gateway.url)
-            traffic = Traffic(
-                model=MODEL,
-                epoch=1,
-                champion=champion,
-                challenger=challenger,
-                weight_percent=50.0,
-                expires_at=None,
-                salt="benchmark",
-            )
-            began = time.perf_counter()
-            router.write(traffic)
-            loading = time.perf_counter() - began
-            view, port = str(champion["view_digest"]), gateway.port or 0
-            figures = {
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = FolderStore(folder / "store")
+        with LocalGateway(folder / "gateway", store.uri) as gateway:
+            figures: dict[str, Any] = {
                 "cores": os.cpu_count(),
-                "clients": options.clients,
-                "load_both_variants_seconds": round(loading, 2),
-                "rows_1": load(port, view, 1, options.seconds, options.clients),
-                "rows_100": load(port, view, 100, options.seconds, options.clients),
-                "weight_change": weight_changes(router, traffic, 100),
+                "load_average_before": [round(one, 2) for one in os.getloadavg()],
+                "connections": options.connections,
+                "serving": compared(gateway, store, folder, options),
+                "weight_change": weight_changes(gateway, "trees", options),
+                "killed_process": killed_processes(gateway, "trees", options),
             }
+    figures["load_average_after"] = [round(one, 2) for one in os.getloadavg()]
     print(json.dumps(figures, indent=2))
 
 

@@ -73,7 +73,7 @@ def _serve(directory: Path, store_uri: str, host: str, port: int) -> None:
         )
         config = uvicorn.Config(
             app,
-            loop="asyncio",  # the one that is always there
+            loop="auto",  # uvloop where it is installed
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,8 +22,9 @@ from starlette.routing import Route
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.record import JSON, encode
 from airflow_ml.errors import AirflowMLError, ConfigurationError, FencedOut, ModelNotFound
+from airflow_ml.gateway.rows_json import rows_from_json
 from airflow_ml.gateway.service import Gateway
-from airflow_ml.gateway.wire import check_model, outcomes_from_wire, rows_from_wire, traffic_from_wire, traffic_to_wire
+from airflow_ml.gateway.wire import check_model, outcomes_from_wire, traffic_from_wire, traffic_to_wire
 
 TRAFFIC_LIMIT_BYTES = 64 * 1024
 BATCH_LIMIT_BYTES = 16 * 1024 * 1024
@@ -55,7 +57,7 @@ class _App:
     async def predict(self, request: Request) -> Response:
         self._authorize(request, reads=True)
         model = _model(request)
-        rows = rows_from_wire(await _body(request, BATCH_LIMIT_BYTES))
+        rows = rows_from_json(await _bytes(request, BATCH_LIMIT_BYTES), _parse)
         answers = await self._gateway.predict(model, rows)
         wire: list[JSON] = []
         for row, answer in zip(rows, answers, strict=True):
@@ -164,6 +166,10 @@ def _model(request: Request) -> str:
 
 
 async def _body(request: Request, limit_bytes: int) -> Any:
+    return _parse(await _bytes(request, limit_bytes))
+
+
+async def _bytes(request: Request, limit_bytes: int) -> bytearray:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send application/json.")
     data = bytearray()
@@ -171,6 +177,10 @@ async def _body(request: Request, limit_bytes: int) -> Any:
         data += chunk
         if len(data) > limit_bytes:
             raise HTTPException(413, f"The body is over {limit_bytes} bytes.")
+    return data
+
+
+def _parse(data: bytes | bytearray) -> Any:
     try:
         value = json.loads(data, parse_constant=_no_constant)
         if b"\\u" in data:
@@ -187,9 +197,7 @@ def _no_constant(name: str) -> None:
 
 
 def _json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        json.dumps(body, separators=(",", ":"), allow_nan=False), status, headers, media_type="application/json"
-    )
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
 
 
 async def _known(request: Request, error: Exception) -> Response:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.errors import AirflowMLError, CallFailed, RouterFailed
+from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.processes import Child, ProcessLost, Spawner
 
 #: Importing pandas and scikit-learn on a busy machine takes seconds.
 LOAD_TIMEOUT_SECONDS = 60.0
 #: A process that answers nothing for this long while a batch waits is taken for hung and killed.
 ANSWER_TIMEOUT_SECONDS = 10.0
+#: Rows of several requests that are scored in one call. A call costs as much as some hundred rows; beyond that the
+#: first of them would wait for the last and win nothing.
+GATHERED_ROWS = 1000
 _BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0, 30.0)
 
 _log = logging.getLogger("airflow_ml.gateway")
@@ -31,6 +37,8 @@ class ModelProcess:
         self.artifact = artifact
         #: Columns that every batch must hold; known once the model was loaded.
         self.columns: tuple[str, ...] = ()
+        #: Those of them that the model takes as numbers.
+        self.numbers: tuple[str, ...] = ()
         #: How often the process was lost.
         self.losses = 0
         self._spawner = spawner
@@ -39,6 +47,9 @@ class ModelProcess:
         self._up = asyncio.Event()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._users = 0
+        self._gather: Gather[Sequence[Mapping[str, Any]], list[float | None]] = Gather(
+            self._predict_all, size=len, limit=GATHERED_ROWS, final=(ProcessLost,)
+        )
         self._supervisor = asyncio.create_task(self._supervise())
 
     @property
@@ -78,24 +89,45 @@ class ModelProcess:
             except TimeoutError:
                 raise ProcessLost("The model's process is not up") from None
 
-    async def predict(self, columns: Mapping[str, Sequence[Any]]) -> list[float | None]:
+    async def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
         """Score a batch; None marks a score that is no finite number.
 
+        Batches that come while the process is busy are scored in one call: a model that answers rows one by one does
+        not notice, and a call costs far more than a row.
+
         Args:
-            columns: Values of each of ``columns``, all of one length.
+            rows: Each with a value of each of ``columns``; further ones are ignored.
 
         Raises:
             ProcessLost: it is not up, died, or hung.
             CallFailed: the model raised.
         """
-        if self._child is None or self.pid is None:
+        if self.pid is None:
             raise ProcessLost("The model's process is not up")
-        answer = await self._child.ask({"columns": columns}, self._answer_timeout_seconds)
-        rows = len(next(iter(columns.values()), ()))
-        scores = answer.get("scores")
-        if scores is None or len(scores) != rows:
-            raise CallFailed("The model failed", answer.get("error", f"{len(scores or ())} scores for {rows} rows"))
-        return list(scores)
+        return await self._gather(rows)
+
+    async def _predict_all(self, batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[float | None]]:
+        child = self._child
+        if child is None or self.pid is None:
+            raise ProcessLost("The model's process is not up")
+        rows = [row for batch in batches for row in batch]
+        names, numbers = [], bytearray()
+        columns: dict[str, list[Any]] = {}
+        for name in self.columns:
+            values = [row[name] for row in rows]
+            packed = _pack(values) if name in self.numbers else None
+            if packed is None:
+                columns[name] = values
+            else:
+                names.append(name)
+                numbers += packed
+        question = {"rows": len(rows), "numbers": names, "columns": columns}
+        answer, packed_scores = await child.ask(question, self._answer_timeout_seconds, bytes(numbers))
+        scores = array("d", packed_scores[: len(packed_scores) // 8 * 8])
+        if "error" in answer or len(scores) != len(rows):
+            raise CallFailed("The model failed", answer.get("error", f"{len(scores)} scores for {len(rows)} rows"))
+        found = iter([score if math.isfinite(score) else None for score in scores])
+        return [[next(found) for _ in batch] for batch in batches]
 
     async def close(self, *, drain_seconds: float = 5.0) -> None:
         """Unload: wait for the requests under way, then end the process."""
@@ -138,7 +170,7 @@ class ModelProcess:
     async def _start(self) -> Child:
         child = await self._spawner.take()
         try:
-            answer = await child.ask(self.artifact.to_dict(), LOAD_TIMEOUT_SECONDS)
+            answer, _ = await child.ask(self.artifact.to_dict(), LOAD_TIMEOUT_SECONDS)
             if "columns" not in answer:
                 raise RouterFailed(
                     f"The model {self.artifact.digest} cannot be loaded",
@@ -150,5 +182,16 @@ class ModelProcess:
             raise
         finally:
             self._spawner.prepare()
-        self.columns = tuple(answer["columns"])
+        self.columns, self.numbers = tuple(answer["columns"]), tuple(answer["numbers"])
         return child
+
+
+def _pack(values: Sequence[Any]) -> bytes | None:
+    """Return numbers as float64, null as NaN; None where one is something else, about which the model decides."""
+    try:
+        return array("d", values).tobytes()
+    except (TypeError, OverflowError):
+        try:
+            return array("d", [math.nan if value is None else value for value in values]).tobytes()
+        except (TypeError, OverflowError):
+            return None

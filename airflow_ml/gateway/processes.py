@@ -34,14 +34,14 @@ class Child:
     ) -> None:
         self.process = process
         self._reader, self._writer = reader, writer
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[asyncio.Future[tuple[Any, bytes]]] = deque()
         self._progress_at = time.monotonic()
         #: Set before anybody who waits for an answer learns of the loss.
         self.lost = asyncio.Event()
         self.task = asyncio.create_task(self._read())
 
-    async def ask(self, message: object, timeout_seconds: float) -> Any:
-        """Send a frame and return the answer.
+    async def ask(self, message: object, timeout_seconds: float, numbers: bytes = b"") -> tuple[Any, bytes]:
+        """Send a frame and return the answer, and the numbers that came with it.
 
         Raises:
             ProcessLost: the process died, or was killed because it made no progress for ``timeout_seconds``.
@@ -50,9 +50,9 @@ class Child:
             raise ProcessLost("The model's process died", f"pid {self.process.pid}")
         if not self._waiting:
             self._progress_at = time.monotonic()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[Any, bytes]] = asyncio.get_running_loop().create_future()
         try:
-            self._writer.write(encode_frame(message))
+            self._writer.write(encode_frame(message, numbers))
         except (OSError, RuntimeError) as error:  # The loop saw the end of the stream before our reader did.
             raise ProcessLost("The model's process died", f"pid {self.process.pid}") from error
         self._waiting.append(future)
@@ -81,8 +81,9 @@ class Child:
     async def _read(self) -> None:
         try:
             while True:
-                (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-                answer = json.loads(await self._reader.readexactly(size))
+                size, numbers_size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+                body = await self._reader.readexactly(size + numbers_size)
+                answer = json.loads(body[:size]), body[size:]
                 self._progress_at = time.monotonic()
                 future = self._waiting.popleft()
                 if not future.done():

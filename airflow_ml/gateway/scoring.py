@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
@@ -34,8 +35,7 @@ class Held:
         return [self.champion] if self.challenger is None else [self.champion, self.challenger]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer to one row. Without a score, ``reason`` says why; with one, why the champion stood in."""
 
     epoch: int
@@ -120,8 +120,9 @@ async def _score_once(
 ) -> dict[int, float | _Refusal]:
     found: dict[int, float | _Refusal] = {}
     fitting: list[int] = []
+    columns = frozenset(process.columns)
     for index in indices:
-        refusal = _unfit(rows[index], view, process.columns, name)
+        refusal = _unfit(rows[index], view, columns, name)
         if refusal is None:
             fitting.append(index)
         else:
@@ -133,10 +134,9 @@ async def _score_once(
     parts = [fitting]
     while parts:
         part = parts.pop()
-        features = [rows[index].features[view] for index in part]
         calls -= 1
         try:
-            scores = await process.predict({key: [values[key] for values in features] for key in process.columns})
+            scores = await process.predict([rows[index].features[view] for index in part])
         except ProcessLost:
             raise
         except CallFailed as error:
@@ -151,7 +151,7 @@ async def _score_once(
     return found
 
 
-def _unfit(row: Row, view: str, columns: Sequence[str], name: str) -> _Refusal | None:
+def _unfit(row: Row, view: str, columns: Set[str], name: str) -> _Refusal | None:
     values = row.features.get(view)
     if values is None:
         mismatch = FeatureViewMismatch(
@@ -160,8 +160,8 @@ def _unfit(row: Row, view: str, columns: Sequence[str], name: str) -> _Refusal |
             "Compute the features with the view that the traffic configuration names.",
         )
         return _Refusal(str(mismatch), mismatch=True)
-    missing = [column for column in columns if column not in values]
-    if missing:
+    if not values.keys() >= columns:
+        missing = sorted(columns - values.keys())
         return _Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)
     return None
 

@@ -16,13 +16,14 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import FencedOut, ModelNotFound
+from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
 from airflow_ml.gateway.scoring import Answer, Held, answer
 from airflow_ml.gateway.split import effective_weight
 from airflow_ml.gateway.traffic_file import TrafficFiles
 from airflow_ml.gateway.traffic_log import MetricReport, Prediction, TrafficLog
-from airflow_ml.gateway.wire import Outcome, Row, models_of
+from airflow_ml.gateway.wire import MAX_ROWS, Outcome, Row, models_of
 
 _log = logging.getLogger("airflow_ml.gateway")
 
@@ -64,6 +65,8 @@ class Gateway:
         self._switch = asyncio.Lock()
         # One thread: SQLite takes one writer at a time anyway.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="traffic-log")
+        # Answers wait for their log entry, so requests at the same time share a transaction.
+        self._append: Gather[Sequence[Prediction], None] = Gather(self._log_all, size=len, limit=10 * MAX_ROWS)
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -79,6 +82,7 @@ class Gateway:
     async def close(self) -> None:
         """End all model processes and close the log."""
         await asyncio.gather(*(process.close(drain_seconds=1.0) for process in self._processes.values()))
+        await self._append.close()
         await asyncio.gather(*self._background, self._spawner.close(), return_exceptions=True)
         self._writer.shutdown(wait=True)
         self._log.close()
@@ -150,7 +154,7 @@ class Gateway:
             if result.score is not None
         ]
         try:
-            await self._in_writer(lambda: self._log.append(predictions))
+            await self._append(predictions)
         except Exception:
             # An answer is worth more than its evidence, and no evidence never promotes.
             self.counters.unlogged_batches += 1
@@ -226,6 +230,10 @@ class Gateway:
             task = asyncio.create_task(self._processes.pop(digest).close())
             self._background.add(task)
             task.add_done_callback(self._background.discard)
+
+    async def _log_all(self, batches: Sequence[Sequence[Prediction]]) -> list[None]:
+        await self._in_writer(lambda: self._log.append([one for batch in batches for one in batch]))
+        return [None] * len(batches)
 
     async def _in_writer(self, work: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, work)

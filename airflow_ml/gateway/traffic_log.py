@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import Reading, Sample
@@ -50,8 +51,7 @@ WHERE p.model = :model AND p.epoch = :epoch
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """One answered row."""
 
     model: str

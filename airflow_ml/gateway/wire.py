@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from airflow_ml.core.artifact import Artifact, check_digest
 from airflow_ml.core.fingerprint import finite, parse_time
@@ -19,12 +19,12 @@ from airflow_ml.errors import AirflowMLError, ConfigurationError
 
 #: Rows in one request; more is a job for batch scoring.
 MAX_ROWS = 10_000
-_TEXT_LIMIT = 256
+#: Characters of a key, a unit and the like.
+TEXT_LIMIT = 256
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,127}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row to score."""
 
     key: str
@@ -177,8 +177,8 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 
 
 def _text(value: object, name: str, *, empty: bool = False) -> str:
-    if not isinstance(value, str) or len(value) > _TEXT_LIMIT or not (value or empty) or "\x00" in value:
-        raise _wrong(name, value, f"It is text of 1 to {_TEXT_LIMIT} characters")
+    if not isinstance(value, str) or len(value) > TEXT_LIMIT or not (value or empty) or "\x00" in value:
+        raise _wrong(name, value, f"It is text of 1 to {TEXT_LIMIT} characters")
     return value
 
 

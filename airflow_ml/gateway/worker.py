@@ -1,7 +1,10 @@
 """A model process: loads one model from the store and answers batches over a socket until the gateway hangs up.
 
-Started as ``python -m airflow_ml.gateway.worker <fd> <store uri>``. Frames are a 4-byte length and JSON: the gateway
-never unpickles what a model process says.
+Started as ``python -m airflow_ml.gateway.worker <fd> <store uri>``. A frame is two 4-byte lengths, JSON, and float64 in
+this machine's order: the gateway never unpickles what a model process says.
+
+A question is ``{"rows": n, "numbers": [names], "columns": {name: values}}``; the numbers' columns follow one another.
+An answer is ``{"rows": n}`` and a score for each row, NaN where it is no finite number; or ``{"error": text}``.
 """
 
 from __future__ import annotations
@@ -9,37 +12,42 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import math
 import socket
 import struct
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import AirflowMLError
 
-HEADER = struct.Struct("!I")
+if TYPE_CHECKING:
+    import numpy as np
+
+    from airflow_ml.runtime.grouped_model import GroupedModel
+
+HEADER = struct.Struct("!II")
 
 
-def read_frame(connection: socket.socket) -> Any:
-    """Return the next message, or None at the end of the stream."""
+def read_frame(connection: socket.socket) -> tuple[Any, bytearray] | None:
+    """Return the next message and its numbers, or None at the end of the stream."""
     head = _read_exactly(connection, HEADER.size)
     if head is None:
         return None
-    body = _read_exactly(connection, HEADER.unpack(head)[0])
-    return None if body is None else json.loads(body)
+    size, numbers_size = HEADER.unpack(head)
+    body = _read_exactly(connection, size + numbers_size)
+    return None if body is None else (json.loads(body[:size]), body[size:])
 
 
-def encode_frame(message: object) -> bytes:
-    """Return a message with its length before it."""
+def encode_frame(message: object, numbers: bytes = b"") -> bytes:
+    """Return a message and its numbers with their lengths before them."""
     body = json.dumps(message, separators=(",", ":")).encode()
-    return HEADER.pack(len(body)) + body
+    return HEADER.pack(len(body), len(numbers)) + body + numbers
 
 
 def serve(connection: socket.socket, store_uri: str) -> None:
     """Load the model that the first frame names, say what it needs, then answer."""
-    import pandas as pd
+    import pandas  # noqa: F401 - ahead of the first request
 
     from airflow_ml.adapters.object_store import open_store
     from airflow_ml.runtime.grouped_model import GroupedModel
@@ -52,24 +60,33 @@ def serve(connection: socket.socket, store_uri: str) -> None:
     if first is None:
         return
     try:
-        model = GroupedModel.load(open_store(store_uri), parse_as(Artifact, first))
+        model = GroupedModel.load(open_store(store_uri), parse_as(Artifact, first[0]))
     except Exception as error:
         connection.sendall(encode_frame({"error": _describe(error)}))
         return
-    columns = list(dict.fromkeys([*model.features, *([model.by] if model.by else [])]))
-    connection.sendall(encode_frame({"columns": columns}))
-    while (request := read_frame(connection)) is not None:
+    # The group's name depends on its type ("3", "3.0", "true"), so a group never travels as a number.
+    numbers = [name for name in model.features if name not in model.categories and name != model.by]
+    connection.sendall(encode_frame({"columns": list(model.columns), "numbers": numbers}))
+    while (question := read_frame(connection)) is not None:
         try:
-            scores = model.predict(pd.DataFrame(request["columns"]))
-            answer: dict[str, object] = {"scores": [_number(score) for score in scores]}
+            answer = encode_frame({"rows": question[0]["rows"]}, predict(model, *question).tobytes())
         except Exception as error:
-            answer = {"error": _describe(error)}
-        connection.sendall(encode_frame(answer))
+            answer = encode_frame({"error": _describe(error)})
+        connection.sendall(answer)
 
 
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
+def predict(model: GroupedModel, question: dict[str, Any], numbers: bytearray) -> np.ndarray[Any, Any]:
+    """Return the scores of a question's rows, NaN for those that are no finite number."""
+    import numpy as np
+    import pandas as pd
+
+    names, columns = question["numbers"], question["columns"]
+    values = np.frombuffer(numbers, dtype=np.float64).reshape(len(names), question["rows"])
+    if names == list(model.features):
+        scores = model.predict_numbers(values.T, None if model.by is None else columns[model.by])
+    else:
+        scores = model.predict(pd.DataFrame({**dict(zip(names, values, strict=True)), **columns}))
+    return np.where(np.isfinite(scores), scores, np.nan)
 
 
 def _describe(error: Exception) -> str:
@@ -77,14 +94,14 @@ def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, AirflowMLError) else f"{type(error).__name__} in the model"
 
 
-def _read_exactly(connection: socket.socket, size: int) -> bytes | None:
+def _read_exactly(connection: socket.socket, size: int) -> bytearray | None:
     parts = bytearray()
     while len(parts) < size:
         chunk = connection.recv(min(size - len(parts), 1 << 20))
         if not chunk:
             return None
         parts += chunk
-    return bytes(parts)
+    return parts
 
 
 if __name__ == "__main__":

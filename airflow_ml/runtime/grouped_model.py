@@ -19,6 +19,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,38 +106,58 @@ class GroupedModel:
             ColumnMissing: a feature or ``by`` is absent.
             ModelNotServable: a group has no member and there is no pooled model, or a member answers in another shape.
         """
+        _check_columns(frame, self.columns)
+        # The values a member was trained on are fixed before rows are divided: a division must not change them.
+        return self._predict(self._matrix(frame), None if self.by is None else frame[self.by])
+
+    def predict_numbers(self, values: np.ndarray[Any, Any], by: Sequence[Any] | None = None) -> np.ndarray[Any, Any]:
+        """Return what ``predict`` does, for features that are all numbers: without the cost of looking at each column.
+
+        Args:
+            values: float64, shape ``(rows, features)``, NaN for null.
+            by: The column of that name, if the model has one.
+        """
+        import pandas as pd
+
+        return self._predict(pd.DataFrame(values, columns=self._index), None if by is None else pd.Series(by))
+
+    def _predict(self, matrix: pd.DataFrame, by: pd.Series[Any] | None) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        _check_columns(frame, self.columns)
-        scores = np.full(len(frame), np.nan, dtype=np.float64)
-        if len(frame) == 0:
+        scores = np.full(len(matrix), np.nan, dtype=np.float64)
+        if len(matrix) == 0:
             return scores
-        # The values a member was trained on are fixed before rows are divided: a division must not change them.
-        matrix = self._matrix(frame)
-        for model, rows in self._assign(frame):
-            scores[rows] = _score(model, matrix.iloc[rows])
+        parts = self._assign(len(matrix), by)
+        for model, rows in parts:
+            scores[rows] = _score(model, matrix if len(parts) == 1 else matrix.iloc[rows])
         return scores
+
+    @cached_property
+    def _index(self) -> pd.Index[Any]:
+        import pandas as pd
+
+        return pd.Index(list(self.features))
 
     def _matrix(self, frame: pd.DataFrame) -> pd.DataFrame:
         from airflow_ml.runtime.data import frame_for_model
 
         return frame_for_model(frame, list(self.features), self.categories)
 
-    def _assign(self, frame: pd.DataFrame) -> list[tuple[Any, np.ndarray[Any, Any]]]:
+    def _assign(self, rows: int, by: pd.Series[Any] | None) -> list[tuple[Any, np.ndarray[Any, Any]]]:
         """Return each model that answers with the positions of its rows."""
         import numpy as np
         import pandas as pd
 
-        if self.by is None:
+        if by is None:
             model = self._pooled if self._pooled is not None else next(iter(self._members.values()))
-            return [(model, np.arange(len(frame)))]
-        codes, values = pd.factorize(frame[self.by])
+            return [(model, np.arange(rows))]
+        codes, values = pd.factorize(by)
         # Null has the code -1 and takes the last place; the pooled model's number is -1 as well.
         numbers = {group: number for number, group in enumerate(self._members)}
         place = np.array([*(numbers.get(group_name(value), -1) for value in values), -1], dtype=np.int64)
         chosen = place[codes]
         if self._pooled is None and bool((chosen < 0).any()):
-            unknown = sorted({repr(value) for value in frame[self.by][chosen < 0].unique().tolist()})
+            unknown = sorted({repr(value) for value in by[chosen < 0].unique().tolist()})
             raise ModelNotServable(
                 f"No model for these values of {self.by}, and no pooled model",
                 ", ".join(unknown[:10]),

@@ -30,7 +30,7 @@ def test_a_model_that_loads_at_the_second_try_is_loaded(tmp_path: Path) -> None:
             away.rename(blob)
             await process.ready(patience_seconds=60)
             await process.loaded()
-            assert await process.predict({"x": [0.25]}) == [pytest.approx(0.25)]
+            assert await process.predict([{"x": 0.25}]) == [pytest.approx(0.25)]
         finally:
             await process.close()
             await spawner.close()

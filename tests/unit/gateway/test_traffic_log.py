@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,13 +96,13 @@ def _assert_equal(actual: Reading, expected: Reading) -> None:
 
 
 def test_a_key_is_logged_once_per_epoch(log: TrafficLog) -> None:
-    assert log.append([ROW, replace(ROW, score=0.5)]) == 1
+    assert log.append([ROW, ROW._replace(score=0.5)]) == 1
     assert log.append([ROW]) == 0
-    assert log.append([replace(ROW, epoch=2), replace(ROW, model="other")]) == 2
+    assert log.append([ROW._replace(epoch=2), ROW._replace(model="other")]) == 2
 
 
 def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(log: TrafficLog) -> None:
-    log.append([replace(ROW, assigned="challenger")])
+    log.append([ROW._replace(assigned="challenger")])
     log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     report = log.read("m", metric="brier", epoch=1)
     assert [sample.variant for sample in report.reading.samples] == ["challenger"]
@@ -111,7 +110,7 @@ def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(l
 
 
 def test_a_null_label_is_counted_and_never_measured(log: TrafficLog) -> None:
-    log.append([ROW, replace(ROW, key="cancelled")])
+    log.append([ROW, ROW._replace(key="cancelled")])
     log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2), epoch=1)
     report = log.read("m", metric="brier", epoch=1)
     (sample,) = report.reading.samples
@@ -136,7 +135,7 @@ def test_the_watermark_never_moves_back(log: TrafficLog) -> None:
 
 
 def test_what_was_said_before_an_epoch_says_nothing_about_it(log: TrafficLog) -> None:
-    log.append([ROW, replace(ROW, epoch=2)])
+    log.append([ROW, ROW._replace(epoch=2)])
     log.add_outcomes("m", [outcome()], START + timedelta(days=9), epoch=1)
     assert log.read("m", metric="brier", epoch=2).reading.watermark_at is None
     log.add_outcomes("m", [], START + timedelta(days=1), epoch=2)
@@ -146,7 +145,7 @@ def test_what_was_said_before_an_epoch_says_nothing_about_it(log: TrafficLog) ->
 
 
 def test_scores_that_are_no_probabilities_make_brier_unreadable(log: TrafficLog) -> None:
-    log.append([replace(ROW, score=1.5)])
+    log.append([ROW._replace(score=1.5)])
     log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     for metric in ("brier", "log_loss"):
         with pytest.raises(MetricUnreadable, match=r"1\.5"):
@@ -164,7 +163,7 @@ def test_log_loss(log: TrafficLog) -> None:
 
 
 def test_log_loss_is_read_while_outcomes_are_missing(log: TrafficLog) -> None:
-    log.append([ROW, replace(ROW, key="waits", unit="N2"), replace(ROW, key="cancelled", unit="N3")])
+    log.append([ROW, ROW._replace(key="waits", unit="N2"), ROW._replace(key="cancelled", unit="N3")])
     log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2), epoch=1)
     (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
     assert (sample.requests, sample.waiting) == (1, 1)
