@@ -7,9 +7,11 @@ are listed only where nothing runs (to say why) and where indexes have failed fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi, refused
+from airflow_ml.adapters.kubernetes_capacity import FreeCapacity
 from airflow_ml.adapters.kubernetes_pods import (
     INDEX,
     JOB_NAME,
@@ -57,6 +59,7 @@ class KubernetesJobs:
 
     def __init__(self, api: KubernetesApi, *, conn_id: str = "kubernetes_default") -> None:
         self.api = api
+        self._free = FreeCapacity(api)
         self._conn_id = conn_id
         #: Per job, what it looked like when its failed pods were listed last, and what was found.
         self._explained: dict[str, tuple[object, tuple[IndexFailure, ...]]] = {}
@@ -240,6 +243,8 @@ class KubernetesJobs:
             waiting = pod_waiting(pod)
             if waiting is None:
                 continue
+            if waiting.reason == "unschedulable" and (free := self._free.words(pod, waiting.message)):
+                waiting = replace(waiting, message=f"{waiting.message} ({free})")
             late = waited_too_long(waiting, options, answer.at)
             if late is not None and waiting.reason == "image_pull":  # only the events have the registry's words
                 waiting = pod_waiting(pod, self._events(handle, pod["metadata"]["name"])) or waiting

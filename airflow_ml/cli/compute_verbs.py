@@ -65,6 +65,16 @@ COMPUTE_VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]
         ),
     ),
     (
+        "reap",
+        "Find the remote jobs that nobody waits for any more, and end them.",
+        "reap:reap",
+        (
+            ("name", {"nargs": "?", "default": None, "help": "the place of this profile only; default: of all"}),
+            ("--yes", {"action": "store_true", "help": "do it; without it, only say what would be done"}),
+            ("--context", {"default": None, "help": "of the kubeconfig; default: its current one"}),
+        ),
+    ),
+    (
         "cluster",
         "Run a Kubernetes cluster of this machine's processes, for a laptop and for tests, until Ctrl-C.",
         "cluster:cluster",

@@ -44,6 +44,7 @@ def ask_dag(
         quiet = {
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+            "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.task=INFO airflow_ml=INFO",  # what the task itself says
             "PYTHONWARNINGS": "ignore",
         }
         ended = subprocess.run(

@@ -70,29 +70,14 @@ def _examine_cluster(options: argparse.Namespace, profile: ComputeProfile) -> It
 def _examine_batch(options: argparse.Namespace, profile: ComputeProfile) -> Iterator[Finding]:
     from airflow_ml.adapters.batch import BatchJobs
     from airflow_ml.adapters.batch_api import BatchApi
+    from airflow_ml.adapters.batch_connection import open_batch
     from airflow_ml.adapters.batch_doctor import examine_batch
     from airflow_ml.core.batch_request import batch_options
-    from airflow_ml.errors import BackendUnavailable, MissingDependency
 
-    try:
-        import boto3  # type: ignore[import-untyped]
-        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingDependency(
-            "Asking AWS needs a package that is not installed", "boto3", "Install airflow-ml[amazon]."
-        ) from error
-    region = batch_options(profile).region
-    try:
-        client = boto3.client("batch", region_name=region)
-    except BotoCoreError as error:
-        raise BackendUnavailable(
-            "AWS is not configured here", str(error), "Give region in the profile, or AWS_DEFAULT_REGION."
-        ) from error
-    yield from examine_batch(client, profile)
+    client = open_batch(batch_options(profile).region)
+    yield from examine_batch(client("batch"), profile)
     if options.probe:
-        yield from _probe(
-            options, profile, BatchJobs(BatchApi(lambda service: boto3.client(service, region_name=region)))
-        )
+        yield from _probe(options, profile, BatchJobs(BatchApi(client)))
 
 
 def _probe(options: argparse.Namespace, profile: ComputeProfile, backend: JobBackend) -> Iterator[Finding]:

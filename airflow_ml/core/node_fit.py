@@ -86,6 +86,8 @@ def free_of(node: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> dict[
 def capacity_words(nodes: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]], resource: str) -> str:
     """Return how much of a resource is free, over all nodes that have it: ``3 of 8 nvidia.com/gpu free on 2 nodes``."""
     having = [node for node in nodes if allocatable(node).get(resource)]
+    if not having:
+        return f"no node has {resource}"
     whole = sum((allocatable(node)[resource] for node in having), Decimal(0))
     left = sum((free_of(node, pods)[resource] for node in having), Decimal(0))
     plural = "" if len(having) == 1 else "s"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.compute import BATCH, KUBERNETES
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.compute import compute_profiles
@@ -44,11 +43,12 @@ class ReapJobsOperator(MLOperator):
 
     def run(self, context: Context) -> JSON:
         """Look at each place where profiles run jobs."""
-        from airflow_ml.runtime.job_reap import orphans
+        from airflow_ml.runtime.job_reap import orphans, running_jobs
 
         remote = remote_jobs()
+        running = running_jobs(compute_profiles().values(), job_backend, log=self.log.warning)
         told: list[JSON] = []
-        for orphan in orphans(remote, self._running(), now=datetime.now(UTC), ended=_final_state):
+        for orphan in orphans(remote, running, now=datetime.now(UTC), ended=_final_state):
             name = ", ".join(orphan.handle.names)
             ended = not self.only_report and self._end(orphan.handle)
             self.log.warning("%s: %s%s", name, orphan.reason, "; ended" if ended else "")
@@ -56,23 +56,6 @@ class ReapJobsOperator(MLOperator):
             told.append({"job": name, **owner, "reason": orphan.reason, "ended": ended})
         self.log.info("%d jobs had lost their owner", len(told))
         return told
-
-    def _running(self) -> Iterator[tuple[JobHandle, Mapping[str, str]]]:
-        seen: set[tuple[str, ...]] = set()
-        for profile in compute_profiles().values():
-            if profile.kind not in (KUBERNETES, BATCH):
-                continue
-            backend: Any = job_backend(profile)
-            place = str(
-                profile.options.get("namespace", "default") if profile.kind == KUBERNETES else profile.options["queue"]
-            )
-            key = (profile.kind, str(profile.options.get("conn_id", "")), str(profile.options.get("region", "")), place)
-            if key not in seen:
-                seen.add(key)
-                try:
-                    yield from backend.found(place)
-                except AirflowMLError as error:
-                    self.log.warning("%s %s could not be looked at: %s", profile.kind, place, error)
 
     def _end(self, handle: JobHandle) -> bool:
         try:

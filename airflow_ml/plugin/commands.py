@@ -50,5 +50,11 @@ def _run(options: argparse.Namespace) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             address, credentials = address_and_credentials(uri)
         os.environ.update({"AIRFLOW__ML__ARTIFACT_STORE": address, **credentials})
+    if options.verb == "reap":
+        from airflow_ml.cli import reap
+        from airflow_ml.hooks.job_backend import job_backend
+        from airflow_ml.plugin.airflow_state import final_state
+
+        reap.airflow_side = reap.AirflowSide(backend=job_backend, final_state=final_state)
     os.environ.setdefault("AIRFLOW__ML__COMPUTE_PROFILES", conf.get("ml", "compute_profiles", fallback=""))
     sys.exit(main([options.verb, *options.rest]))

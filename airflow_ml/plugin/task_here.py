@@ -1,7 +1,8 @@
-"""Running one task of a DAG file in this process, without a scheduler, a run or a database."""
+"""Running one task of a DAG file from this process, without a scheduler, a run or a database."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -11,14 +12,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
 from airflow_ml.core.record import Record, encode
 from airflow_ml.decorators.ml import MLDecoratedOperator
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.operators.base import MLOperator
 from airflow_ml.operators.sweep import PLAN_KEY, CollectSweepOperator, PlanSweepOperator, RunShardOperator
 
 #: What ``--set`` takes for an output of an earlier run: ``dag/task`` or ``dag/task@run``.
 _ADDRESS = re.compile(r"[\w.-]+/[\w.-]+(\[\d+\])?(@.+)?")
+#: Pause between looks at a remote job, for somebody who waits at a terminal.
+_POLL_SECONDS = 2.0
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Here:
     run_id: str
     map_index: int = -1
     try_number: int = 1
+    max_tries: int = 0
     pushed: dict[str, Any] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -85,7 +91,35 @@ def _run_one(task: MLOperator, given: Mapping[str, Any], here: Here) -> Any:
         task.op_args, task.op_kwargs = [], {**arguments, **given}
     else:
         _set(task, given)
-    return task.run(_context(task, here))
+    return _to_its_end(task, _context(task, here))
+
+
+def _to_its_end(task: MLOperator, context: Any) -> Any:
+    """Run a task; where it hands its work to a cluster or queue, watch that from here, as a triggerer would.
+
+    Ctrl-C ends the remote job.
+    """
+    try:
+        return task.run(context)
+    except TaskDeferred as deferral:
+        trigger: Any = deferral.trigger
+        trigger.poll_interval_seconds = min(trigger.poll_interval_seconds, _POLL_SECONDS)
+        try:
+            event = asyncio.run(_first_event(trigger))
+        except KeyboardInterrupt:
+            logging.getLogger(__name__).warning("Interrupted: the remote job is ended")
+            trigger.cancel("interrupted")
+            raise
+        try:
+            return getattr(task, deferral.method_name)(context, event)
+        except AirflowFailException as error:  # a retry could not cure it; here nobody retries
+            raise (error.__cause__ if isinstance(error.__cause__, AirflowMLError) else error) from None
+
+
+async def _first_event(trigger: Any) -> Any:
+    async for event in trigger.run():
+        return event.payload
+    raise RuntimeError("The trigger ended without an event")
 
 
 def _run_sweep(plan: PlanSweepOperator, given: Mapping[str, Any], here: Here) -> Any:
@@ -95,7 +129,7 @@ def _run_sweep(plan: PlanSweepOperator, given: Mapping[str, Any], here: Here) ->
     context = _context(plan, here)
     shards, record = plan.run(context), here.pushed[PLAN_KEY]
     for number in shards:
-        RunShardOperator(plan=record, shard=number).run(context)
+        _to_its_end(RunShardOperator(plan=record, shard=number, compute=plan.compute), context)
     return CollectSweepOperator(plan=record, task_id=plan.task_id.replace("plan", "collect")).run(context)
 
 

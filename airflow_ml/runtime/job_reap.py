@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
 from airflow_ml.core.job import JobHandle
+from airflow_ml.errors import AirflowMLError
 from airflow_ml.runtime.remote_job import RemoteJobs
 
 #: What a job's labels say of whose it is.
@@ -20,6 +23,32 @@ class Orphan:
     handle: JobHandle
     reason: str
     owner: Mapping[str, str]
+
+
+def running_jobs(
+    profiles: Iterable[ComputeProfile], open_backend: Callable[[ComputeProfile], Any], *, log: Callable[[str], object]
+) -> Iterator[tuple[JobHandle, Mapping[str, str]]]:
+    """Yield the running jobs of all places that profiles name, each place once, with annotations or tags.
+
+    Args:
+        profiles: Of any kind; those that run beside their task have no jobs.
+        open_backend: Returns the backend of a profile.
+        log: Called with a line for each place that could not be looked at.
+    """
+    seen: set[tuple[str, ...]] = set()
+    for profile in profiles:
+        if profile.kind not in (KUBERNETES, BATCH):
+            continue
+        options = profile.options
+        place = str(options.get("namespace", "default") if profile.kind == KUBERNETES else options["queue"])
+        key = (profile.kind, str(options.get("conn_id", "")), str(options.get("region", "")), place)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            yield from open_backend(profile).found(place)
+        except AirflowMLError as error:
+            log(f"{profile.kind} {place} could not be looked at: {error}")
 
 
 def orphans(

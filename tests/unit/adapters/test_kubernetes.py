@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KubernetesDouble]:
-    with kubernetes_double(nodes=[Node()], schema_version="1.34") as cluster:
+    with kubernetes_double(nodes=[Node(capacity={"cpu": 100})], schema_version="1.34") as cluster:
         yield cluster
 
 
@@ -189,6 +189,21 @@ def test_what_no_node_takes_waits_and_then_fails_with_the_schedulers_words(
         status = ended(backend, handle)
     assert (status.phase, status.failures[0].reason) == (FAILED, "unschedulable")
     assert "Insufficient nvidia.com/gpu" in status.failures[0].message
+    assert "(no node has nvidia.com/gpu)" in status.failures[0].message
+    backend.cancel(handle)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_is_free_is_told_where_nodes_may_be_seen(
+    tmp_path: Path, store: FolderStore, backend: KubernetesJobs, cluster: KubernetesDouble, allowed: bool
+) -> None:
+    if not allowed:
+        cluster.access.deny("list", "nodes")
+    handle = backend.submit(asked(tmp_path, store, 1, profile={"cpus": 1000}))
+    status = until(backend, handle, lambda status: "Insufficient cpu" in status.waiting_for)
+    assert status.phase == WAITING
+    assert (" cpu free on 1 node)" in status.waiting_for) is allowed
+    assert "memory" not in status.waiting_for
     backend.cancel(handle)
 
 

@@ -90,6 +90,7 @@ def test_what_is_free() -> None:
     ]
     assert free_of(nodes[0], pods)["nvidia.com/gpu"] == 1
     assert capacity_words(nodes, pods, "nvidia.com/gpu") == "5 of 8 nvidia.com/gpu free on 2 nodes"
+    assert capacity_words(nodes, pods, "amd.com/gpu") == "no node has amd.com/gpu"
     assert misfit(nodes[0], spec(gpus=2), free_of(nodes[0], pods)) == "has 1 nvidia.com/gpu, 2 is needed"
 
 

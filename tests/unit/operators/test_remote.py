@@ -204,7 +204,7 @@ def test_what_cannot_be_scheduled_fails_once_and_frees_its_place(k8s: Kubernetes
     operator, context = built(task.ml(compute=profile("k8s", gpus=1)), slow), a_context("slow")
     deferral = deferred_by(operator, context)
     event = event_of(deferral)
-    with pytest.raises(AirflowFailException, match=r"unschedulable.*nvidia\.com/gpu"):
+    with pytest.raises(AirflowFailException, match=r"unschedulable.*no node has nvidia\.com/gpu"):
         operator.execute_complete(context, event)
     assert event["key"] not in {one["metadata"]["annotations"]["airflow-ml/key"] for one in k8s.jobs()}
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, task
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "operators"))
+from test_remote import cluster, k8s, places  # noqa: F401
 
 from airflow_ml import LogUniform
 from airflow_ml.adapters.object_store import open_store
@@ -133,3 +137,13 @@ def test_a_task_is_described(name: str, said: Any, tmp_path: Path, monkeypatch: 
     answer = json.loads((tmp_path / "answer.json").read_text())
     assert code == ("error" in said)
     assert answer == said or answer["error"][:2] == said["error"]
+
+
+def test_a_task_runs_on_a_cluster_and_is_waited_for(k8s: Any, places: Path, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
+    assert run_here(tasks("add"), {"first": "20"}, "k8s") == {"sum": 21, "where": "here"}
+    store = open_store(f"file://{places.parent}/store")
+    board = run_here(
+        tasks("train"), {"data": json.dumps(store_feature_set(store).to_dict())}, "k8s"
+    )  # fmt: skip
+    assert (board["record"], board["compute"], board["succeeded"]) == ("Leaderboard", "k8s", 3)
+    assert {one["metadata"]["annotations"]["airflow-ml/task"] for one in k8s.jobs()} >= {"add", "train.plan"}
