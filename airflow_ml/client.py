@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.fingerprint import parse_time
-from airflow_ml.core.provenance import Handle, Provenance, index_ref, run_ref
+from airflow_ml.core.provenance import Handle, Provenance, index_ref, run_ref, task_ref
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.core.registration import PRODUCTION
 from airflow_ml.errors import ArtifactNotFound, ConfigurationError, NotARecord, NotPortable
@@ -18,6 +18,7 @@ from airflow_ml.errors import ArtifactNotFound, ConfigurationError, NotARecord, 
 if TYPE_CHECKING:
     from airflow_ml.core.call import Call
     from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.runtime.recorded_trial import RecordedTrial
 
 #: In the place of a run's id: the newest run of the DAG, and the one before it.
 LATEST, BEFORE = "latest", "before"
@@ -96,15 +97,37 @@ class Run:
     triggered_by: str
     store: ArtifactStore = field(repr=False, compare=False)
 
-    def attempts(self) -> Iterator[Provenance]:
-        """Yield the newest attempt of every task that has ended, in the order in which they began."""
+    def attempts(self, task: str | None = None) -> Iterator[Provenance]:
+        """Yield the newest attempt of every task that has ended, in the order in which they began.
+
+        Args:
+            task: Only those of the task with this id, all its positions; the others are not read.
+        """
         found = []
         base = run_ref(self.namespace, self.dag, self.run)
+        wanted = None if task is None else task_ref(self.namespace, self.dag, self.run, task)
         for ref in self.store.refs(base):
-            entry = self.store.latest(ref) if ref != base else None
+            if ref == base or wanted not in (None, ref.partition("@")[0]):
+                continue
+            entry = self.store.latest(ref)
             if entry is not None:
                 found.append(Provenance.from_dict(entry.value))
         yield from sorted(found, key=lambda item: (item.started_at, item.task, item.map_index))
+
+    def trial(self, task: str, number: int | str) -> RecordedTrial:
+        """Return one trial of a sweep: what it was given, what came of it, and ``again()``.
+
+        Args:
+            task: The sweep's group, such as ``train``.
+            number: Such as 17 or ``t00017``.
+
+        Raises:
+            ArtifactNotFound: no such sweep or trial, or no result of it.
+        """
+        from airflow_ml.runtime.recorded_trial import find_trial
+
+        attempts = [item for item in self.attempts() if item.task == task or item.task.startswith(f"{task}.")]
+        return find_trial(attempts, str(number), self.store)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -155,6 +178,11 @@ def runs(
     refs = [prefix] if dag else list(opened.refs(prefix.rpartition("/")[0]))
     found = [run for ref in refs for run in itertools.islice(_newest(ref, opened), limit)]
     return sorted(found, key=lambda run: (run.started_at, run.run), reverse=True)[:limit]
+
+
+def newest_runs(dag: str, *, store: str | ArtifactStore | None = None, namespace: str | None = None) -> Iterator[Run]:
+    """Yield the runs of one DAG, newest first, each read when it is asked for; arguments as of `runs`."""
+    yield from _newest(index_ref(namespace or default_namespace(), dag), open_given(store))
 
 
 def dags(*, store: str | ArtifactStore | None = None, namespace: str | None = None) -> list[str]:

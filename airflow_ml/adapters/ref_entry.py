@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import cast
 
-from airflow_ml.core.fingerprint import canonical_json, digest_json
+from airflow_ml.core.fingerprint import canonical_json, digest_bytes, digest_json
 from airflow_ml.core.ports import Entry
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, RefConflict
@@ -14,6 +15,9 @@ from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, RefConflict
 SEQUENCE_DIGITS = 20
 #: An entry is a small JSON object; data belongs into a blob that the entry names.
 ENTRY_LIMIT_BYTES = 1024 * 1024
+#: Where the digest stands in an entry as `encode_entry` writes it.
+_DIGEST_AT = len('{"digest":"')
+_DIGEST_END = _DIGEST_AT + len("sha256:") + 64
 
 
 def encode_entry(ref: str, sequence: int, value: Mapping[str, JSON]) -> bytes:
@@ -23,7 +27,8 @@ def encode_entry(ref: str, sequence: int, value: Mapping[str, JSON]) -> bytes:
         ConfigurationError: over 1 MiB.
         TypeError, ValueError: for a value that is not JSON.
     """
-    data = canonical_json({"ref": ref, "sequence": sequence, "value": dict(value), "digest": digest_json(value)})
+    text = canonical_json(dict(value))
+    data = _head(digest_bytes(text), ref, sequence) + text + b"}"
     if len(data) > ENTRY_LIMIT_BYTES:
         raise ConfigurationError(
             f"An entry of ref {ref!r} has {len(data)} bytes, over the limit of {ENTRY_LIMIT_BYTES}",
@@ -39,17 +44,31 @@ def decode_entry(ref: str, sequence: int, data: bytes) -> Entry:
     Raises:
         ArtifactCorrupt: if it is damaged, or the entry of another ref or sequence.
     """
-    try:
-        body = json.loads(data)
-        value = body["value"]
-        sound = (body["ref"], body["sequence"], body["digest"]) == (ref, sequence, digest_json(value))
-    except (ValueError, KeyError, TypeError):
-        sound, value = False, None
-    if not sound or not isinstance(value, dict):
+    value = _verified(ref, sequence, data)
+    if not isinstance(value, dict):
         raise ArtifactCorrupt(
             f"Entry {sequence} of ref {ref!r} is damaged", repr(data[:80]), "Restore it from the store's backup."
         )
     return Entry(ref=ref, sequence=sequence, value=value)
+
+
+def _head(digest: str, ref: str, sequence: int) -> bytes:
+    """Return the canonical text of an entry up to its value."""
+    return canonical_json({"digest": digest, "ref": ref, "sequence": sequence, "value": 0})[:-2]
+
+
+def _verified(ref: str, sequence: int, data: bytes) -> object:
+    """Return the value of an entry whose digest, ref and sequence are right, else None."""
+    try:
+        digest = data[_DIGEST_AT:_DIGEST_END].decode("ascii")
+        head = _head(digest, ref, sequence)
+        if data.startswith(head) and data.endswith(b"}") and digest_bytes(data[len(head) : -1]) == digest:
+            return cast(object, json.loads(data[len(head) : -1]))
+        body = json.loads(data)  # written by hand, for example by who restored it: not canonical, and perhaps right
+        sound = (body["ref"], body["sequence"], body["digest"]) == (ref, sequence, digest_json(body["value"]))
+        return body["value"] if sound else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def check_after(after: int) -> int:

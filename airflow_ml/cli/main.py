@@ -131,7 +131,11 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
         "why",
         "Say why the cache of a @task.ml task had its result or had it not.",
         "why:why",
-        (*_TASK, ("--map-index", {"type": int, "default": None, "help": "position in a mapped task"})),
+        (
+            *_TASK,
+            ("--map-index", {"type": int, "default": None, "help": "position in a mapped task"}),
+            ("--runs", {"type": int, "default": 200, "help": "how many runs before it to read; default: 200"}),
+        ),
     ),
     (
         "reproduce",
@@ -155,11 +159,12 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
     ),
     (
         "notebook",
-        "Write a notebook that loads what a task was given, with its code.",
+        "Write a notebook that loads what a task or a trial was given, with its code.",
         "notebook:notebook",
         (
             *_TASK,
             ("--map-index", {"type": int, "default": None, "help": "position in a mapped task"}),
+            ("--trial", {"default": None, "help": "number or name of a sweep's trial, such as 17 or t00017"}),
             ("--into", {"default": None, "help": "the file; default: <dag>-<task>.ipynb here"}),
             ("--force", {"action": "store_true", "help": "replace a file of that name"}),
         ),

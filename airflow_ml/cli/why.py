@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterator
 
 from airflow_ml.cli.attempts import one_attempt
 from airflow_ml.cli.output import print_json
 from airflow_ml.cli.place import open_place
-from airflow_ml.client import find_run, runs
+from airflow_ml.client import find_run, newest_runs
 from airflow_ml.core.cache_cause import cache_cause
+from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance
 from airflow_ml.errors import NotPortable
 
@@ -20,17 +23,21 @@ def why(options: argparse.Namespace) -> int:
     target = one_attempt(run, options.task, options.map_index)
     if target.call is None:
         raise NotPortable(f"{target.title} has no key", target.not_portable or target.operator, "Ask for a @task.ml.")
-    known = runs(options.dag, store=store, namespace=options.namespace)
-    earlier = [item for one in known for item in one.attempts() if _is_before(item, target)]
-    cause = cache_cause(target.call, earlier)
+    cause = cache_cause(target.call, _before(target, store, options))
     nearest = f"{cause.nearest.run}, task {cause.nearest.title}" if cause.nearest is not None else ""
     if options.output == "json":
         print_json({"cache": target.cache or "off", "nearest": nearest, "changed": list(cause.changed)})
         return 0
     changed = f"changed since {nearest}: {', '.join(cause.changed)}" if cause.changed else f"the same call as {nearest}"
-    print(f"cache {target.cache or 'off'}: {changed if nearest else 'no such task succeeded before'}")
+    none = f"no such task succeeded in the {options.runs} runs before"
+    print(f"cache {target.cache or 'off'}: {changed if nearest else none}")
     return 0
 
 
-def _is_before(item: Provenance, target: Provenance) -> bool:
-    return item.task == target.task and item.ended_at <= target.started_at
+def _before(target: Provenance, store: ArtifactStore, options: argparse.Namespace) -> Iterator[Provenance]:
+    """Yield the task's attempts that ended before this one began, the latest first; each run is read when asked for."""
+    earlier = newest_runs(target.dag, store=store, namespace=target.namespace)
+    begun = (run for run in earlier if run.started_at <= target.started_at)
+    for run in itertools.islice(begun, options.runs):
+        attempts = [item for item in run.attempts(target.task) if item.ended_at <= target.started_at]
+        yield from sorted(attempts, key=lambda item: item.ended_at, reverse=True)

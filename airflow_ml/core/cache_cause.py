@@ -21,15 +21,20 @@ class CacheCause:
 
 
 def cache_cause(call: Call, earlier: Iterable[Provenance]) -> CacheCause:
-    """Compare a call with earlier ones; of equally similar ones the latest counts."""
+    """Compare a call with earlier ones, the latest first; of equally similar ones the first counts.
+
+    No more of them are taken than are needed: the same call ends the search.
+    """
     parts = _components(call)
     best: CacheCause | None = None
-    for item in sorted(earlier, key=lambda one: one.ended_at, reverse=True):
+    for item in earlier:
         if item.call is not None and item.outcome == "succeeded":
             before = _components(item.call)
             changed = tuple(name for name in sorted({*parts, *before}) if parts.get(name) != before.get(name))
             if best is None or len(changed) < len(best.changed):
                 best = CacheCause(nearest=item, changed=changed)
+            if not changed:
+                break
     return best or CacheCause(nearest=None, changed=())
 
 

@@ -12,7 +12,7 @@ import functools
 import importlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, Union, cast
 
@@ -71,8 +71,10 @@ class Record:
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the wire form."""
-        body = {f.name: encode(getattr(self, f.name)) for f in dataclasses.fields(cast(Any, self))}
-        return {"record": type(self).__name__, "schema": self.schema, **body}
+        wire: dict[str, JSON] = {"record": type(self).__name__, "schema": self.schema}
+        for name in _names(self):
+            wire[name] = encode(getattr(self, name))
+        return wire
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -178,25 +180,25 @@ def parse_as(kind: type[R], value: object) -> R:
 
 def encode(value: object) -> JSON:
     """Return the JSON form of a field's value."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, Record):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: encode(getattr(value, name)) for name in _names(value)}
     if isinstance(value, datetime):
         return format_time(value)
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [encode(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
     raise TypeError(f"A record field cannot hold {type(value).__qualname__}: {value!r}")
 
 
 def _identity(value: object) -> JSON:
     """Return the JSON form without incidental fields, at any depth."""
     if isinstance(value, Record):
-        kept = [f.name for f in dataclasses.fields(cast(Any, value)) if f.name not in value.incidental]
+        kept = [name for name in _names(value) if name not in value.incidental]
         body = {name: _identity(getattr(value, name)) for name in kept}
         return {"record": type(value).__name__, "schema": value.schema, **body}
     if isinstance(value, Mapping):
@@ -208,41 +210,78 @@ def _identity(value: object) -> JSON:
 
 def decode(kind: Any, value: Any) -> Any:
     """Read a field's value back by its declared type."""
+    read = _reader(kind)
+    return value if read is None else read(value)
+
+
+Reader = Callable[[Any], Any]
+
+
+@functools.cache
+def _reader(kind: Any) -> Reader | None:
+    """Return what reads a value of a declared type; None where JSON has the value itself. Types are asked once."""
     origin = typing.get_origin(kind)
     if origin is Union or origin is types.UnionType:
-        options = typing.get_args(kind)
-        if value is None and type(None) in options:
-            return None
-        concrete = [option for option in options if option is not type(None)]
-        return decode(concrete[0], value) if len(concrete) == 1 else value
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        return _unless_none(_reader(options[0])) if len(options) == 1 else None
     if origin is tuple:
-        return tuple(decode(typing.get_args(kind)[0], item) for item in value)
+        return _each(_reader(typing.get_args(kind)[0]))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: decode(typing.get_args(kind)[1], item) for key, item in value.items()}
+        return _each_value(_reader(typing.get_args(kind)[1]))
     if kind is datetime:
-        return parse_time(value)
-    if kind is float and isinstance(value, int):
-        return float(value)
+        return parse_time
+    if kind is float:
+        return lambda value: float(value) if isinstance(value, int) else value
     if isinstance(kind, type) and issubclass(kind, Record):
-        return parse_as(kind, value)
+        return functools.partial(parse_as, kind)
     if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(cast(type, kind), value)
-    return value
+        return functools.partial(_decode_dataclass, cast(type, kind))
+    return None
+
+
+def _unless_none(read: Reader | None) -> Reader | None:
+    return None if read is None else lambda value: None if value is None else read(value)
+
+
+def _each(read: Reader | None) -> Reader:
+    return tuple if read is None else lambda value: tuple([read(item) for item in value])
+
+
+def _each_value(read: Reader | None) -> Reader:
+    return dict if read is None else lambda value: {key: read(item) for key, item in value.items()}
 
 
 def _decode_dataclass(kind: type, value: Mapping[str, Any]) -> Any:
     if not isinstance(value, Mapping):
         raise NotARecord(f"Expected the fields of {kind.__name__}", repr(value)[:120], "The record is damaged.")
-    hints = _hints(kind)
     fields: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.name in value:
-            fields[field.name] = decode(hints[field.name], value[field.name])
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise NotARecord(f"{kind.__name__} lacks the field", field.name, "The record is damaged.")
+    for name, read, required in _readers(kind):
+        if name in value:
+            given = value[name]
+            fields[name] = given if read is None else read(given)
+        elif required:
+            raise NotARecord(f"{kind.__name__} lacks the field", name, "The record is damaged.")
     return kind(**fields)
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _readers(kind: type) -> tuple[tuple[str, Reader | None, bool], ...]:
+    """Return of each field its name, what reads it, and whether it must be there."""
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        (
+            field.name,
+            _reader(hints[field.name]),
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return _names_of(value.__class__)
+
+
+@functools.cache
+def _names_of(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from airflow_ml.core.call import FunctionRef
 from airflow_ml.core.code_text import code_texts
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance
 from airflow_ml.core.record import JSON
+from airflow_ml.core.trials import TrialResult
+from airflow_ml.runtime.recorded_trial import RecordedTrial
 
 
 def task_notebook(source: Provenance, store: ArtifactStore, *, store_uri: str) -> dict[str, JSON]:
@@ -20,9 +23,24 @@ def task_notebook(source: Provenance, store: ArtifactStore, *, store_uri: str) -
         store: Where its code is; only read.
         store_uri: The address that the notebook opens; it holds no credentials.
     """
+    return _notebook(_cells(source, store, store_uri))
+
+
+def trial_notebook(trial: RecordedTrial, task: str, *, store_uri: str) -> dict[str, JSON]:
+    """Return a notebook for one trial of a sweep.
+
+    Args:
+        trial: The trial.
+        task: The sweep's group.
+        store_uri: As of `task_notebook`.
+    """
+    return _notebook(_trial_cells(trial, task, store_uri))
+
+
+def _notebook(written: Iterable[tuple[str, str]]) -> dict[str, JSON]:
     cells = [
         {"id": f"cell-{number}", "metadata": {}, "source": text, **_kind(kind)}
-        for number, (kind, text) in enumerate(_cells(source, store, store_uri))
+        for number, (kind, text) in enumerate(written)
     ]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook: dict[str, Any] = {
@@ -62,10 +80,7 @@ def _cells(source: Provenance, store: ArtifactStore, store_uri: str) -> Iterator
     )
     for name in source.call.arguments:
         yield "code", f"{name} = arguments[{name!r}]\n{name}"
-    if source.call.function.package is not None:
-        package = json.loads(store.get_bytes(source.call.function.package))
-        for name, text in code_texts(package).items():
-            yield "markdown", f"`{name}`, as it ran:\n\n```python\n{text.rstrip()}\n```"
+    yield from _code_cells(source.call.function, store)
     yield (
         "code",
         (
@@ -73,6 +88,38 @@ def _cells(source: Provenance, store: ArtifactStore, store_uri: str) -> Iterator
             "result = task.again()\nresult"
         ),
     )
+
+
+def _trial_cells(trial: RecordedTrial, task: str, store_uri: str) -> Iterator[tuple[str, str]]:
+    source, name = trial.source, trial.planned.trial
+    title = f"trial {name} of {trial.plan.function.qualname}, group {trial.planned.group}"
+    yield "markdown", f"# {title}\n\nRun `{source.run}` of `{source.dag}`.\n\n{_outcome(trial.result)}"
+    where = f"{source.dag!r}, {source.run!r}, store={store_uri!r}, namespace={source.namespace!r}"
+    found = f"trial = find_run({where}).trial({task!r}, {name!r})\ntrial.planned.params, trial.result.metrics"
+    yield "code", f"import airflow_ml\nfrom airflow_ml.client import find_run\n\n{found}"
+    yield (
+        "code",
+        "given = trial.arguments()  # as the trial was given them\n"
+        'data, params = given["data"], given["params"]\nparams',
+    )
+    yield "code", "data.train.X.head()"
+    yield from _code_cells(trial.plan.function, trial.store)
+    yield (
+        "code",
+        "# The trial again, here. Arguments by name replace its own: trial.again(params={...})\n"
+        "result = trial.again()\nresult",
+    )
+
+
+def _outcome(result: TrialResult) -> str:
+    told = ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()) or result.reason
+    return f"- {result.status}, {result.seconds:.1f} s\n- {told}"
+
+
+def _code_cells(function: FunctionRef, store: ArtifactStore) -> Iterator[tuple[str, str]]:
+    if function.package is not None:
+        for name, text in code_texts(json.loads(store.get_bytes(function.package))).items():
+            yield "markdown", f"`{name}`, as it ran:\n\n```python\n{text.rstrip()}\n```"
 
 
 def _heading(source: Provenance) -> str:

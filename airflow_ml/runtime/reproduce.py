@@ -13,7 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +25,7 @@ from airflow_ml.core.fingerprint import digest_bytes
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance, bounded, find_handles, without_records
 from airflow_ml.core.record import JSON, encode
-from airflow_ml.core.sweep import SweepPlan
-from airflow_ml.core.trials import LOST, PlannedTrial, TrialResult
+from airflow_ml.core.trials import LOST, TrialResult
 from airflow_ml.errors import ArtifactNotFound, CallFailed, NotPortable
 from airflow_ml.runtime.cpus import available_cpus, cpu_name
 from airflow_ml.runtime.directory import inner_artifacts
@@ -37,6 +36,7 @@ from airflow_ml.runtime.environment import (
     runner_environment,
 )
 from airflow_ml.runtime.locked_environment import recorded_environment
+from airflow_ml.runtime.recorded_trial import find_trial
 from airflow_ml.runtime.runner import run_call
 from airflow_ml.runtime.values import needed_artifacts
 
@@ -82,16 +82,11 @@ def reproduce_trial(attempts: Iterable[Provenance], name: str, store: ArtifactSt
         ArtifactNotFound: no plan, no such trial, or no result of it.
         CallFailed: it could not be run at all.
     """
-    from airflow_ml.runtime.leaderboard import committed_results
     from airflow_ml.runtime.shard import planned_trials
 
-    source, plan = _plan_of(list(attempts))
-    trials = planned_trials(plan, store)
-    planned = _named(trials, name)
-    recorded = committed_results(plan, store).get(planned.trial)
-    if recorded is None:
-        raise ArtifactNotFound("The trial has no result to compare with", planned.trial, "Its shard did not run it.")
-    beside = sum(trial.shard == planned.shard for trial in trials)
+    found = find_trial(attempts, name, store)
+    source, plan, planned, recorded = found.source, found.plan, found.planned, found.result
+    beside = sum(trial.shard == planned.shard for trial in planned_trials(plan, store))
     call = Call(
         function=FunctionRef(
             kind="import",
@@ -101,7 +96,7 @@ def reproduce_trial(attempts: Iterable[Provenance], name: str, store: ArtifactSt
         ),
         arguments={
             "plan": plan.to_dict(),
-            "trial": replace(planned, params={**planned.params, **recorded.params}).to_dict(),
+            "trial": planned.to_dict(),
             "threads": max(1, source.cpus // max(1, min(source.cpus, beside))),
         },
         seed=planned.seed,
@@ -251,25 +246,6 @@ def _description(source: Provenance, store: ArtifactStore) -> Mapping[str, Any]:
     listed = Artifact(digest=source.environment, format="json", size_bytes=0, uri="")
     found: Mapping[str, Any] = json.loads(store.get_bytes(listed))
     return found
-
-
-def _plan_of(attempts: list[Provenance]) -> tuple[Provenance, SweepPlan]:
-    for attempt in attempts:
-        for handle in attempt.inputs:
-            if handle.record == "SweepPlan" and isinstance(handle.value, Mapping):
-                return attempt, SweepPlan.from_dict(handle.value)
-    raise ArtifactNotFound(
-        "No task of that name was given a sweep's plan", ", ".join(item.title for item in attempts) or "none",
-        "Name the sweep's group, such as train.",
-    )  # fmt: skip
-
-
-def _named(trials: list[PlannedTrial], name: str) -> PlannedTrial:
-    digits = name.removeprefix("t")
-    for trial in trials:
-        if digits.isdigit() and int(trial.trial.removeprefix("t")) == int(digits):
-            return trial
-    raise ArtifactNotFound("The sweep has no such trial", name, f"It has {trials[0].trial} to {trials[-1].trial}.")
 
 
 def _notes(source: Provenance, store: ArtifactStore, *, locked: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact, Column
-from airflow_ml.core.call import FunctionRef
+from airflow_ml.core.call import Call, FunctionRef
 from airflow_ml.core.canary import PROMOTED, Rollout
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
@@ -100,6 +100,10 @@ class Line:
         tasks.add("gate_model", "GateModelOperator", gate, [selection], beside={"report": report})
         version = self._version(selection, features)
         tasks.add("register_model", "RegisterModelOperator", {"selection": selection}, [version])
+
+    def record_call(self, run: str, task: str, call: Call, *, began: datetime = NOW) -> None:
+        """Write a `@task.ml` task of a run that `record_run` has begun."""
+        _Tasks(self, run, began).add(task, "@task.ml", call=call)
 
     def record_watch(self, run: str, version: str, *, began: datetime = NOW) -> None:
         """Write a run that scored rows with a version and measured their drift."""
@@ -288,14 +292,16 @@ class _Tasks:
         *,
         beside: Mapping[str, Record] | None = None,
         map_index: int = -1,
+        call: Call | None = None,
     ) -> None:
         """Write one task."""
         line, began = self.line, self.now
         self.now += timedelta(minutes=1)
         item = Provenance(
             dag=line.dag, run=self.run, task=task, map_index=map_index, try_number=1, namespace=line.namespace,
-            operator=operator, airflow_ml="0.1.0", python="3.11.7", platform="Linux x86_64", cpu="cpu", cpus=2,
-            environment=digest_json("environment"), params={"words": line.words}, settings={"words": line.words},
+            operator=operator, call=call, airflow_ml="0.1.0", python="3.11.7", platform="Linux x86_64", cpu="cpu",
+            cpus=2, environment=digest_json("environment"), params={"words": line.words},
+            settings={"words": line.words},
             inputs=tuple(_handles(inputs or {})),
             outputs=tuple(handle for one in outputs for handle in find_handles("return", one)),
             beside=tuple(_handles(beside or {})), returned=line.words, started_at=began, ended_at=self.now,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 import pytest
 
@@ -27,6 +28,7 @@ from airflow_ml.runtime.capture import as_function_ref, capture
 from airflow_ml.runtime.codecs import store_value
 from airflow_ml.runtime.cpus import available_cpus, cpu_name
 from airflow_ml.runtime.environment import environment_digest
+from airflow_ml.runtime.leaderboard import committed_results
 from airflow_ml.runtime.reproduce import Place, reproduce_call, reproduce_trial
 from airflow_ml.runtime.runner import run_shard
 from airflow_ml.runtime.sweep_plan import shard_job
@@ -121,6 +123,26 @@ def find_artifact(plan: Any) -> Any:
     from airflow_ml.core.artifact import Artifact
 
     return Artifact.from_dict(plan.data["artifact"])
+
+
+def test_a_notebook_of_a_trial_runs_it_again(sweep: Any, tmp_path: Path) -> None:
+    """Valid, and all its code runs."""
+    plan, store, _ = sweep
+    file = tmp_path / "trial.ipynb"
+    asked = ["notebook", "d", "latest", "train", "--trial", "2", "--store", store.uri, "--into", str(file)]
+    assert main(asked) == 0
+    notebook = nbformat.read(file, as_version=4)
+    nbformat.validate(notebook)
+    names: dict[str, Any] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, "cell", "exec"), names)
+    recorded = committed_results(plan, store)["t00002"]
+    assert names["result"] == recorded.metrics
+    assert names["params"] == names["trial"].planned.params
+    assert names["data"].train.X.shape[0] == recorded.metrics["rows"]
+    assert "def scale(x)" in "".join(cell.source for cell in notebook.cells)
+    assert main([*asked[:-1], str(tmp_path / "none.ipynb"), "--trial", "800"]) == 1
 
 
 def test_unknown_trials_are_named(sweep: Any, tmp_path: Path) -> None:
