@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,7 +65,14 @@ class Line:
         return f"{self.dag}_model"
 
     def record_run(
-        self, run: str, *, began: datetime = NOW, trials: int = 24, shards: int = 2, collected: bool = True
+        self,
+        run: str,
+        *,
+        began: datetime = NOW,
+        trials: int = 24,
+        shards: int = 2,
+        collected: bool = True,
+        also: Mapping[str, str] | None = None,
     ) -> None:
         """Write a run: snapshot, gate, features, sweep, selection, gate, registration.
 
@@ -74,6 +81,7 @@ class Line:
             began: When its first task began; a task takes a minute.
             trials: Of its sweep.
             shards: Tasks that share them.
+            also: Further objectives of its sweep; each is the number of leaves.
             collected: False for a run whose sweep is under way, with half of its trials.
         """
         tasks = _Tasks(self, run, began)
@@ -85,6 +93,7 @@ class Line:
         features = self._features(snapshot)
         tasks.add("build_features", "BuildFeaturesOperator", {"spine": snapshot}, [features])
         plan, planned = self.plan_sweep(features, trials=trials, seed=run, shards=shards)
+        plan = replace(plan, also=dict(also or {}))
         tasks.add("train.plan", "PlanSweepOperator", {"data": features}, beside={"plan": plan})
         self.commit_trials(plan, planned if collected else planned[: len(planned) // 2])
         if not collected:
@@ -175,7 +184,7 @@ class Line:
             ledger = Ledger(self.store, shard_ref(plan.sweep, shard, plan.shards), batch_seconds=1e9)
             for trial in planned:
                 if trial.shard == shard:
-                    ledger.add(self._result(trial))
+                    ledger.add(self._result(trial, plan.also))
             ledger.flush()
 
     def json(self, value: Any) -> Artifact:
@@ -198,14 +207,17 @@ class Line:
         ]
         return self.store.put_bytes(buffer.getvalue(), format="parquet", rows=rows, columns=columns)
 
-    def _result(self, trial: PlannedTrial) -> TrialResult:
+    def _result(self, trial: PlannedTrial, also: Iterable[str] = ()) -> TrialResult:
         if int(trial.trial[1:]) % 20 == 7:
             return TrialResult(trial=trial.trial, status=FAILED, reason=self.words, traceback=self.words, seconds=0.1)
         rate = float(str(trial.params["learning_rate"]))
         value = 0.2 + (rate - 0.1) ** 2 + random.Random(trial.seed).gauss(0, 0.001)
         return TrialResult(
-            trial=trial.trial, status=TRIAL_SUCCEEDED, metrics={"brier": value, "auc": 1 - value}, seconds=0.5,
-            reports=((1.0, value),),
+            trial=trial.trial, status=TRIAL_SUCCEEDED, seconds=0.5, reports=((1.0, value),),
+            metrics={
+                "brier": value, "auc": 1 - value,
+                **{name: float(str(trial.params["max_leaf_nodes"])) for name in also},
+            },
         )  # fmt: skip
 
     def _snapshot(self) -> DatasetSnapshot:

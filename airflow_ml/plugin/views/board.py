@@ -117,12 +117,14 @@ class Boards:
         return with_metrics(self._of_shards(shelf, sweep))
 
     def _of_shards(self, shelf: Shelf, sweep: Sweep) -> Any:
-        from airflow_ml.runtime.leaderboard import sorted_rows, to_table
+        from airflow_ml.runtime.leaderboard import mark_pareto, sorted_rows, to_table
         from airflow_ml.runtime.shard import planned_trials
 
         found = self.committed(shelf, sweep)
         trials = self._plans.get(sweep.plan.plan.digest, lambda: planned_trials(sweep.plan, shelf.store))
         rows = sorted_rows(sweep.plan, trials, dict(found.results), dict(found.stopped))
+        if sweep.plan.also:
+            mark_pareto(rows, sweep.plan.objectives)
         if sweep.running:
             rows = [{**row, "status": WAITING, "reason": ""} if row["status"] == LOST else row for row in rows]
         return to_table(rows)

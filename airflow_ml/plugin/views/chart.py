@@ -8,6 +8,7 @@ from typing import Any
 from airflow_ml.core.trials import SUCCEEDED
 from airflow_ml.plugin.views.board import Boards, find_sweep, names_of
 from airflow_ml.plugin.views.lru import Lru
+from airflow_ml.plugin.views.objectives import also_of, objectives_of
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.sweep import param_specs
 
@@ -46,12 +47,15 @@ def sweep_chart(
     return {
         "metric": sweep.plan.metric,
         "direction": sweep.plan.direction,
+        "objectives": objectives_of(sweep.plan),
         "trials": good.num_rows,
         "params": specs,
         "points": {
             "trial": chosen.column("trial").to_pylist(),
             "group": chosen.column("group").to_pylist(),
             "value": chosen.column("value").to_pylist(),
+            "also": also_of(chosen, sweep.plan),
+            "front": chosen.column("pareto").to_pylist() if "pareto" in chosen.column_names else [],
             "params": [chosen.column(f"param_{spec['name']}").to_pylist() for spec in specs],
         },
         "importance": _shares.get(key, lambda: importance(good, names)),

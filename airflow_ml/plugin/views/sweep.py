@@ -14,6 +14,8 @@ from airflow_ml.core.trials import FAILED as TRIAL_FAILED
 from airflow_ml.core.trials import KILLED, LOST, NOT_RUN, PRUNED, TIMED_OUT
 from airflow_ml.core.trials import SUCCEEDED as TRIAL_SUCCEEDED
 from airflow_ml.plugin.views.board import WAITING, Boards, Sweep, find_sweep
+from airflow_ml.plugin.views.objectives import front_of, objectives_of, pictures_of
+from airflow_ml.plugin.views.parts import part
 from airflow_ml.plugin.views.records import task_ref_of
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.summary import group_of
@@ -21,6 +23,7 @@ from airflow_ml.plugin.views.summary import group_of
 _GROUPS = 200
 _FAILURES = 50
 _CURVE_POINTS = 500
+_NO_PICTURES = "None were drawn: the sweep has not ended, was not asked for them, or optuna and matplotlib are missing."
 
 
 def sweep_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def sweep_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str) -> d
     sweep = find_sweep(shelf, dag, run, task)
     plan, collected = sweep.plan, sweep.collected_by
     table = boards.table(shelf, sweep)
-    facts = boards.facts.get(boards.key(shelf, sweep), lambda: _facts(table, plan.direction))
+    facts = boards.facts.get(boards.key(shelf, sweep), lambda: _facts(table, plan))
     best = facts["best"]
     state = "running" if collected is None else "succeeded" if collected.outcome == SUCCEEDED else "failed"
     return {
@@ -52,6 +55,9 @@ def sweep_view(shelf: Shelf, boards: Boards, dag: str, run: str, task: str) -> d
         "space": param_specs(plan),
         "seed": plan.seed,
         "progress": _progress(shelf, boards, sweep, facts),
+        "objectives": objectives_of(plan),
+        "front": facts["front"],
+        "pictures": part(lambda: pictures_of(shelf.store, sweep), absent=_NO_PICTURES),
         "best": best[0] if best else None,
         "best_by_group": best[:_GROUPS],
         "groups_without_success": [] if state == "running" else facts["without"],
@@ -69,6 +75,7 @@ def param_specs(plan: SweepPlan, also: Sequence[str] = ()) -> list[dict[str, Any
 
 def _spec(name: str, wire: Any) -> dict[str, Any]:
     found: Mapping[str, Any] = wire if isinstance(wire, Mapping) else {}
+    where = found.get("where")
     if isinstance(found.get("of"), Mapping):  # a parameter that only some trials have
         found = found["of"]
     low, high = found.get("low"), found.get("high")
@@ -78,17 +85,28 @@ def _spec(name: str, wire: Any) -> dict[str, Any]:
         "low": low if isinstance(low, int | float) else None,
         "high": high if isinstance(high, int | float) else None,
         "values": list(found.get("values") or []),
+        "when": _conditions(where) if isinstance(where, Mapping) else "",
     }
 
 
-def _facts(table: Any, direction: str) -> dict[str, Any]:
+def _conditions(where: Mapping[str, Any]) -> str:
+    """Return the condition of a parameter that only some trials have: ``booster is "dart" or "gbdt"``."""
+    return " and ".join(
+        f"{name} is {' or '.join(json.dumps(value, ensure_ascii=False) for value in values)}"
+        for name, values in where.items()
+        if isinstance(values, list)
+    )
+
+
+def _facts(table: Any, plan: SweepPlan) -> dict[str, Any]:
     """Return what is counted over all trials."""
-    best = _best_by_group(table, direction)
+    best = _best_by_group(table, plan.direction)
     without = set(table.column("group").to_pylist()) - {row["group"] for row in best}
     return {
         "best": best,
         "without": sorted(without)[:_GROUPS],
-        "curve": _curve(table, direction),
+        "curve": _curve(table, plan.direction),
+        "front": front_of(table, plan),
         "failures": _failures(table),
         "counts": Counter(table.column("status").to_pylist()),
         "trials": table.num_rows,

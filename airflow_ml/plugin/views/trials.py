@@ -36,6 +36,8 @@ class Query:
     group: str = ""
     #: Part of the trial's name, group, reason or parameters; upper and lower case are the same.
     text: str = ""
+    #: Of several objectives: only trials that no other of their group beats.
+    front: bool = False
     limit: int = 50
     offset: int = 0
 
@@ -133,6 +135,10 @@ def _filtered(table: Any, query: Query) -> Any:
         table = table.filter(pc.equal(table.column("status"), query.status))
     if query.group:
         table = table.filter(pc.equal(table.column("group"), query.group))
+    if query.front:
+        if "pareto" not in table.column_names:
+            raise NotHere("The sweep has one objective")
+        table = table.filter(pc.fill_null(table.column("pareto"), False))
     if query.text and table.num_rows:
         found = None
         for name in ("trial", "group", "reason", "params"):
@@ -165,6 +171,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("trial", "group", "status", "value", "seconds")},
         "reason": row["reason"] or "",
+        "front": row.get("pareto"),
         "params": json.loads(row["params"] or "{}"),
         "metrics": json.loads(row["metrics"] or "{}"),
     }

@@ -11,6 +11,7 @@ from airflow_ml.plugin.auth import READ_DAG
 from airflow_ml.plugin.connections import query_history_of
 from airflow_ml.plugin.views.chart import sweep_chart
 from airflow_ml.plugin.views.data import snapshot_view
+from airflow_ml.plugin.views.objectives import picture
 from airflow_ml.plugin.views.run import run_diff, run_list, run_view
 from airflow_ml.plugin.views.sweep import sweep_view
 from airflow_ml.plugin.views.task import preview, task_view
@@ -23,6 +24,7 @@ from airflow_ml.plugin.web.parameters import (
     Limit,
     MapIndex,
     Offset,
+    Picture,
     Points,
     RunId,
     TaskId,
@@ -90,13 +92,15 @@ async def trials(
     status: Word = "",
     group: Word = "",
     text: Word = "",
+    front: bool = False,
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> Response:
     """One page of a sweep's trials."""
     query = TrialQuery(
-        sort=sort or RANK, descending=order == "desc", status=status, group=group, text=text, limit=limit, offset=offset
-    )
+        sort=sort or RANK, descending=order == "desc", status=status, group=group, text=text, front=front, limit=limit,
+        offset=offset,
+    )  # fmt: skip
     return await answer(lambda: trial_page(place.shelf(), place.boards, dag_id, run_id, task_id, query))
 
 
@@ -114,6 +118,16 @@ async def chart(
 async def trial(place: PlaceDep, dag_id: DagId, run_id: RunId, task_id: TaskId, trial: Trial) -> Response:
     """One trial."""
     return await answer(lambda: trial_view(place.shelf(), place.boards, dag_id, run_id, task_id, trial))
+
+
+@router.api_route("/sweep/picture", methods=_READ)
+async def drawn(place: PlaceDep, dag_id: DagId, run_id: RunId, task_id: TaskId, name: Picture) -> Response:
+    """One of the pictures that the sweep's own task has drawn."""
+
+    def read() -> Response:
+        return Response(picture(place.shelf(), dag_id, run_id, task_id, name), media_type="image/png")
+
+    return await answer(read)
 
 
 @router.api_route("/sweep/csv", methods=_READ)

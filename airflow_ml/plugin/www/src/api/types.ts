@@ -14,10 +14,11 @@
  * GET  api/dags/{dag_id}/preview                     run_id, task_id, map_index=-1, digest            Table
  * GET  api/dags/{dag_id}/sweep                       run_id, task_id (any task of the sweep)          SweepView
  * GET  api/dags/{dag_id}/sweep/trials                run_id, task_id, sort=rank|<column>, order=asc|desc, status, group,
- *                                                    text (substring of trial, group, reason, params), limit=50 (1-200),
- *                                                    offset=0                                         TrialPage
+ *                                                    text (substring of trial, group, reason, params), front=false,
+ *                                                    limit=50 (1-200), offset=0                       TrialPage
  * GET  api/dags/{dag_id}/sweep/chart                 run_id, task_id, points=500 (1-2000), group      SweepChart
  * GET  api/dags/{dag_id}/sweep/trial                 run_id, task_id, trial                           TrialView
+ * GET  api/dags/{dag_id}/sweep/picture               run_id, task_id, name (of SweepView.pictures)    image/png
  * GET  api/dags/{dag_id}/sweep/csv                   run_id, task_id                                  text/csv, all rows
  * GET  api/models                                    -                                                ModelList
  * GET  api/models/{model}                            -                                                ModelView
@@ -314,6 +315,15 @@ export interface SweepView {
     stopped: { shard: number; reason: string }[];
   };
   best: BestTrial | null;
+  /** What it looks at; the first one decides. */
+  objectives: Objective[];
+  /**
+   * Of several objectives: the trials that no other of their group beats, best first by the one that decides (at most
+   * 200). `values` in the order of `objectives`.
+   */
+  front: { trial: string; group: string; values: (number | null)[] }[];
+  /** Pictures that the sweep's own task has drawn, by name. */
+  pictures: Part<string[]>;
   /** The best of each group, best first (at most 200). */
   best_by_group: BestTrial[];
   /** Groups in which no trial succeeded (at most 200). */
@@ -334,6 +344,13 @@ export interface ParamSpec {
   high: number | null;
   /** Of a choice, as JSON. */
   values: Json[];
+  /** Of a parameter that only some trials have: which ones, such as `booster is "dart"`; "" for all. */
+  when: string;
+}
+
+export interface Objective {
+  metric: string;
+  direction: "minimize" | "maximize";
 }
 
 export interface BestTrial {
@@ -367,6 +384,8 @@ export interface TrialRow {
   reason: string;
   params: { [name: string]: Json };
   metrics: { [name: string]: number };
+  /** Whether no other trial of its group beats it; null for a sweep with one objective. */
+  front: boolean | null;
 }
 
 export interface SweepChart {
@@ -376,7 +395,12 @@ export interface SweepChart {
   trials: number;
   params: ParamSpec[];
   /** One array per parameter, in the order of `params`, and the value; all of the same length. */
-  points: { trial: string[]; group: string[]; value: number[]; params: (number | string | boolean | null)[][] };
+  points: {
+    trial: string[]; group: string[]; value: number[]; params: (number | string | boolean | null)[][];
+    /** The further objectives, in their order, and whether no other trial beats it; empty for one objective. */
+    also: (number | null)[][]; front: boolean[];
+  };
+  objectives: Objective[];
   /** Share of the variance of the trials' ranks that each parameter explains alone, 0 to 1, largest first; empty below 20 trials. */
   importance: { name: string; share: number }[];
 }
@@ -394,6 +418,7 @@ export interface TrialView {
   traceback: string;
   params: { [name: string]: Json };
   metrics: { [name: string]: number };
+  front: boolean | null;
   reports: { step: number; value: number }[];
   /** The task instance whose log holds the trial's output. */
   log: TaskRef;

@@ -4,12 +4,14 @@ import { Box, HStack, NativeSelect, Text } from "@chakra-ui/react";
 import { useState } from "react";
 import { useSearchParams } from "react-router-dom";
 
+import { apiUrl, segment } from "../api/client";
 import { useChart, useSweep } from "../api/queries";
 import type { SweepView } from "../api/types";
 import { count, counted, number, percent } from "../format/number";
-import { inline } from "../format/text";
+import { inline, words } from "../format/text";
 import { duration } from "../format/time";
 import { Bars } from "../plots/Bars";
+import { Front } from "../plots/Front";
 import { Lines } from "../plots/Lines";
 import { Parallel } from "../plots/Parallel";
 import { Slices } from "../plots/Slices";
@@ -17,8 +19,8 @@ import { page } from "../routes";
 import { Facts, Figures, type Fact } from "../ui/facts";
 import { Grid } from "../ui/grid";
 import { Page, Section } from "../ui/layout";
-import { Empty, Load } from "../ui/state";
-import { DigestText, Mark, TaskLink, Time } from "../ui/words";
+import { Empty, Load, Present } from "../ui/state";
+import { DigestText, Mark, Out, TaskLink, Time } from "../ui/words";
 import { Leaderboard } from "./sweep/Leaderboard";
 import { Progress } from "./sweep/Progress";
 import { Trial } from "./sweep/Trial";
@@ -56,7 +58,7 @@ export function Sweep(place: Place) {
         { label: "Overview", to: page("") },
         { label: `${place.dag} · ${place.run}`, to: page("run", { dag_id: place.dag, run_id: place.run }) },
       ]}
-      facts={view && <>{`${view.direction} ${view.metric}, ${counted(view.progress.trials, "trial")}${view.by ? ` in ${counted(view.groups, "group")} by ${view.by}` : ""}, ${view.sampler}`} · <TaskLink task={view.task} /></>}
+      facts={view && <>{`${view.objectives.map((one) => `${one.direction} ${one.metric}`).join(", ")}, ${counted(view.progress.trials, "trial")}${view.by ? ` in ${counted(view.groups, "group")} by ${view.by}` : ""}, ${view.sampler}`} · <TaskLink task={view.task} /></>}
     >
       <Load query={sweep} lines={14}>
         {(value) => (
@@ -93,9 +95,9 @@ function Whole({ view, place, openTrial }: { view: SweepView; place: Place; open
           <Failures view={view} openTrial={openTrial} />
         </Section>
       </Box>
-      <Charts view={view} place={place} />
+      <Charts view={view} place={place} openTrial={openTrial} />
       <Section title="Leaderboard" aside={counted(progress.trials, "trial")}>
-        <Leaderboard place={place} metric={view.metric} running={view.state === "running"} open={openTrial} />
+        <Leaderboard place={place} metric={view.metric} several={view.objectives.length > 1} running={view.state === "running"} open={openTrial} />
       </Section>
       <Section title="Plan"><Facts items={planFacts(view)} /></Section>
     </>
@@ -150,7 +152,7 @@ function Failures({ view, openTrial }: { view: SweepView; openTrial: (name: stri
   );
 }
 
-function Charts({ view, place }: { view: SweepView; place: Place }) {
+function Charts({ view, place, openTrial }: { view: SweepView; place: Place; openTrial: (name: string) => void }) {
   const [group, setGroup] = useState("");
   const chart = useChart(place.dag, place.run, place.task, group);
   const groups = view.best_by_group.map((best) => best.group).filter(Boolean).sort();
@@ -176,6 +178,7 @@ function Charts({ view, place }: { view: SweepView; place: Place }) {
         {(value) =>
           value.points.value.length ? (
             <>
+              {value.objectives.length > 1 && <Box mb={5}><Front chart={value} open={openTrial} /></Box>}
               <Parallel chart={value} />
               <Box display="grid" gridTemplateColumns={{ base: "minmax(0, 1fr)", xl: "minmax(0, 1fr) minmax(0, 3fr)" }} gap={6} mt={5}>
                 {value.importance.length ? (
@@ -194,14 +197,33 @@ function Charts({ view, place }: { view: SweepView; place: Place }) {
           )
         }
       </Load>
+      <Drawn view={view} place={place} />
     </Section>
+  );
+}
+
+/** Pictures that the sweep's own task has drawn. */
+function Drawn({ view, place }: { view: SweepView; place: Place }) {
+  if (view.pictures.state === "absent") {
+    return null;
+  }
+  const address = (name: string) =>
+    apiUrl(`dags/${segment(place.dag)}/sweep/picture`, { run_id: place.run, task_id: place.task, name });
+  return (
+    <HStack gap={3} mt={4} fontSize="xs" color="fg.muted" wrap="wrap">
+      <span>Drawn by the sweep itself:</span>
+      <Present part={view.pictures}>
+        {(names) => names.map((name) => <Out key={name} address={address(name)}>{words(name)}</Out>)}
+      </Present>
+    </HStack>
   );
 }
 
 function planFacts(view: SweepView): Fact[] {
   const space = view.space.map((spec) => {
     const values = spec.values.length ? spec.values.map((value) => inline(value, 40)).join(", ") : `${number(spec.low)} to ${number(spec.high)}`;
-    return { label: spec.name, value: `${spec.distribution.replaceAll("_", " ")}: ${values}` };
+    const when = spec.when && `, where ${spec.when}`;
+    return { label: spec.name, value: `${spec.distribution.replaceAll("_", " ")}: ${values}${when}` };
   });
   return [
     ...space,

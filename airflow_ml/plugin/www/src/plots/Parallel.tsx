@@ -78,10 +78,12 @@ function Drawing({ chart, width, order, good, shown, point }: DrawingProps) {
   ];
   const path = (index: number) => {
     let text = "";
+    let broken = true;
     axes.forEach((axis, at) => {
       const y = axis.place(at < params.length ? (points.params[at]?.[index] ?? null) : (points.value[index] ?? null));
-      // A parameter that this trial did not have leaves a gap.
-      text += y === undefined ? "" : `${text ? "L" : "M"}${x(at).toFixed(1)},${y.toFixed(1)}`;
+      // A value that has no place leaves a gap.
+      text += y === undefined ? "" : `${broken ? "M" : "L"}${x(at).toFixed(1)},${y.toFixed(1)}`;
+      broken = y === undefined;
     });
     return text;
   };

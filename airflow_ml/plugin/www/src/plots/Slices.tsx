@@ -31,7 +31,7 @@ function Slice({ chart, at, good }: { chart: SweepChart; at: number; good: reado
   }
   return (
     <Plot
-      title={spec.name}
+      title={spec.when ? `${spec.name}, where ${spec.when}` : spec.name}
       about={`${metric} over ${spec.name}, ${points.value.length} trials`}
       height={HEIGHT}
       sheet={{

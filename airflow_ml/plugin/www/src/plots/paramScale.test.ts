@@ -4,7 +4,7 @@ import type { ParamSpec } from "../api/types";
 import { paramScale, ranks } from "./paramScale";
 
 const spec = (part: Partial<ParamSpec>): ParamSpec => ({
-  name: "p", distribution: "uniform", low: null, high: null, values: [], ...part,
+  name: "p", distribution: "uniform", low: null, high: null, values: [], when: "", ...part,
 });
 
 describe("paramScale", () => {
@@ -29,6 +29,18 @@ describe("paramScale", () => {
     expect(places.every((place) => typeof place === "number")).toBe(true);
     expect(scale.ticks.map((tick) => tick.label)).toContain("<b>");
     expect(scale.place("other")).toBeUndefined();
+  });
+
+  it("has a place for trials without a parameter that only some have", () => {
+    const some = spec({ low: 0, high: 10, when: 'booster is "dart"' });
+    const scale = paramScale(some, [5, null], [200, 0]);
+    expect(scale.place(null)).toBe(200);
+    expect(scale.place(0)).toBeCloseTo(178);
+    expect(scale.ticks[0]).toEqual({ at: 200, label: "without" });
+    expect(paramScale(some, [5], [0, 100]).place(null)).toBeUndefined();
+    const choice = paramScale({ ...some, distribution: "choice", values: ["a", "b"] }, ["a", null], [0, 100]);
+    expect(choice.place(null)).toBe(0);
+    expect(choice.place("a")).toBeGreaterThan(20);
   });
 
   it("takes thousands of choices with a few ticks", () => {

@@ -26,28 +26,44 @@ export function paramScale(
   const high = spec.high ?? Math.max(...numbers);
   const log = spec.distribution.startsWith("log") && low > 0;
   const domain = low < high ? [low, high] : extent([low]);
-  const scale = log ? scaleLog(domain, range) : scaleLinear(domain, range);
+  const { inner, without } = room(spec, values, range);
+  const scale = log ? scaleLog(domain, inner) : scaleLinear(domain, inner);
   const all = scale.ticks(most);
   // A logarithmic axis over a few decades has more ticks than asked for.
   const every = Math.ceil(all.length / (most + 1));
+  const ticks = all.filter((_, index) => index % every === 0).map((value) => ({ at: scale(value), label: number(value, 3) }));
   return {
-    place: (value) => (typeof value === "number" && Number.isFinite(value) ? scale(value) : undefined),
-    ticks: all.filter((_, index) => index % every === 0).map((value) => ({ at: scale(value), label: number(value, 3) })),
+    place: (value) => (typeof value === "number" && Number.isFinite(value) ? scale(value) : value === null ? without : undefined),
+    ticks: without === undefined ? ticks : [{ at: without, label: WITHOUT }, ...ticks],
   };
+}
+
+/** How the place is called where the trials are that did not have the parameter. */
+export const WITHOUT = "without";
+const WITHOUT_PIXELS = 22;
+
+/** A parameter that only some trials have leaves a place before its least value for the others. */
+function room(spec: ParamSpec, values: readonly ParamValue[], [start, end]: [number, number]) {
+  if (!spec.when || !values.includes(null)) {
+    return { inner: [start, end] as [number, number], without: undefined };
+  }
+  return { inner: [start + Math.sign(end - start) * WITHOUT_PIXELS, end] as [number, number], without: start };
 }
 
 function choices(
   spec: ParamSpec, values: readonly ParamValue[], range: [number, number], most: number,
 ): ParamScale {
-  const known = spec.values.length ? spec.values : [...new Set(values)];
+  const known = spec.values.length ? spec.values : [...new Set(values)].filter((value) => value !== null || !spec.when);
   const names = [...new Set(known.map((value) => key(value as ParamValue)))];
-  const scale = scalePoint(names, range).padding(0.3);
+  const { inner, without } = names.includes("null") ? { inner: range, without: undefined } : room(spec, values, range);
+  const scale = scalePoint(names, inner).padding(0.3);
   const every = Math.ceil(names.length / Math.max(1, most));
+  const ticks = names
+    .filter((_, index) => index % every === 0)
+    .map((name) => ({ at: scale(name) ?? 0, label: inline(JSON.parse(name) as ParamValue, 40) }));
   return {
-    place: (value) => scale(key(value)),
-    ticks: names
-      .filter((_, index) => index % every === 0)
-      .map((name) => ({ at: scale(name) ?? 0, label: inline(JSON.parse(name) as ParamValue, 40) })),
+    place: (value) => scale(key(value)) ?? (value === null ? without : undefined),
+    ticks: without === undefined ? ticks : [{ at: without, label: WITHOUT }, ...ticks],
   };
 }
 

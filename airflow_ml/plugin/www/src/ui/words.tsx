@@ -12,7 +12,7 @@ import { To } from "./layout";
 
 const COLOUR: Record<string, string> = {
   pass: "green", promoted: "green", installed: "green", succeeded: "green", ok: "green", held: "green",
-  no_drift: "green", hit: "green", champion: "green", balanced: "green",
+  no_drift: "green", hit: "green", champion: "green", front: "blue", balanced: "green",
   warn: "orange", drift: "orange", slow: "orange", late: "orange", needed: "orange", hold: "orange",
   inconclusive: "orange", timed_out: "orange", killed: "orange", lost: "orange", missed: "orange",
   block: "red", error: "red", failed: "red", rolled_back: "red", conflict: "red", broken: "red", critical: "red",

@@ -18,11 +18,13 @@ import { boardQuery, PAGE_ROWS, readBoard, sortedBy, writeBoard, type Board } fr
 interface Props {
   place: { dag: string; run: string; task: string };
   metric: string;
+  /** Whether it weighs several objectives, so that some trials are on the front. */
+  several: boolean;
   running: boolean;
   open: (trial: string) => void;
 }
 
-export function Leaderboard({ place, metric, running, open }: Props) {
+export function Leaderboard({ place, metric, several, running, open }: Props) {
   const [query, setQuery] = useSearchParams();
   const board = readBoard(query);
   const change = (part: Partial<Board>) => setQuery((asked) => writeBoard(asked, part), { replace: true });
@@ -32,10 +34,10 @@ export function Leaderboard({ place, metric, running, open }: Props) {
     <Load query={trials} lines={10}>
       {(value) => (
         <>
-          <Filters board={board} found={value} change={change} file={file} />
+          <Filters board={board} several={several} found={value} change={change} file={file} />
           {value.trials.length ? (
             <Grid
-              columns={columns(value, metric, open)} rows={value.trials} rowKey={(row) => row.trial} label="Trials"
+              columns={columns(value, metric, several, open)} rows={value.trials} rowKey={(row) => row.trial} label="Trials"
               sorting={{ by: board.sort, descending: board.order === "desc", change: (by) => change(sortedBy(board, by)) }}
               selected={(row) => row.trial === query.get("trial")} height="36rem"
             />
@@ -49,7 +51,7 @@ export function Leaderboard({ place, metric, running, open }: Props) {
   );
 }
 
-function columns(found: TrialPage, metric: string, open: (trial: string) => void): Column<TrialRow>[] {
+function columns(found: TrialPage, metric: string, several: boolean, open: (trial: string) => void): Column<TrialRow>[] {
   const grouped = found.groups.length > 1;
   return [
     {
@@ -58,6 +60,7 @@ function columns(found: TrialPage, metric: string, open: (trial: string) => void
     },
     ...(grouped ? [{ key: "group", label: "Group", sort: "group", width: "6rem", cell: (row: TrialRow) => row.group }] : []),
     { key: "status", label: "Status", sort: "status", cell: (row) => <Mark of={row.status} /> },
+    ...(several ? [{ key: "front", label: "Front", cell: (row: TrialRow) => (row.front ? <Mark of="front" /> : "–") }] : []),
     { key: "value", label: metric, figure: true, sort: "rank", cell: (row) => number(row.value) },
     ...found.metrics
       .filter((name) => name !== metric)
@@ -78,12 +81,13 @@ function columns(found: TrialPage, metric: string, open: (trial: string) => void
 
 interface FilterProps {
   board: Board;
+  several: boolean;
   found: TrialPage;
   change: (part: Partial<Board>) => void;
   file: string;
 }
 
-function Filters({ board, found, change, file }: FilterProps) {
+function Filters({ board, several, found, change, file }: FilterProps) {
   const [text, setText] = useState(board.text);
   useEffect(() => {
     const timer = text === board.text ? undefined : setTimeout(() => change({ text }), 300);
@@ -102,8 +106,11 @@ function Filters({ board, found, change, file }: FilterProps) {
       {found.groups.length > 1 && (
         <Choice label="Group" all="all groups" value={board.group} options={found.groups} change={(group) => change({ group })} />
       )}
-      {(board.text || board.status || board.group) && (
-        <Button size="xs" variant="ghost" onClick={() => { setText(""); change({ text: "", status: "", group: "" }); }}>Clear</Button>
+      {several && (
+        <Choice label="Front" all="all trials" value={board.front} options={["true"]} change={(front) => change({ front })} />
+      )}
+      {(board.text || board.status || board.group || board.front) && (
+        <Button size="xs" variant="ghost" onClick={() => { setText(""); change({ text: "", status: "", group: "", front: "" }); }}>Clear</Button>
       )}
       <Text fontSize="xs" color="fg.muted" ms="auto"><Out address={file}>All as CSV</Out></Text>
     </HStack>
@@ -118,12 +125,14 @@ interface ChoiceProps {
   change: (value: string) => void;
 }
 
+const NAMED: Record<string, (option: string) => string> = { Status: words, Front: () => "those that no other beats" };
+
 function Choice({ label, all, value, options, change }: ChoiceProps) {
   return (
     <NativeSelect.Root size="xs" width="auto" maxW="16rem">
       <NativeSelect.Field aria-label={label} value={value} onChange={(event) => change(event.currentTarget.value)}>
         <option value="">{all}</option>
-        {options.map((option) => <option key={option} value={option}>{label === "Status" ? words(option) : option}</option>)}
+        {options.map((option) => <option key={option} value={option}>{NAMED[label]?.(option) ?? option}</option>)}
       </NativeSelect.Field>
       <NativeSelect.Indicator />
     </NativeSelect.Root>

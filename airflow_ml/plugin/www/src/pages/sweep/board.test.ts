@@ -6,7 +6,7 @@ const read = (text: string) => readBoard(new URLSearchParams(text));
 
 describe("the leaderboard's address", () => {
   it("has defaults, and takes no nonsense", () => {
-    expect(read("")).toEqual({ sort: "rank", order: "asc", status: "", group: "", text: "", offset: 0 });
+    expect(read("")).toEqual({ sort: "rank", order: "asc", status: "", group: "", text: "", front: "", offset: 0 });
     expect(read("order=up&offset=-5").order).toBe("asc");
     expect(read("offset=-5").offset).toBe(0);
     expect(read("offset=1e99").offset).toBe(0);
@@ -24,7 +24,7 @@ describe("the leaderboard's address", () => {
   });
 
   it("survives its own writing", () => {
-    const board = { sort: "param.a&b", order: "desc", status: "failed", group: "ü/=", text: "<b>", offset: 50 } as const;
+    const board = { sort: "param.a&b", order: "desc", status: "failed", group: "ü/=", text: "<b>", front: "true", offset: 50 } as const;
     expect(readBoard(writeBoard(new URLSearchParams(), board))).toEqual(board);
   });
 
@@ -36,7 +36,7 @@ describe("the leaderboard's address", () => {
 
   it("is asked of the server", () => {
     expect(boardQuery({ run: "r", task: "t" }, read("text=a&offset=50"))).toEqual({
-      run_id: "r", task_id: "t", sort: "rank", order: "asc", status: "", group: "", text: "a", limit: 50, offset: 50,
+      run_id: "r", task_id: "t", sort: "rank", order: "asc", status: "", group: "", text: "a", front: "", limit: 50, offset: 50,
     });
   });
 });

@@ -10,6 +10,8 @@ export interface Board {
   status: string;
   group: string;
   text: string;
+  /** "true": only trials that no other beats in every objective. */
+  front: string;
   offset: number;
 }
 
@@ -21,6 +23,7 @@ export function readBoard(query: URLSearchParams): Board {
     status: query.get("status") ?? "",
     group: query.get("group") ?? "",
     text: query.get("text") ?? "",
+    front: query.get("front") === "true" ? "true" : "",
     offset: Number.isSafeInteger(offset) && offset > 0 ? offset : 0,
   };
 }
@@ -47,6 +50,6 @@ export function sortedBy(board: Board, by: string): Partial<Board> {
 export function boardQuery(place: { run: string; task: string }, board: Board): Query {
   return {
     run_id: place.run, task_id: place.task, sort: board.sort, order: board.order, status: board.status,
-    group: board.group, text: board.text, limit: PAGE_ROWS, offset: board.offset,
+    group: board.group, text: board.text, front: board.front, limit: PAGE_ROWS, offset: board.offset,
   };
 }
