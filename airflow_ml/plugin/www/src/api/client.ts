@@ -64,6 +64,16 @@ export async function airflowTasks(dag: string, run: string, signal: AbortSignal
   }));
 }
 
+/** What Airflow itself knows of one task instance. */
+export async function airflowTask(task: TaskRef, signal: AbortSignal): Promise<{ state: string | null }> {
+  const place = `api/v2/dags/${segment(task.dag_id)}/dagRuns/${segment(task.run_id)}/taskInstances/${segment(task.task_id)}`;
+  const url = new URL(task.map_index >= 0 ? `${place}/${task.map_index}` : place, document.baseURI);
+  const found = await answer<{ state?: string | null }>(
+    await reach(url.href, { headers: { accept: "application/json" }, signal }),
+  );
+  return { state: found.state ?? null };
+}
+
 async function reach(url: string, options: RequestInit): Promise<Response> {
   try {
     return await fetch(url, { credentials: "same-origin", ...options });

@@ -2,7 +2,7 @@
 
 import { keepPreviousData, QueryClient, useQuery, type UseQueryResult } from "@tanstack/react-query";
 
-import { airflowTasks, ApiFailure, get, segment, type OpenTask, type Query } from "./client";
+import { airflowTask, airflowTasks, ApiFailure, get, segment, type OpenTask, type Query } from "./client";
 import type {
   CanaryView, DatasetList, DatasetView, LineageGraph, ModelList, ModelView, Overview, RunDiff, RunList, RunView,
   SnapshotView, SweepChart, SweepView, Table, TaskRef, TaskView, TrialPage, TrialView,
@@ -73,6 +73,14 @@ export const useOpenTasks = (dag: string, run: string) =>
     queryKey: ["airflow", dag, run],
     queryFn: ({ signal }) => airflowTasks(dag, run, signal),
     refetchInterval: 15_000,
+    retry: false,
+  });
+/** A task without a record; asked again while it may still write one. */
+export const useAirflowTask = (task: TaskRef) =>
+  useQuery({
+    queryKey: ["airflow task", task],
+    queryFn: ({ signal }) => airflowTask(task, signal),
+    refetchInterval: LIVE_MILLISECONDS,
     retry: false,
   });
 export const useDiff = (dag: string, run: string, other: string | null) =>

@@ -12,6 +12,7 @@ import { Facts } from "../ui/facts";
 import { Grid, type Column } from "../ui/grid";
 import { Page, Section, To } from "../ui/layout";
 import { Empty, Load } from "../ui/state";
+import { UnrecordedRun } from "../ui/unrecorded";
 import { FIGURES, Mark, TaskLink, Time } from "../ui/words";
 import { Compare } from "./run/Compare";
 
@@ -23,7 +24,7 @@ interface Props {
 
 export function Run({ dag, run, inTab = false }: Props) {
   const view = useRun(dag, run);
-  const whole = <Load query={view} lines={12}>{(value) => <Whole view={value} />}</Load>;
+  const whole = <Load query={view} lines={12} missing={<UnrecordedRun dag={dag} run={run} />}>{(value) => <Whole view={value} />}</Load>;
   if (inTab) {
     return whole;
   }

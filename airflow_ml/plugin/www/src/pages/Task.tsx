@@ -12,12 +12,13 @@ import { Grid, type Column } from "../ui/grid";
 import { Page, Section } from "../ui/layout";
 import { JsonText } from "../ui/preview";
 import { Empty, Load } from "../ui/state";
+import { UnrecordedTask } from "../ui/unrecorded";
 import { Command, DigestText, Mark, TaskLink, Time } from "../ui/words";
 import { Handles } from "./task/Handles";
 
 export function Task({ task, inTab = false }: { task: TaskRef; inTab?: boolean }) {
   const view = useTask(task);
-  const whole = <Load query={view} lines={12}>{(value) => <Whole view={value} />}</Load>;
+  const whole = <Load query={view} lines={12} missing={<UnrecordedTask task={task} />}>{(value) => <Whole view={value} />}</Load>;
   if (inTab) {
     return whole;
   }

@@ -7,11 +7,12 @@ import type { ReactNode } from "react";
 import { ApiFailure } from "../api/client";
 import type { Part } from "../api/types";
 import { moment } from "../format/time";
+import { Section } from "./layout";
 
-/** Show what a query has: its answer, old or new, or why there is none. */
+/** Show what a query has: its answer, old or new, or why there is none; `missing` for an answer of "not found". */
 export function Load<T>({
-  query, children, lines = 6,
-}: { query: UseQueryResult<T>; children: (value: T) => ReactNode; lines?: number }) {
+  query, children, lines = 6, missing,
+}: { query: UseQueryResult<T>; children: (value: T) => ReactNode; lines?: number; missing?: ReactNode }) {
   if (query.data !== undefined) {
     return (
       <>
@@ -21,6 +22,9 @@ export function Load<T>({
         </Box>
       </>
     );
+  }
+  if (missing && query.error instanceof ApiFailure && query.error.status === 404) {
+    return <Section title="Records">{missing}</Section>;
   }
   if (query.isError) {
     return <Failed error={query.error} retry={() => void query.refetch()} />;
