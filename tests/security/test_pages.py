@@ -45,7 +45,7 @@ def pages(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 QUERY = {"run_id": "one", "with_run_id": "one", "task_id": "train.collect", "trial": "t00000", "version": "1",
-         "digest": f"sha256:{'0' * 64}"}  # fmt: skip
+         "digest": f"sha256:{'0' * 64}", "name": "slices"}  # fmt: skip
 ACTION = {"action": "hold", "reason": "looks odd to me", "epoch": 1}
 
 
@@ -68,7 +68,7 @@ def ask(pages: Pages, method: str, path: str, headers: dict[str, str], **more: A
 
 
 def test_every_route_is_known(pages: Pages) -> None:
-    assert len(routes(pages.app)) == 2 * 19 + 1, "19 that read, by GET and HEAD, and one that acts"
+    assert len(routes(pages.app)) == 2 * 20 + 1, "20 that read, by GET and HEAD, and one that acts"
     assert {path for _, path in routes(pages.app) if not path.startswith(("/api/", "/static/"))} == set()
 
 
