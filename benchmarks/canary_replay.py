@@ -215,22 +215,30 @@ def delayed(rng: np.random.Generator, runs: int, alpha: float, wrong_share: Any)
     ``below_the_watermark`` is the product: a day counts when all of its outcomes are in. ``as_they_come`` counts what
     is known, in the stratum of its day, at every look.
     """
-    days, units = 60, 400
+    days, units, late_days = 60, 400, 3
     stratum = np.repeat(np.arange(days), units)
     share = np.array([STEPS[min(3 * day // days, 2)] for day in range(days)])[stratum]
     wrong = {"below_the_watermark": 0, "as_they_come": 0}
     ones = np.ones(days * units)
-    for _ in range(runs):
+    for run in range(runs):
         x = 1 + rng.normal(0, 1, days * units)
         chosen = rng.random(days * units) < share
-        known = stratum + np.where(x > 2, 3, 0)
-        arms = [sums_by(stratum[mask], days, x[mask], ones[mask]) for mask in (~chosen, chosen)]
-        wrong["below_the_watermark"] += combined(arms[0], arms[1], alpha).wrong
-        for today in range(3, days):
-            seen = known <= today
-            now = [sums_by(stratum[m & seen], days, x[m & seen], ones[m & seen]) for m in (~chosen, chosen)]
-            path = combined(now[0], now[1], alpha)
-            if abs(path.z[-1]) >= path.bound[-1]:
+        early = x <= 2
+        champion, challenger = (sums_by(stratum[mask], days, x[mask], ones[mask]) for mask in (~chosen, chosen))
+        if run == 0:
+            same_as_the_product(champion, challenger, alpha)
+        path = combined(champion, challenger, alpha)
+        # Seen from a day on, the outcomes of the days before it are complete: the same path, three days later.
+        wrong["below_the_watermark"] += path.wrong
+        known = [sums_by(stratum[m & early], days, x[m & early], ones[m & early]) for m in (~chosen, chosen)]
+        for today in range(late_days, days):
+            complete = today - late_days + 1
+            seen = [
+                np.concatenate([whole[:, :complete], part[:, complete : today + 1]], axis=1)
+                for whole, part in ((champion, known[0]), (challenger, known[1]))
+            ]
+            found = combined(seen[0], seen[1], alpha)
+            if abs(found.z[-1]) >= found.bound[-1]:
                 wrong["as_they_come"] += 1
                 break
     return {name: wrong_share(hits, runs) for name, hits in wrong.items()}

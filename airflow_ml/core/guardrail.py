@@ -74,25 +74,16 @@ def parse_guardrails(values: Sequence[Any]) -> tuple[Guardrail, ...]:
     return found
 
 
-def judge_all(
-    guardrails: Sequence[Guardrail],
-    readings: Mapping[str, Reading],
+def judge(
+    guardrail: Guardrail,
+    reading: Reading,
     *,
     alpha: float,
     tau_requests: float,
     min_units: int,
-) -> tuple[GuardrailLook, ...]:
-    """Test each guardrail on its metric's reading; see `judge`."""
-    return tuple(
-        judge(one, readings[one.reads], alpha=alpha, tau_requests=tau_requests, min_units=min_units)
-        for one in guardrails
-    )
-
-
-def judge(
-    guardrail: Guardrail, reading: Reading, *, alpha: float, tau_requests: float, min_units: int
+    challenger: str = CHALLENGER,
 ) -> GuardrailLook:
-    """Test a guardrail on everything measured so far.
+    """Test a guardrail on everything measured so far of one challenger.
 
     By slice, the chance of a false alarm is divided evenly among the slices that can be tested (Bonferroni), and all of
     these must be shown to hold. A slice with fewer than ``min_units`` units of an arm is not tested: it proves nothing
@@ -102,10 +93,13 @@ def judge(
         ValueError: for sums that no data can have.
     """
     if guardrail.by:
-        return _judge_slices(guardrail, reading, alpha=alpha, tau_requests=tau_requests, min_units=min_units)
+        return _judge_slices(
+            guardrail, reading, alpha=alpha, tau_requests=tau_requests, min_units=min_units, challenger=challenger
+        )
     return _judge(
         guardrail,
         reading.samples,
+        challenger=challenger,
         squares=reading.unit_squares,
         alpha=alpha,
         tau_requests=tau_requests,
@@ -114,16 +108,16 @@ def judge(
 
 
 def _judge_slices(
-    guardrail: Guardrail, reading: Reading, *, alpha: float, tau_requests: float, min_units: int
+    guardrail: Guardrail, reading: Reading, *, alpha: float, tau_requests: float, min_units: int, challenger: str
 ) -> GuardrailLook:
     parts: dict[str, list[Sample]] = defaultdict(list)
     for sample in reading.samples:
         parts[sample.slice_name].append(replace(sample, slice_name=""))
-    effects = {name: effect_of(part, champion=CHAMPION, challenger=CHALLENGER) for name, part in parts.items()}
+    effects = {name: effect_of(part, champion=CHAMPION, challenger=challenger) for name, part in parts.items()}
     testable = sorted(name for name, effect in effects.items() if effect is not None and _testable(effect, min_units))
     if not testable:
         return GuardrailLook(metric=guardrail.reads, effect=None, variance=None, held=False, broken=False)
-    limits: dict[str, Any] = {"tau_requests": tau_requests, "min_units": min_units}
+    limits: dict[str, Any] = {"tau_requests": tau_requests, "min_units": min_units, "challenger": challenger}
     looks = {name: _judge(guardrail, parts[name], alpha=alpha / len(testable), **limits) for name in testable}
     sign = 1.0 if guardrail.direction == MINIMIZE else -1.0
     worst = max(testable, key=lambda name: (looks[name].broken, sign * (looks[name].effect or 0.0)))
@@ -139,9 +133,10 @@ def _judge(
     alpha: float,
     tau_requests: float,
     min_units: int,
+    challenger: str,
     squares: Mapping[str, float] | None = None,
 ) -> GuardrailLook:
-    effect = effect_of(samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=squares)
+    effect = effect_of(samples, champion=CHAMPION, challenger=challenger, unit_squares=squares)
     held = broken = False
     if effect is not None and _testable(effect, min_units):
         sign = 1.0 if guardrail.direction == MINIMIZE else -1.0

@@ -28,18 +28,27 @@ class PairedEffect:
     variance: float
     days: int
     requests: int
+    #: Units of the day that had most; a unit that returns is one, and its days are clusters of their own anyway.
+    units: int = 0
 
 
-def paired_effect(samples: Sequence[Sample]) -> PairedEffect | None:
+def paired_effect(samples: Sequence[Sample], *, variant: str = PAIRED) -> PairedEffect | None:
     """Return the effect over the days of a paired reading; None below two days or without any variation.
+
+    Args:
+        samples: Strata of one day, ``shadow/2013-05-02`` and ``shadow/2013-05-02/7``, are one day.
+        variant: Whose differences.
 
     Raises:
         ValueError: for sums that no data can have.
     """
-    mine = [one for one in samples if one.variant == PAIRED and one.requests > 0]
+    mine = [one for one in samples if one.variant == variant and one.requests > 0 and not one.slice_name]
     if any(not math.isfinite(one.sum_x) for one in mine):
         raise ValueError("A sum of differences is not a finite number")
-    days = [one.sum_x / one.requests for one in mine]
+    by_day: dict[str, list[Sample]] = {}
+    for one in mine:
+        by_day.setdefault("".join(one.stratum.split("/")[1:2]), []).append(one)
+    days = [math.fsum(s.sum_x for s in day) / sum(s.requests for s in day) for day in by_day.values()]
     if len(days) < 2:
         return None
     mean = math.fsum(days) / len(days)
@@ -51,6 +60,7 @@ def paired_effect(samples: Sequence[Sample]) -> PairedEffect | None:
         variance=spread / (len(days) - 1) / len(days),
         days=len(days),
         requests=sum(one.requests for one in mine),
+        units=max(one.units for one in mine),
     )
 
 

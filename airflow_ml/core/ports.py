@@ -218,6 +218,13 @@ class Traffic:
     expires_at: datetime | None
     #: Salt of the sticky hash: a unit keeps its variant for one rollout.
     salt: str
+    #: Further challengers, the arms ``challenger-2``, ``challenger-3`` and so on: each answers ``weight_percent`` of
+    #: units as well, see core/arms.py.
+    others: tuple[Mapping[str, JSON], ...] = ()
+    #: Arms that answer nothing any more. The champion answers their units, which stay in their arm.
+    stopped: tuple[str, ...] = ()
+    #: The champion answers everything; each challenger scores the same requests, and its scores are kept, not given.
+    shadow: bool = False
 
 
 class Router(Protocol):

@@ -7,23 +7,28 @@ only when every step had its data days and the last weight is reached.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from airflow_ml.core import rollout_plan
+from airflow_ml.core.arm_evidence import best_of, in_words, judge_arms
+from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP
 from airflow_ml.core.assessment import ERROR, FAIL, NEITHER, NOTHING_YET, PASS, Tally, assess, counted
-from airflow_ml.core.guardrail import MINIMIZE, GuardrailLook, judge_all
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
-from airflow_ml.core.rollout_look import Look
-from airflow_ml.core.rollout_plan import SUPERIORITY, RolloutPlan
+from airflow_ml.core.rollout_look import ArmLook, Look
+from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, SHADOW, SUPERIORITY, RolloutPlan, Step
 from airflow_ml.core.rollout_readings import day_of, weight_of
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
-from airflow_ml.core.statistics import Effect, confidence_sequence, effect_of, log_e_one_sided
+from airflow_ml.core.statistics import check, design_effect, effect_of
 
 ADVANCE, HOLD, PROMOTE, ROLL_BACK, INCONCLUSIVE = "advance", "hold", "promote", "roll_back", "inconclusive"
+#: Of several challengers some show harm: they answer nothing any more, and the others go on.
+DROP = "stop_challenger"
+#: Above this design effect requests cannot be taken as independent.
+MOST_DESIGN_EFFECT = 1.5
 #: What an undecided rollout does by its plan instead of ending: pause at its weight, or at weight 0.
 PAUSE, ASK = "pause", "ask"
 #: What a comparison without a promotion does instead of one.
@@ -42,13 +47,22 @@ class Decision:
     trouble: bool = False
     #: How the looks came out, this one included.
     tally: Tally = NOTHING_YET
+    #: Of several challengers the one that alone goes on; empty while none is chosen.
+    chosen: str = ""
+    #: Challengers that are stopped by this look, and why.
+    stopped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
-    shown: bool
-    harmful: bool
-    interval: tuple[float, ...]
+class _Seen:
+    """What a look rests on."""
+
+    readings: Mapping[str, Reading]
+    #: The main one.
+    reading: Reading
+    arms: tuple[ArmLook, ...]
+    #: The one that looks best.
+    best: ArmLook
 
 
 def decide(
@@ -70,165 +84,206 @@ def decide(
         guardrails: What was measured of each of the plan's guardrails, by metric.
         unreadable: Why the reading is None.
     """
-    readings = guardrails or {}
-    problem = unreadable or "The metric could not be read" if reading is None else _impossible(state, reading)
-    problem = problem or _unguarded(plan, state, readings)
+    readings = {**(guardrails or {}), **({plan.reads[0]: reading} if reading is not None else {})}
+    problem = unreadable or "The metric could not be read" if reading is None else _impossible(plan, state, readings)
     if reading is None or problem:
         return _in_trouble(plan, state, now, problem)
-    limits = {"alpha": plan.test_alpha, "tau_requests": plan.tau_requests}
-    guarded = judge_all(plan.guardrails, readings, min_units=plan.min_units, **limits)
-    effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=reading.unit_squares)
-    ratio = _sample_ratio(plan, reading)
-    verdict = _verdict(plan, effect)
-    harm = _harm(plan, effect, verdict, guarded)
-    phase = FAIL if harm else PASS if verdict.shown and all(one.held for one in guarded) else NEITHER
+    try:
+        arms = judge_arms(plan, readings, arms=_compared(state), kind=state.kind, chosen=state.chosen)
+    except (ValueError, OverflowError) as error:
+        return _in_trouble(plan, state, now, f"The metric's sums cannot be true: {error}")
+    seen = _Seen(readings, reading, arms, best_of(arms, direction=plan.direction) or arms[0])
+    ratio = _sample_ratio(plan, state, reading)
+    harmful = all(arm.harm for arm in arms)
+    phase = FAIL if harmful else PASS if any(arm.ready for arm in arms) else NEITHER
     tally = counted(state.tally, phase, new=_moved(state, reading))
-    action, reason = _action(plan, state, reading, now, effect, ratio, verdict, guarded, harm, tally)
-    look = _look(state, reading, now, action, reason, effect, ratio, verdict)
-    return Decision(action=action, reason=reason, statistics=replace(look, guardrails=guarded), tally=tally)
+    action, reason, chosen = _action(plan, state, seen, now, ratio, harmful, tally)
+    look = _look(plan, state, seen, now, action, reason, ratio)
+    stopped = {arm.arm: arm.harm for arm in arms if arm.harm} if action == DROP else {}
+    return Decision(action=action, reason=reason, statistics=look, tally=tally, chosen=chosen, stopped=stopped)
+
+
+def _compared(state: RolloutState) -> tuple[str, ...]:
+    """Return the arms that are still compared; the champion against itself is one."""
+    if state.kind == SAME:
+        return (CHALLENGER,)
+    return (state.chosen,) if state.chosen else tuple(arm for arm in state.challengers if arm not in state.stopped)
 
 
 def _action(
     plan: RolloutPlan,
     state: RolloutState,
-    reading: Reading,
+    seen: _Seen,
     now: datetime,
-    effect: Effect | None,
     ratio: SampleRatio,
-    verdict: _Verdict,
-    guarded: Sequence[GuardrailLook],
-    harm: str,
+    harmful: bool,
     tally: Tally,
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
+    """Return what to do, why, and which challenger is chosen by it, if one is."""
+    if void := _void(plan, seen, ratio):
+        return ROLL_BACK, void, ""
+    outcome = assess(tally, plan.limits)
+    harm = "; ".join(_of_arm(plan, state, arm, arm.harm) for arm in seen.arms if arm.harm)
+    if harmful and (outcome == FAIL or state.kind == SAME):
+        found = not plan.promotes and all(arm.worse and not any(g.broken for g in arm.guardrails) for arm in seen.arms)
+        return (CONCLUDE if found else ROLL_BACK), harm, ""
+    if harm and not harmful:
+        return DROP, f"Stopped: {harm}", ""
+    if state.held:
+        return HOLD, f"Held {state.held}", ""
+    if harm:
+        return HOLD, f"{harm}; this is look {tally.failures} of the {plan.failure_limit} that are borne", ""
+    if state.step < 0:
+        return ADVANCE, f"First step: {in_step(plan.steps[0])}", ""
+    missing = _missing(plan, state, seen, tally)
+    if not missing:
+        return _onward(plan, state, seen)
+    undecided = _UNDECIDED[plan.inconclusive]
+    since = state.resumed_watermark_at or state.started_watermark_at
+    if _days_since(since, seen.reading, seen.readings) >= plan.max_data_days:
+        shown = [arm for arm in seen.arms if arm.ready]
+        if shown and not plan.promotes and state.step == len(plan.steps) - 1:
+            return CONCLUDE, f"{_shown(plan, state, seen)}; the others are undecided", ""
+        return undecided, f"No decision within {plan.max_data_days:g} data days: {missing}", ""
+    if outcome == NEITHER:
+        return undecided, f"No decision in {tally.inconclusive} looks: {missing}", ""
+    silent = now - (state.progress_at or state.started_at)
+    if not _moved(state, seen.reading) and silent >= timedelta(seconds=plan.max_silence_seconds):
+        return undecided, f"No new outcomes for {silent.total_seconds():.0f} s: {missing}", ""
+    return HOLD, missing, ""
+
+
+def _onward(plan: RolloutPlan, state: RolloutState, seen: _Seen) -> tuple[str, str, str]:
+    """Take the next step, or end; after the last test one challenger alone goes on."""
+    chosen = ""
+    if state.step == plan.last_test and plan.promotes and plan.challengers > 1:
+        best = best_of([arm for arm in seen.arms if arm.ready], direction=plan.direction)
+        chosen = best.arm if best is not None else ""
+    if state.step == len(plan.steps) - 1:
+        return (PROMOTE if plan.promotes else CONCLUDE), _shown(plan, state, seen), chosen
+    following = plan.steps[state.step + 1]
+    why = f"shown {_claim(plan)}" if any(arm.shown for arm in seen.arms) else "no harm shown"
+    if state.kind == SAME:
+        why = "the champion does not differ from itself"
+    if chosen:
+        why = f"{chosen} (version {state.challengers[chosen].get('version')}) is the best that is {why}"
+    return ADVANCE, f"Step {state.step + 1} of {len(plan.steps)} is done, {why}: {in_step(following)}", chosen
+
+
+def _shown(plan: RolloutPlan, state: RolloutState, seen: _Seen) -> str:
+    shown = [arm for arm in seen.arms if arm.ready] or [seen.best]
+    if plan.challengers == 1:
+        return f"The challenger is shown {_claim(plan)}: {in_words(plan, shown[0])}"
+    each = "; ".join(_of_arm(plan, state, arm, in_words(plan, arm)) for arm in shown)
+    return f"Shown {_claim(plan)}: {each}"
+
+
+def _of_arm(plan: RolloutPlan, state: RolloutState, arm: ArmLook, what: str) -> str:
+    """Say of which arm something is said, where there are several."""
+    if plan.challengers == 1:
+        return what
+    return f"{arm.arm} (version {state.challengers[arm.arm].get('version')}): {what}"
+
+
+def _missing(plan: RolloutPlan, state: RolloutState, seen: _Seen, tally: Tally) -> str:
+    """Say what keeps the rollout from its next step or its promotion; empty if nothing does."""
+    step, reading = plan.steps[state.step], seen.reading
+    if reading.watermark_at is None:
+        return "No outcome has been read yet"
+    days = _days_since(state.step_watermark_at, reading, seen.readings, step=step)
+    if days < step.data_days:
+        return f"Step {state.step + 1} has had {max(days, 0.0):.1f} of {step.data_days:g} data days"
+    if step.kind == SAME and min((seen.best.units or {}).values(), default=0) < plan.min_units:
+        return f"Fewer than {plan.min_units} units with an outcome in a half of the champion's traffic"
+    if (step.divides or step.kind == SHADOW) and not _measured(seen.readings, step):
+        return f"No outcome of the challenger {at_step(step)} yet"
+    if state.step != plan.last_test:
+        # Behind the last test no difference must be shown again: a ramp is there to meet harm.
+        return ""
+    open_arms = [arm for arm in seen.arms if not arm.ready]
+    if open_arms and (len(open_arms) == len(seen.arms) or not plan.promotes):
+        first = best_of(open_arms, direction=plan.direction) or open_arms[0]
+        who = "The challenger" if plan.challengers == 1 else first.arm
+        if not first.shown:
+            return f"{who} is not shown {_claim(plan)} yet"
+        unproven = [one.metric for one in first.guardrails if not one.held]
+        return f"Not shown to hold the guardrail yet: {', '.join(unproven)}"
+    if tally.successes_in_a_row < plan.consecutive_successes:
+        return f"Shown at {tally.successes_in_a_row} of {plan.consecutive_successes} looks in a row"
+    return ""
+
+
+def in_step(step: Step) -> str:
+    """Return in words what a step does."""
+    if step.kind == SHADOW:
+        return "every request is scored in shadow"
+    if step.kind == SAME:
+        return f"the champion against itself, {step.weight_percent:g} % of units"
+    return f"{step.weight_percent:g} % of units"
+
+
+def at_step(step: Step) -> str:
+    """Return in words at which step something is."""
+    return "in shadow" if step.kind == SHADOW else f"at {step.weight_percent:g} %"
+
+
+def _void(plan: RolloutPlan, seen: _Seen, ratio: SampleRatio) -> str:
+    """Say why nothing of what was measured can be compared; empty if it can.
+
+    The split is not the one that was set, or requests are not independent though the plan takes them so.
+    """
     if ratio.mismatch:
-        return ROLL_BACK, (
+        return (
             f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
             "cannot be compared"
         )
-    outcome = assess(tally, plan.limits)
-    if harm and outcome == FAIL:
-        return ROLL_BACK, harm
-    if state.held:
-        return HOLD, f"Held {state.held}"
-    if harm:
-        return HOLD, f"{harm}; this is look {tally.failures} of the {plan.failure_limit} that are borne"
-    if state.step < 0:
-        return ADVANCE, f"First step: {plan.steps[0].weight_percent:g} % of units"
-    missing = _missing(plan, state, reading, verdict, guarded, tally)
-    if not missing:
-        return _onward(plan, state, effect, verdict)
-    undecided = _UNDECIDED[plan.inconclusive]
-    if _days_since(state.resumed_watermark_at or state.started_watermark_at, reading) >= plan.max_data_days:
-        return undecided, f"No decision within {plan.max_data_days:g} data days: {missing}"
-    if outcome == NEITHER:
-        return undecided, f"No decision in {tally.inconclusive} looks: {missing}"
-    silent = now - (state.progress_at or state.started_at)
-    if not _moved(state, reading) and silent >= timedelta(seconds=plan.max_silence_seconds):
-        return undecided, f"No new outcomes for {silent.total_seconds():.0f} s: {missing}"
-    return HOLD, missing
+    found = design_effect(seen.reading.samples) if plan.cluster == BY_REQUEST and plan.divides else None
+    if found is None or found <= MOST_DESIGN_EFFECT:
+        return ""
+    return (
+        f"invalid: requests of one unit are alike, design effect {found:.2f} above {MOST_DESIGN_EFFECT:g}, and the "
+        "plan takes them as independent"
+    )
 
 
-def _harm(plan: RolloutPlan, effect: Effect | None, verdict: _Verdict, guarded: Sequence[GuardrailLook]) -> str:
-    """Say what harm is shown; empty if none is."""
-    if verdict.harmful:
-        return f"The challenger is worse: {_in_words(plan, effect, verdict)}"
-    for guardrail in guarded:
-        if guardrail.broken:
-            where = f" where it is {guardrail.slice_name}" if guardrail.slice_name else ""
-            return f"The challenger breaks a guardrail: {guardrail.metric}{where} {guardrail.effect:+.5g}"
-    return ""
-
-
-def _onward(plan: RolloutPlan, state: RolloutState, effect: Effect | None, verdict: _Verdict) -> tuple[str, str]:
-    if state.step == len(plan.steps) - 1:
-        action = PROMOTE if plan.promotes else CONCLUDE
-        return action, f"The challenger is shown {_claim(plan)}: {_in_words(plan, effect, verdict)}"
-    following = plan.steps[state.step + 1].weight_percent
-    why = f"shown {_claim(plan)}" if verdict.shown else "no harm shown"
-    return ADVANCE, f"Step {state.step + 1} of {len(plan.steps)} is done, {why}: {following:g} % of units"
-
-
-def _missing(
-    plan: RolloutPlan,
-    state: RolloutState,
-    reading: Reading,
-    verdict: _Verdict,
-    guarded: Sequence[GuardrailLook],
-    tally: Tally,
-) -> str:
-    """Say what keeps the rollout from its next step or its promotion; empty if nothing does."""
-    step = plan.steps[state.step]
-    if reading.watermark_at is None:
-        return "No outcome has been read yet"
-    days = _days_since(state.step_watermark_at, reading, weight=step.weight_percent)
-    if days < step.data_days:
-        return f"Step {state.step + 1} has had {max(days, 0.0):.1f} of {step.data_days:g} data days"
-    if step.weight_percent < 100:
-        if not _measured(reading, step.weight_percent):
-            return f"No outcome of the challenger at {step.weight_percent:g} % yet"
-        last_split = state.step == len(plan.steps) - 1 or plan.steps[state.step + 1].weight_percent >= 100
-        if last_split and not verdict.shown:
-            return f"The challenger is not shown {_claim(plan)} yet"
-        unproven = [guardrail.metric for guardrail in guarded if not guardrail.held]
-        if last_split and unproven:
-            return f"Not shown to hold the guardrail yet: {', '.join(unproven)}"
-        if last_split and tally.successes_in_a_row < plan.consecutive_successes:
-            return f"Shown at {tally.successes_in_a_row} of {plan.consecutive_successes} looks in a row"
-    # At 100 % there is no champion to compare with: superiority was shown at the look that sent the traffic there.
-    return ""
-
-
-def _verdict(plan: RolloutPlan, effect: Effect | None) -> _Verdict:
-    if effect is None or effect.variance <= 0:
-        return _Verdict(False, False, ())
-    interval = confidence_sequence(effect, alpha=plan.test_alpha, tau_requests=plan.tau_requests)
-    if not all(math.isfinite(bound) for bound in interval):
-        return _Verdict(False, False, ())
-    if min(effect.champion_units, effect.challenger_units) < plan.min_units:
-        return _Verdict(False, False, interval)
-    sign = 1.0 if plan.direction == MINIMIZE else -1.0
-    if plan.hypothesis == SUPERIORITY:
-        low, high = sorted((sign * interval[0], sign * interval[1]))
-        return _Verdict(high < 0, low > 0, interval)
-    r, bar = effect.weight / plan.tau_requests, -math.log(plan.test_alpha)
-    excess = (sign * effect.difference - plan.margin) / math.sqrt(effect.variance)
-    return _Verdict(log_e_one_sided(-excess, r) >= bar, log_e_one_sided(excess, r) >= bar, interval)
-
-
-def _unguarded(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
-    """Say which guardrail cannot be tested, and why; empty if all can."""
-    for guardrail in plan.guardrails:
-        reading = readings.get(guardrail.reads)
-        problem = "it was not read" if reading is None else _impossible(state, reading)
-        if problem:
-            return f"Guardrail {guardrail.reads}: {problem}"
-    return ""
-
-
-def _sample_ratio(plan: RolloutPlan, reading: Reading) -> SampleRatio:
+def _sample_ratio(plan: RolloutPlan, state: RolloutState, reading: Reading) -> SampleRatio:
     shares: dict[str, float] = {}
     strata = {stratum for by_stratum in reading.assigned.values() for stratum in by_stratum}
     for stratum in sorted(strata, key=lambda name: name.partition("/")[::-1]):
         weight = weight_of(stratum)
         if weight is not None and 0 < weight < 100:
             shares[stratum] = weight / 100
-    return sample_ratio(
-        reading.assigned, shares, champion=CHAMPION, challenger=CHALLENGER, alpha=plan.sample_ratio_alpha
-    )
+    alone = state.kind == SAME or (state.chosen and plan.design == PAIRED_SHADOW)
+    arms = (CHALLENGER,) if alone else tuple(state.challengers)
+    return sample_ratio(reading.assigned, shares, champion=CHAMPION, challengers=arms, alpha=plan.sample_ratio_alpha)
 
 
-def _impossible(state: RolloutState, reading: Reading) -> str:
-    """Say why a reading cannot be true; empty if it can."""
-    try:
-        effect = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=reading.unit_squares)
-    except ValueError as error:
-        return f"The metric's sums cannot be true: {error}"
-    except OverflowError as error:
-        return f"The metric's sums are too large: {error}"
-    if effect is not None and not (math.isfinite(effect.difference) and math.isfinite(effect.variance)):
-        return f"The effect is not a finite number: {effect.difference}"
-    if state.watermark_at is not None and (reading.watermark_at is None or reading.watermark_at < state.watermark_at):
-        return f"The watermark went back from {state.watermark_at} to {reading.watermark_at}"
+def _impossible(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
+    """Say why a reading cannot be true, or is not there; empty if all can."""
+    for name in plan.reads:
+        guarded = name.removesuffix(PAIRED_METRIC) != plan.metric
+        which = f"Guardrail {name}: the metric" if guarded else "The metric"
+        reading = readings.get(name)
+        if reading is None:
+            return f"{'Guardrail ' if guarded else ''}{name}: it was not read"
+        try:
+            check([one for one in reading.samples if not one.slice_name])
+            effects = [
+                effect_of(reading.samples, champion=CHAMPION, challenger=arm, unit_squares=reading.unit_squares)
+                for arm in _compared(state)
+                if not name.endswith(PAIRED_METRIC)
+            ]
+        except ValueError as error:
+            return f"{which}'s sums cannot be true: {error}"
+        except OverflowError as error:
+            return f"{which}'s sums are too large: {error}"
+        for effect in effects:
+            if effect is not None and not (math.isfinite(effect.difference) and math.isfinite(effect.variance)):
+                return f"The effect is not a finite number: {effect.difference}"
+        if state.watermark_at is not None and (
+            reading.watermark_at is None or reading.watermark_at < state.watermark_at
+        ):
+            return f"The watermark went back from {state.watermark_at} to {reading.watermark_at}"
     return ""
 
 
@@ -252,16 +307,31 @@ def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: 
     return Decision(action=action, reason=reason, statistics=look, trouble=True, tally=tally)
 
 
-def _measured(reading: Reading, weight: float) -> bool:
-    return any(s.variant == CHALLENGER and s.requests > 0 and weight_of(s.stratum) == weight for s in reading.samples)
+def _measured(readings: Mapping[str, Reading], step: Step) -> bool:
+    """Whether there is an outcome of a challenger in a step."""
+    return any(
+        one.requests > 0 and one.variant != CHAMPION and _in_step(one.stratum, step)
+        for reading in readings.values()
+        for one in reading.samples
+    )
+
+
+def _in_step(stratum: str, step: Step | None) -> bool:
+    if step is None:
+        return True
+    if step.kind == SHADOW:
+        return stratum.partition("/")[0] == SHADOW_STEP
+    return weight_of(stratum) == step.weight_percent
 
 
 def _moved(state: RolloutState, reading: Reading) -> bool:
     return reading.watermark_at is not None and reading.watermark_at != state.watermark_at
 
 
-def _days_since(mark: datetime | None, reading: Reading, *, weight: float | None = None) -> float:
-    """Return the data days since a watermark, or since the first traffic of a weight (of any) if that came later.
+def _days_since(
+    mark: datetime | None, reading: Reading, readings: Mapping[str, Reading], *, step: Step | None = None
+) -> float:
+    """Return the data days since a watermark, or since the first traffic of a step (of any) if that came later.
 
     Traffic may begin long after the last outcome of the traffic before it; the days between prove nothing.
     """
@@ -270,8 +340,11 @@ def _days_since(mark: datetime | None, reading: Reading, *, weight: float | None
     begun = mark or reading.watermark_at
     days = [
         day
-        for stratum in reading.assigned.get(CHALLENGER, {})
-        if (day := day_of(stratum)) is not None and weight in (None, weight_of(stratum))
+        for one in readings.values()
+        for variant, strata in one.assigned.items()
+        if variant != CHAMPION
+        for stratum in strata
+        if (day := day_of(stratum)) is not None and _in_step(stratum, step)
     ]
     return (reading.watermark_at - max(begun, min(days, default=begun))) / timedelta(days=1)
 
@@ -280,43 +353,38 @@ def _claim(plan: RolloutPlan) -> str:
     return "better" if plan.hypothesis == SUPERIORITY else f"no worse than by {plan.margin:g}"
 
 
-def _in_words(plan: RolloutPlan, effect: Effect | None, verdict: _Verdict) -> str:
-    if effect is None or not verdict.interval:
-        return "no effect could be estimated"
-    low, high = verdict.interval
-    return f"{plan.metric} {effect.difference:+.5g} [{low:+.5g}, {high:+.5g}]"
-
-
 def _look(
+    plan: RolloutPlan,
     state: RolloutState,
-    reading: Reading,
+    seen: _Seen,
     now: datetime,
     action: str,
     reason: str,
-    effect: Effect | None,
     ratio: SampleRatio,
-    verdict: _Verdict,
 ) -> Look:
-    waiting = {CHAMPION: 0, CHALLENGER: 0}
-    for sample in reading.samples:
-        if sample.variant in waiting:
-            waiting[sample.variant] += sample.waiting
+    best, waiting = seen.best, {CHAMPION: 0, CHALLENGER: 0}
+    for sample in seen.reading.samples:
+        if not sample.slice_name:
+            waiting[CHAMPION if sample.variant == CHAMPION else CHALLENGER] += sample.waiting
     return Look(
         number=state.looks + 1,
         at=now,
-        watermark_at=reading.watermark_at,
+        watermark_at=seen.reading.watermark_at,
         step=state.step,
         weight_percent=state.weight_percent,
         action=action,
         reason=reason,
-        effect=effect.difference if effect else None,
-        variance=effect.variance if effect else None,
-        interval=verdict.interval,
-        units={CHAMPION: effect.champion_units, CHALLENGER: effect.challenger_units} if effect else None,
-        requests={CHAMPION: effect.champion_requests, CHALLENGER: effect.challenger_requests} if effect else None,
+        effect=best.effect,
+        variance=best.variance,
+        interval=best.interval,
+        units=best.units,
+        requests=best.requests,
         waiting=waiting,
-        strata=effect.strata if effect else 0,
-        data_days=_days_since(state.started_watermark_at, reading),
+        strata=best.strata,
+        data_days=_days_since(state.started_watermark_at, seen.reading, seen.readings),
         # JSON has no infinity: units in a share of 0, or no split yet.
         sample_ratio_excess=ratio.excess if math.isfinite(ratio.excess) else None,
+        guardrails=best.guardrails,
+        kind=state.kind,
+        arms=seen.arms if plan.challengers > 1 and state.kind != SAME else (),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.rollout_plan import NON_INFERIORITY, RolloutPlan
+from airflow_ml.core.rollout_plan import NON_INFERIORITY, SPLIT, RolloutPlan
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS, mean_of, one_sided_boundary, two_sided_boundary
 
 #: Chance of finding a difference that "is shown": what the forecast names, and below which a plan is refused.
@@ -116,8 +116,9 @@ def forecast(plan: RolloutPlan, observed: ObservedTraffic) -> Forecast:
     enough_units, goal_at, weight = None, None, 0.0
     fewer_units, most = 0.0, False
     for day, length, share in _pieces(plan):
-        weight += observed.requests_per_day * length * share * (1 - share)
-        fewer_units += observed.units_per_day * length * min(share, 1 - share)
+        rest = 1 - plan.challengers * share  # the champion's
+        weight += observed.requests_per_day * length * share * rest / (share + rest)
+        fewer_units += observed.units_per_day * length * min(share, rest)
         if fewer_units < plan.min_units:
             continue
         enough_units = day if enough_units is None else enough_units
@@ -150,9 +151,9 @@ def forecast(plan: RolloutPlan, observed: ObservedTraffic) -> Forecast:
 
 def _pieces(plan: RolloutPlan) -> Iterator[tuple[float, float, float]]:
     """Yield end and length of each piece of the split's time, in data days, and the challenger's share in it."""
-    splits = [step for step in plan.steps if step.weight_percent < 100]
+    splits = [step for step in plan.steps if step.kind == SPLIT and step.divides]
     ends = list(itertools.accumulate(step.data_days for step in splits))
-    whole = plan.max_data_days - sum(step.data_days for step in plan.steps if step.weight_percent >= 100)
+    whole = plan.max_data_days - sum(step.data_days for step in plan.steps if step not in splits)
     pieces = max(1, min(round(whole / _HOUR), _PIECES))
     for number in range(1, pieces + 1):
         day = whole * number / pieces
@@ -165,5 +166,5 @@ def _detectable(plan: RolloutPlan, observed: ObservedTraffic, weight: float, pow
     if weight <= 0:
         return math.inf
     boundary = one_sided_boundary if plan.hypothesis == NON_INFERIORITY else two_sided_boundary
-    bar = boundary(weight / plan.tau_requests, plan.test_alpha) + _NORMAL.inv_cdf(power)
+    bar = boundary(weight / plan.tau_requests, plan.test_alpha / plan.challengers) + _NORMAL.inv_cdf(power)
     return bar * observed.sigma / math.sqrt(weight)

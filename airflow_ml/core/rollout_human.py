@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from airflow_ml.core.canary import INCONCLUSIVE, ROLLED_BACK
 from airflow_ml.core.rollout_look import Act
+from airflow_ml.core.rollout_plan import SPLIT
 from airflow_ml.core.rollout_state import PARKED, RUNNING, RolloutState, check_may_act, with_act
 from airflow_ml.errors import FencedOut
 
@@ -53,15 +54,15 @@ def reentered(state: RolloutState, act: Act, *, now: datetime, lease_seconds: fl
     """
     _check_parked(state)
     epoch = state.router_epoch + 1
-    weight = state.plan.steps[state.step].weight_percent
+    step = state.plan.steps[state.step]
     return replace(
         state,
         state=RUNNING,
         claim=state.claim + 1,
         router_epoch=epoch,
         reentry_epochs=(*state.reentry_epochs, epoch),
-        weight_percent=weight,
-        weights=(*state.weights, weight),
+        weight_percent=step.weight_percent,
+        weights=(*state.weights, step.weight_percent) if step.kind == SPLIT else state.weights,
         confirmed=False,
         cause="",
         reason=f"Approved by {act.who}: {act.why}",

@@ -24,6 +24,33 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmLook:
+    """What a look saw of one challenger."""
+
+    arm: str
+    #: Challenger minus champion, in the way of the step; None where nothing could be estimated.
+    effect: float | None = None
+    variance: float | None = None
+    #: The always-valid interval; empty while it is unbounded. Of several challengers all intervals hold together.
+    interval: tuple[float, ...] = ()
+    #: Units and requests of the champion and of this arm in the strata that count; of pairs, those of both.
+    units: Mapping[str, int] | None = None
+    requests: Mapping[str, int] | None = None
+    #: Shown to be what the plan asks for, guardrails included.
+    ready: bool = False
+    #: Shown to be what the plan asks for by the metric alone.
+    shown: bool = False
+    #: Shown worse by the metric.
+    worse: bool = False
+    #: What harm is shown, by the metric or a guardrail; empty if none is.
+    harm: str = ""
+    #: Data days of pairs; 0 where units are divided.
+    days: int = 0
+    strata: int = 0
+    guardrails: tuple[GuardrailLook, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """One look at the metric: what was seen and what was decided."""
 
@@ -49,3 +76,7 @@ class Look:
     #: Log evidence of a sample-ratio mismatch less its bar; an alarm from 0 on.
     sample_ratio_excess: float | None = None
     guardrails: tuple[GuardrailLook, ...] = ()
+    #: The kind of the step: ``split``, ``shadow`` or ``aa``.
+    kind: str = "split"
+    #: Of several challengers, each; the fields above are those of the one that looks best.
+    arms: tuple[ArmLook, ...] = ()

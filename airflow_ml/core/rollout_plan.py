@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.assessment import NO_LIMIT, Limits
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import finite
@@ -15,6 +16,13 @@ from airflow_ml.core.record import Record
 from airflow_ml.errors import ConfigurationError
 
 SUPERIORITY, NON_INFERIORITY = "superiority", "non_inferiority"
+#: Kinds of steps: units are divided; every challenger scores the champion's requests unheard; units are divided between
+#: the champion and itself.
+SPLIT, SHADOW, SAME = "split", "shadow", "aa"
+#: The other design: what decides are the differences of two scores of each request, clustered by data day.
+PAIRED_SHADOW = "paired_shadow"
+#: What the variance is clustered by: the randomization unit, or nothing (each request counts as a unit of its own).
+BY_UNIT, BY_REQUEST = "unit", "request"
 #: What follows when no decision came in time: the end at weight 0; a pause at the step's weight until a human says
 #: more; a pause at weight 0, without a lease, until a human approves.
 ROLL_BACK, HOLD, ASK = "roll_back", "hold", "ask"
@@ -25,11 +33,19 @@ _DAY_SECONDS = 86_400.0
 class Step:
     """A share of traffic, and how long it is kept at least."""
 
-    #: Percent of randomization units that the challenger answers, above 0, at most 100.
+    #: Percent of randomization units that each challenger answers, above 0, at most 100; 0 in a shadow.
     weight_percent: float
     #: Days on the data clock before the next step. A minimum: early evidence of superiority does not shorten it, since
     #: a step is also there to meet weekdays, batch loads and rare requests.
     data_days: float = 1.0
+    #: ``split``; ``shadow``: each challenger scores the champion's requests, and nobody gets its answers; ``aa``: both
+    #: arms are the champion, which proves the way of measuring before a risk is taken.
+    kind: str = SPLIT
+
+    @property
+    def divides(self) -> bool:
+        """Whether two arms answer in it."""
+        return self.kind != SHADOW and self.weight_percent < 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +98,57 @@ class RolloutPlan(Record):
     #: Wall-clock seconds in which neither metric nor router may stay out of reach; then back to the champion. Above
     #: the 90 s that restarts take, below the time by which operators expect an end.
     max_trouble_seconds: float = 300.0
+    #: ``split``: what decides is the difference between the units of two arms. ``paired_shadow``: the difference of two
+    #: scores of the same request, in shadow steps, clustered by data day; offered where an outcome does not depend on
+    #: the prediction. Splits after that only look for harm.
+    design: str = SPLIT
+    #: Challengers that are compared at once; of several the best that is shown is promoted.
+    challengers: int = 1
+    #: ``unit``: requests of one unit may be alike. ``request``: each counts as independent, which is refused where it
+    #: is not so.
+    cluster: str = BY_UNIT
+
+    @property
+    def ways(self) -> int:
+        """In how many ways the metric is tested: a split, a shadow, the champion against itself."""
+        return len({step.kind for step in self.steps if step.divides or step.kind == SHADOW}) or 1
 
     @property
     def test_alpha(self) -> float:
-        """The chance of error of each metric's test: ``alpha``, evenly divided among metric and guardrails."""
-        return self.alpha / (1 + len(self.guardrails))
+        """The chance of error of each test: ``alpha``, evenly divided among metric and guardrails, and the ways.
+
+        Several challengers divide it again (Holm's correction, or evenly).
+        """
+        return self.alpha / (self.ways * (1 + len(self.guardrails)))
+
+    @property
+    def shadows(self) -> bool:
+        """Whether there is a step in shadow."""
+        return any(step.kind == SHADOW for step in self.steps)
+
+    @property
+    def divides(self) -> bool:
+        """Whether there is a step in which two arms answer."""
+        return any(step.divides for step in self.steps)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names by which the source is asked at each look; the first one is the metric's main reading."""
+        names = [name for name in (self.metric,) if self.divides]
+        names += [f"{self.metric}{PAIRED_METRIC}"] if self.shadows else []
+        for guardrail in self.guardrails:
+            names += [guardrail.reads] if self.divides else []
+            names += [f"{guardrail.reads}{PAIRED_METRIC}"] if self.shadows and not guardrail.by else []
+        return tuple(names)
+
+    @property
+    def last_test(self) -> int:
+        """The index of the step at whose end a difference must be shown: the last one of the design's kind."""
+        kind = SHADOW if self.design == PAIRED_SHADOW else SPLIT
+        return max(
+            (i for i, step in enumerate(self.steps) if step.kind == kind and (kind == SHADOW or step.divides)),
+            default=len(self.steps) - 1,
+        )
 
     @property
     def limits(self) -> Limits:
@@ -105,6 +167,8 @@ def parse_plan(steps: Sequence[Any], *, guardrails: Sequence[Any] = (), **settin
     Args:
         steps: Weights in percent (``[5, 25, 50, 100]``), pairs of weight and data days or duration (``(5, "2d")``),
             mappings with the fields of `Step`, or `Step` objects. A weight of 100 by itself is kept 0 days, others 1.
+            In a weight's place ``"shadow"`` is a step in which challengers score unheard, and ``"aa"`` one in which
+            half of the units are compared with the other half, all answered by the champion.
         guardrails: See `parse_guardrails`.
         settings: The other fields of `RolloutPlan`.
 
@@ -123,13 +187,7 @@ def check_plan(plan: RolloutPlan) -> None:
     Raises:
         ConfigurationError: naming the value that cannot work.
     """
-    weights = [step.weight_percent for step in plan.steps]
-    if not weights or any(not 0 < weight <= 100 for weight in weights) or weights != sorted(set(weights)):
-        raise ConfigurationError("Not the weights of a rollout", weights, "Give rising percentages, at most 100.")
-    if weights[0] >= 100:
-        raise ConfigurationError(
-            "A plan without a split cannot compare", weights, "Begin with a step below 100 percent, for example 5."
-        )
+    check_steps(plan)
     if any(not (math.isfinite(step.data_days) and step.data_days >= 0) for step in plan.steps):
         raise ConfigurationError(
             "A step's duration is no number of days", [step.data_days for step in plan.steps], "Give 0 or more."
@@ -158,6 +216,58 @@ def check_plan(plan: RolloutPlan) -> None:
         )
 
 
+def check_steps(plan: RolloutPlan) -> None:
+    """Refuse steps that come in no order in which they prove anything.
+
+    Raises:
+        ConfigurationError: naming them.
+    """
+    weights = [step.weight_percent for step in plan.steps if step.kind == SPLIT]
+    kinds = [step.kind for step in plan.steps]
+    if not kinds or any(not 0 < weight <= 100 for weight in weights) or weights != sorted(set(weights)):
+        raise ConfigurationError("Not the weights of a rollout", weights, "Give rising percentages, at most 100.")
+    if kinds != sorted(kinds, key=(SAME, SHADOW, SPLIT).index) or kinds.count(SAME) > 1 or kinds.count(SHADOW) > 1:
+        raise ConfigurationError(
+            "Not the steps of a rollout", kinds, "Give at most one aa step, then at most one in shadow, then weights."
+        )
+    if any((step.kind == SHADOW) != (step.weight_percent == 0) for step in plan.steps) or any(
+        step.kind == SAME and not 0 < step.weight_percent < 100 for step in plan.steps
+    ):
+        raise ConfigurationError(
+            "A step's weight does not fit its kind", kinds, "shadow has the weight 0, aa one between 0 and 100."
+        )
+    if plan.design == PAIRED_SHADOW and SHADOW not in kinds:
+        raise ConfigurationError(
+            "paired_shadow has no step in shadow", kinds, 'Begin with one, for example ("shadow", "14d").'
+        )
+    if plan.design == SPLIT and not any(weight < 100 for weight in weights):
+        raise ConfigurationError(
+            "A plan without a split cannot compare", weights, "Begin with a step below 100 percent, for example 5."
+        )
+    _check_arms(plan)
+
+
+def _check_arms(plan: RolloutPlan) -> None:
+    """Check what several challengers, and guardrails in shadow, need."""
+    count = plan.challengers
+    if plan.design == SPLIT and any(
+        step.kind == SPLIT and step.divides and step.weight_percent * count >= 100 for step in plan.steps
+    ):
+        raise ConfigurationError(
+            "The champion would answer nothing",
+            f"{count} challengers with {[step.weight_percent for step in plan.steps]} percent each",
+            "A step's weight is that of each challenger: lower it.",
+        )
+    if count > 1 and plan.failure_limit:
+        raise ConfigurationError(
+            "failure_limit is for one challenger", plan.failure_limit, "Of several, one that shows harm is stopped."
+        )
+    if not plan.divides and any(guardrail.by for guardrail in plan.guardrails):
+        raise ConfigurationError(
+            "A shadow has no slices", [one.reads for one in plan.guardrails], "Leave by out, or add a step that splits."
+        )
+
+
 def _check_values(plan: RolloutPlan) -> None:
     """Check each value by itself."""
     for name, allowed in _CHOICES.items():
@@ -181,8 +291,11 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "direction": (MINIMIZE, MAXIMIZE),
     "hypothesis": (SUPERIORITY, NON_INFERIORITY),
     "inconclusive": (ROLL_BACK, HOLD, ASK),
+    "design": (SPLIT, PAIRED_SHADOW),
+    "cluster": (BY_UNIT, BY_REQUEST),
 }
 _LIMITS: Mapping[str, int] = {
+    "challengers": 1,
     "failure_limit": 0,
     "consecutive_successes": 1,
     "inconclusive_limit": NO_LIMIT,
@@ -199,17 +312,25 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
+#: In a shadow no unit gets a challenger's answer; the champion against itself is most exact with two halves.
+_WEIGHT_OF: Mapping[str, float] = {SHADOW: 0.0, SAME: 50.0}
+
+
 def _step(value: Any) -> Step:
     if isinstance(value, Step):
         return value
+    kind = SPLIT
     if isinstance(value, Mapping):
         weight, days = value.get("weight_percent"), value.get("data_days")
+        kind = str(value.get("kind", SPLIT))
     elif isinstance(value, list | tuple) and len(value) == 2:
         weight, days = value
     else:
         weight, days = value, None
+    if weight in (SHADOW, SAME):
+        kind, weight = str(weight), _WEIGHT_OF[weight]
     number = finite(float(weight) if isinstance(weight, str) and weight.replace(".", "", 1).isdigit() else weight)
-    if number is None:
+    if number is None or kind not in (SPLIT, SHADOW, SAME):
         raise ConfigurationError(
             "Not a step of a rollout", repr(value), 'Write a weight like 5, or a pair like (5, "2d").'
         )
@@ -218,4 +339,5 @@ def _step(value: Any) -> Step:
     return Step(
         weight_percent=number,
         data_days=parse_duration(days) / _DAY_SECONDS if isinstance(days, str) else float(days),
+        kind=kind,
     )

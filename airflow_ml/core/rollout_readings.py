@@ -57,6 +57,11 @@ def merged(readings: Sequence[tuple[int, Reading]]) -> Reading:
     )
 
 
+def without_samples(reading: Reading) -> Reading:
+    """Return only how far a reading's outcomes are known."""
+    return Reading(samples=(), watermark_at=reading.watermark_at, assigned={})
+
+
 def _add(to: dict[str, int], strata: Mapping[str, int], suffix: str) -> None:
     for stratum, units in strata.items():
         to[stratum + suffix] = units

@@ -17,17 +17,18 @@ finds an intent finishes it. The router is fenced by epoch: a rollout lives with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from airflow_ml.core.arms import arm_name
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.assessment import NOTHING_YET, Tally
 from airflow_ml.core.canary import CONCLUDED, INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.fingerprint import format_time, identity
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.core.rollout_look import Act, Look
-from airflow_ml.core.rollout_plan import RolloutPlan
+from airflow_ml.core.rollout_plan import SAME, SPLIT, RolloutPlan
 from airflow_ml.errors import FencedOut, RolloutBusy
 
 CREATED, RUNNING, PARKED, CONFLICT = "created", "running", "parked", "conflict"
@@ -102,6 +103,29 @@ class RolloutState(Record):
     reentry_epochs: tuple[int, ...] = ()
     #: How the looks came out, for the plan's limits.
     tally: Tally = NOTHING_YET
+    #: Further challengers, the arms ``challenger-2`` and so on.
+    others: tuple[Mapping[str, JSON], ...] = ()
+    #: Challengers that answer nothing any more, by arm, and why.
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    #: Of several challengers the arm that alone goes on; empty until one is chosen.
+    chosen: str = ""
+    #: The last epoch in which the champion was compared with itself: what was measured up to it decides nothing.
+    same_epoch: int = 0
+
+    @property
+    def challengers(self) -> dict[str, Mapping[str, JSON]]:
+        """All challengers by arm, in order."""
+        return {arm_name(index): variant for index, variant in enumerate((self.challenger, *self.others))}
+
+    @property
+    def candidate(self) -> Mapping[str, JSON]:
+        """The challenger that is promoted, if one is: the chosen one of several."""
+        return self.challengers[self.chosen] if self.chosen else self.challenger
+
+    @property
+    def kind(self) -> str:
+        """The kind of the step under way; that of a split before the first one."""
+        return self.plan.steps[self.step].kind if self.step >= 0 else SPLIT
 
     @property
     def live(self) -> bool:
@@ -110,7 +134,7 @@ class RolloutState(Record):
 
     @property
     def metric_epochs(self) -> tuple[int, ...]:
-        """The epochs whose traffic is this rollout's, oldest first."""
+        """The epochs whose traffic is this rollout's, oldest first, those of the champion against itself included."""
         return (self.epoch, *self.reentry_epochs)
 
     @property
@@ -141,6 +165,7 @@ def created(
     lease_seconds: float,
     router_epoch: int = 0,
     router_name: str = "",
+    others: Sequence[Mapping[str, JSON]] = (),
 ) -> RolloutState:
     """Return the first record of a rollout, at weight 0.
 
@@ -148,12 +173,16 @@ def created(
         previous: The model's rollout before, if there was one.
         router_epoch: The epoch that the router itself holds, which may be ahead of a lost or foreign history.
         router_name: The name by which the router is found again.
+        others: Challengers beyond the first.
 
     Raises:
+        ValueError: the plan is made for another number of challengers.
         RolloutBusy: the one before has not ended.
     """
     if previous is not None and previous.live:
         raise busy(previous)
+    if len(others) + 1 != plan.challengers:
+        raise ValueError(f"The plan is for {plan.challengers} challengers, not {len(others) + 1}")
     epoch = max(previous.router_epoch if previous else 0, router_epoch) + 1
     return RolloutState(
         model=model,
@@ -171,6 +200,7 @@ def created(
         confirmed=False,
         champion=champion,
         challenger=challenger,
+        others=tuple(others),
         owner=owner,
         router_name=router_name,
         lease_expires_at=now + timedelta(seconds=lease_seconds),
@@ -202,12 +232,16 @@ def looked(
     trouble: bool = False,
     pause: bool = False,
     tally: Tally | None = None,
+    stopped: Mapping[str, str] | None = None,
+    chosen: str = "",
 ) -> RolloutState:
     """Return the record after a look that did not end the rollout: lease renewed, perhaps one step further.
 
     Args:
         pause: Hold it at this step until a human says more, for the look's reason.
         tally: How the looks came out up to this one.
+        stopped: Challengers that answer nothing from now on, and why.
+        chosen: The challenger that alone goes on.
 
     Raises:
         FencedOut: it ended, is ending, or its lease ran out meanwhile.
@@ -226,6 +260,9 @@ def looked(
         trouble_since_at=(state.trouble_since_at or now) if trouble else None,
         held=state.held or (look.reason if pause else ""),
         tally=tally or state.tally,
+        stopped={**state.stopped, **(stopped or {})},
+        chosen=state.chosen or chosen,
+        confirmed=state.confirmed and not stopped,
     )
     if state.step >= 0:
         renewed = replace(
@@ -236,14 +273,23 @@ def looked(
     if not next_step:
         return renewed
     step = state.step + 1
-    weight = state.plan.steps[step].weight_percent
+    weight, kind = state.plan.steps[step].weight_percent, state.plan.steps[step].kind
+    if state.kind == SAME:
+        # Under an epoch of its own nothing of it is ever taken for a comparison with the challenger.
+        renewed = replace(
+            renewed,
+            same_epoch=state.router_epoch,
+            router_epoch=state.router_epoch + 1,
+            reentry_epochs=(*state.reentry_epochs, state.router_epoch + 1),
+            tally=NOTHING_YET,
+        )
     return replace(
         renewed,
         state=RUNNING,
         step=step,
         weight_percent=weight,
         confirmed=False,
-        weights=(*state.weights, weight),
+        weights=(*state.weights, weight) if kind == SPLIT else state.weights,
         started_watermark_at=state.started_watermark_at or watermark,
         step_watermark_at=watermark,
     )
@@ -255,7 +301,14 @@ def confirmed(state: RolloutState) -> RolloutState:
 
 
 def ending(
-    state: RolloutState, outcome: str, *, reason: str, cause: str, look: Look | None = None, act: Act | None = None
+    state: RolloutState,
+    outcome: str,
+    *,
+    reason: str,
+    cause: str,
+    look: Look | None = None,
+    act: Act | None = None,
+    chosen: str = "",
 ) -> RolloutState:
     """Return the record with the intent to end; the weight is that of the end already.
 
@@ -282,6 +335,7 @@ def ending(
         last_look=look or state.last_look,
         watermark_at=(look.watermark_at if look else None) or state.watermark_at,
         acts=with_act(state, act),
+        chosen=state.chosen or chosen,
     )
 
 

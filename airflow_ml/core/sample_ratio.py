@@ -48,7 +48,7 @@ def sample_ratio(
     challenger_shares: Mapping[str, float],
     *,
     champion: str,
-    challenger: str,
+    challengers: Sequence[str],
     alpha: float = 0.001,
 ) -> SampleRatio:
     """Test every stratum's split against the weight it was made with.
@@ -59,17 +59,17 @@ def sample_ratio(
 
     Args:
         assigned: ``{variant: {stratum: units}}``.
-        challenger_shares: The challenger's share (0 to 1) in each stratum, oldest stratum first.
+        challenger_shares: Each challenger's share (0 to 1) in each stratum, oldest stratum first.
         champion: Name of the baseline variant.
-        challenger: Name of the other one.
+        challengers: Names of the others.
         alpha: Chance of a false alarm over the whole rollout; 0.001 because an alarm voids all evidence.
     """
     worst: str | None = None
     excess = -math.inf
     for number, (stratum, share) in enumerate(challenger_shares.items(), start=1):
-        counts = [int(assigned.get(variant, {}).get(stratum, 0)) for variant in (champion, challenger)]
+        counts = [int(assigned.get(variant, {}).get(stratum, 0)) for variant in (champion, *challengers)]
         bar = -math.log(alpha * 6 / (math.pi * number) ** 2)
-        evidence = log_e_sample_ratio(counts, (1 - share, share)) - bar
+        evidence = log_e_sample_ratio(counts, (1 - share * len(challengers), *(share for _ in challengers))) - bar
         if evidence > excess:
             worst, excess = stratum, evidence
     return SampleRatio(mismatch=excess >= 0, stratum=worst, excess=excess)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from airflow_ml.core.cuped import Difference, adjusted, along
@@ -126,8 +126,7 @@ def effect_of(
         champion: The name of the baseline variant.
         challenger: The name of the other one.
         unit_squares: By challenger, as in a reading: the variance is then clustered by unit over all strata. Never
-        below
-            the one that counts a unit anew in each stratum.
+            below the one that counts a unit anew in each stratum.
 
     Raises:
         ValueError: see ``check``.
@@ -170,6 +169,49 @@ def effect_of(
         champion_requests=sum(c.requests for c, _ in pairs),
         challenger_requests=sum(t.requests for _, t in pairs),
     )
+
+
+def as_requests(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return samples in which every request is a unit of its own, for a plan that takes requests as independent.
+
+    Raises:
+        ValueError: the source does not give the sum of squares over requests.
+    """
+    found = []
+    for sample in samples:
+        if sample.sum_squares is None:
+            raise ValueError(f"{sample.variant} in stratum {sample.stratum} has no sum of squares over requests")
+        found.append(
+            replace(
+                sample,
+                units=sample.requests,
+                sum_xx=sample.sum_squares,
+                sum_nn=float(sample.requests),
+                sum_xn=sample.sum_x,
+                covariate=None,
+            )
+        )
+    return tuple(found)
+
+
+def design_effect(samples: Sequence[Sample]) -> float | None:
+    """Return the variance with requests clustered by unit over that of as many independent ones, within strata.
+
+    None where the source does not give the sums of squares over requests, or nothing varies.
+
+    Raises:
+        ValueError: for sums that no data can have.
+    """
+    clustered = independent = 0.0
+    for sample in samples:
+        if sample.units < MIN_STRATUM_UNITS or sample.slice_name:
+            continue
+        if sample.sum_squares is None:
+            return None
+        n, mean = sample.requests, mean_of(sample)
+        clustered += mean.variance * n * n
+        independent += max(sample.sum_squares - n * mean.value**2, 0.0) * n / max(n - 1, 1)
+    return clustered / independent if independent > 0 and clustered > 0 else None
 
 
 def _usable(sample: Sample | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, ROLLED_BACK
@@ -59,6 +59,8 @@ class RolloutDriver(RolloutLead):
         champion: Mapping[str, JSON],
         challenger: Mapping[str, JSON],
         owner: str,
+        *,
+        others: Sequence[Mapping[str, JSON]] = (),
     ) -> RolloutState:
         """Check everything that can be checked without traffic, and create the record at weight 0.
 
@@ -73,6 +75,7 @@ class RolloutDriver(RolloutLead):
             champion: The variant to compare with, in the router's wire form.
             challenger: The variant to be promoted or not.
             owner: Who leads it; the same for every attempt of one task instance.
+            others: Challengers beyond the first, as many as the plan is made for.
 
         Raises:
             RolloutBusy: somebody else's rollout of this model is under way.
@@ -81,7 +84,7 @@ class RolloutDriver(RolloutLead):
             FencedOut: the router was written with a higher epoch meanwhile.
         """
         at = self._free(model, namespace, owner)
-        if at is not None and _same(at.state, owner, challenger):
+        if at is not None and _same(at.state, owner, challenger, others):
             if not at.state.live and (at.state.cause == BY_EVIDENCE or at.state.state == PARKED):
                 return at.state
             if at.state.live:
@@ -95,7 +98,7 @@ class RolloutDriver(RolloutLead):
                 f"version {in_effect.champion.get('version')} instead of {champion.get('version')}",
                 "If a promotion was cut short, clear its task; else move the alias, or use rollback().",
             )
-        return self._preflight(self._create(at, in_effect, plan, model, namespace, champion, challenger, owner))
+        return self._preflight(self._create(at, in_effect, plan, model, namespace, champion, challenger, owner, others))
 
     def forecast(self, plan: RolloutPlan, model: str, namespace: str) -> Forecast | None:
         """Return what a plan can show at the traffic that the router's champion has now; None where none is known.
@@ -198,6 +201,7 @@ class RolloutDriver(RolloutLead):
         champion: Mapping[str, JSON] | None,
         challenger: Mapping[str, JSON],
         owner: str,
+        others: Sequence[Mapping[str, JSON]] = (),
     ) -> At:
         if at is not None and (at.state.live or at.state.state == PARKED):
             # Our own, but with another challenger: the alias moved between two attempts of one task.
@@ -215,6 +219,7 @@ class RolloutDriver(RolloutLead):
             lease_seconds=self._lease_seconds,
             router_epoch=in_effect.epoch if in_effect else 0,
             router_name=self._router_name,
+            others=others,
         )
         try:
             at = self._history.append(at, state)
@@ -245,5 +250,8 @@ class RolloutDriver(RolloutLead):
             return  # recorded; whoever comes next finishes it
 
 
-def _same(state: RolloutState, owner: str, challenger: Mapping[str, JSON]) -> bool:
-    return state.owner == owner and digest_json(state.challenger) == digest_json(challenger)
+def _same(
+    state: RolloutState, owner: str, challenger: Mapping[str, JSON], others: Sequence[Mapping[str, JSON]] = ()
+) -> bool:
+    mine = digest_json([state.challenger, *state.others])
+    return state.owner == owner and mine == digest_json([challenger, *others])

@@ -17,6 +17,7 @@ from airflow_ml.core.rollout_decision import (
     ADVANCE,
     ASK,
     CONCLUDE,
+    DROP,
     HOLD,
     INCONCLUSIVE,
     PAUSE,
@@ -27,7 +28,7 @@ from airflow_ml.core.rollout_decision import (
 )
 from airflow_ml.core.rollout_human import closed
 from airflow_ml.core.rollout_look import Act, Look
-from airflow_ml.core.rollout_readings import merged
+from airflow_ml.core.rollout_readings import merged, without_samples
 from airflow_ml.core.rollout_state import (
     BY_EVIDENCE,
     BY_INTERRUPTION,
@@ -194,17 +195,19 @@ class RolloutLead:
         return decision
 
     def _read(self, state: RolloutState) -> tuple[Reading, dict[str, Reading]]:
-        """Read the metric and each guardrail's.
+        """Read the metric and each guardrail's, as the plan's design asks.
 
         Raises:
             MetricUnreadable, OSError: one of them cannot be read.
         """
-        reading = self._read_one(state, state.plan.metric)
-        return reading, {one.reads: self._read_one(state, one.reads) for one in state.plan.guardrails}
+        first, *more = state.plan.reads
+        return self._read_one(state, first), {name: self._read_one(state, name) for name in more}
 
     def _read_one(self, state: RolloutState, metric: str) -> Reading:
         name = served_name(state.model, state.namespace)
-        return merged([(e, self._metrics.read(name, metric=metric, epoch=e)) for e in state.metric_epochs])
+        found = [(epoch, self._metrics.read(name, metric=metric, epoch=epoch)) for epoch in state.metric_epochs]
+        # Of the champion against itself only how far outcomes are known counts later.
+        return merged([(epoch, one if epoch > state.same_epoch else without_samples(one)) for epoch, one in found])
 
     def _checked(
         self, state: RolloutState, decision: Decision, now: datetime, champion_of: Callable[[], str | None]
@@ -227,10 +230,10 @@ class RolloutLead:
 
     def _act(self, at: At, decision: Decision, now: datetime) -> RolloutState:
         state, look = at.state, decision.statistics
-        if decision.action not in (HOLD, PAUSE, ADVANCE):
+        if decision.action not in (HOLD, PAUSE, ADVANCE, DROP):
             outcome = _OUTCOME.get(decision.action, decision.action)
             cause = BY_INTERRUPTION if decision.trouble or outcome == CONFLICT else BY_EVIDENCE
-            return self._end(at, outcome, reason=decision.reason, cause=cause, look=look)
+            return self._end(at, outcome, reason=decision.reason, cause=cause, look=look, chosen=decision.chosen)
         after = looked(
             state,
             look,
@@ -241,6 +244,8 @@ class RolloutLead:
             trouble=decision.trouble or state.trouble_since_at is not None,
             pause=decision.action == PAUSE,
             tally=decision.tally,
+            stopped=decision.stopped,
+            chosen=decision.chosen,
         )
         at = self._history.append(at, self._history.with_evidence(at, after) if after.step != state.step else after)
         fp("rollout.after_intent")
@@ -285,11 +290,20 @@ class RolloutLead:
         return self._end(at, CONFLICT, reason=f"The router was taken over: {error}", cause=BY_INTERRUPTION)
 
     def _end(
-        self, at: At, outcome: str, *, reason: str, cause: str, look: Look | None = None, act: Act | None = None
+        self,
+        at: At,
+        outcome: str,
+        *,
+        reason: str,
+        cause: str,
+        look: Look | None = None,
+        act: Act | None = None,
+        chosen: str = "",
     ) -> RolloutState:
         """Intent, router, read back, end. Goes on where an earlier attempt stopped; an intent to stop is kept."""
         if at.state.pending is None or (at.state.pending == PROMOTED != outcome):
-            at = self._history.append(at, ending(at.state, outcome, reason=reason, cause=cause, look=look, act=act))
+            intent = ending(at.state, outcome, reason=reason, cause=cause, look=look, act=act, chosen=chosen)
+            at = self._history.append(at, intent)
             fp("rollout.after_end_intent")
         try:
             self._apply(at.state)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
+from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.ports import Router, Traffic
+from airflow_ml.core.rollout_plan import SAME, SHADOW
 from airflow_ml.core.rollout_state import SERVING_ENDS, RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import FencedOut, RouterFailed
@@ -19,18 +22,26 @@ def traffic_of(state: RolloutState, *, expires_at: datetime) -> Traffic | None:
     """
     closing = state.pending is not None or not state.live
     promoted = closing and (state.pending or state.state) in SERVING_ENDS
-    champion = state.challenger if promoted else state.champion
+    champion = state.candidate if promoted else state.champion
     if champion is None:
         return None  # an installation that is taken back
-    return Traffic(
+    alone = Traffic(
         model=served_name(state.model, state.namespace),
         epoch=state.router_epoch,
         champion=champion,
-        challenger=None if closing else state.challenger,
-        weight_percent=0.0 if closing else state.weight_percent,
-        expires_at=None if closing else expires_at,
+        challenger=None,
+        weight_percent=0.0,
+        expires_at=None,
         salt=state.salt,
     )
+    if closing:
+        return alone
+    divided = replace(alone, challenger=state.candidate, weight_percent=state.weight_percent, expires_at=expires_at)
+    if state.kind == SAME:
+        return replace(divided, challenger=champion)
+    if state.chosen:
+        return divided
+    return replace(divided, others=state.others, stopped=tuple(sorted(state.stopped)), shadow=state.kind == SHADOW)
 
 
 def apply(router: Router, state: RolloutState, *, expires_at: datetime) -> None:
@@ -64,5 +75,12 @@ def same_division(seen: Traffic, wanted: Traffic) -> bool:
 
 def _essence(traffic: Traffic) -> tuple[object, ...]:
     """Return what must be equal when a router is read back."""
-    challenger = traffic.challenger.get("version") if traffic.challenger else None
-    return traffic.epoch, traffic.champion.get("version"), challenger, float(traffic.weight_percent)
+    versions = {arm: variant.get("version") for arm, variant in challengers_of(traffic).items()}
+    return (
+        traffic.epoch,
+        traffic.champion.get("version"),
+        tuple(versions.items()),
+        float(traffic.weight_percent),
+        traffic.shadow,
+        tuple(sorted(traffic.stopped)),
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_ml.adapters.memory.router import MemoryRouter
 from airflow_ml.adapters.memory.store import MemoryStore
+from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, challengers_of, paired_name
 from airflow_ml.core.canary import PROMOTED
 from airflow_ml.core.ports import Reading, Sample, Traffic
-from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_plan import SPLIT, RolloutPlan, parse_plan
 from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS, RolloutState
 from airflow_ml.errors import RouterFailed
 from airflow_ml.runtime.rollout import RolloutDriver
@@ -30,6 +31,8 @@ class Metrics:
     def __init__(self, router: MemoryRouter, challenger: float) -> None:
         self.day = datetime(2013, 5, 1, tzinfo=UTC)
         self.challenger = challenger
+        #: Mean losses by version, where they are not the challenger's.
+        self.means: dict[str, float] = {}
         self.problem: Exception | None = None
         self._router = router
         self._samples: dict[int, list[Sample]] = {}
@@ -38,32 +41,44 @@ class Metrics:
         """Let a data day of 4,000 units pass under the traffic in effect."""
         traffic = self._router.read(MODEL)
         assert traffic is not None
-        stratum = f"{traffic.weight_percent:g}/{self.day:%Y-%m-%d}"
-        share = traffic.weight_percent / 100 if traffic.challenger else 0.0
-        for variant, units, mean in (
-            ("champion", round(4000 * (1 - share)), 0.2),
-            ("challenger", round(4000 * share), self.challenger),
-        ):
-            if units:
-                self._samples.setdefault(traffic.epoch, []).append(
-                    Sample(
-                        variant=variant,
-                        stratum=stratum,
-                        units=units,
-                        requests=units,
-                        sum_x=units * mean,
-                        sum_xx=units * (mean * mean + 0.04),
-                        sum_nn=float(units),
-                        sum_xn=units * mean,
-                    )
-                )
+        day, arms = f"{self.day:%Y-%m-%d}", challengers_of(traffic)
+        share = 0.0 if traffic.shadow else traffic.weight_percent / 100
+        self._add(traffic, "champion", f"{traffic.weight_percent:g}/{day}", 4000 * (1 - len(arms) * share), 0.2)
+        for arm, variant in arms.items():
+            # Who is stopped is answered for by the champion.
+            mean = 0.2 if arm in traffic.stopped else self._mean(variant)
+            self._add(traffic, arm, f"{traffic.weight_percent:g}/{day}", 4000 * share, mean)
+            if traffic.shadow and arm not in traffic.stopped:
+                wobble = 0.004 * (self.day.day % 3 - 1)  # days differ
+                self._add(traffic, paired_name(arm), f"{SHADOW_STEP}/{day}", 4000, self._mean(variant) - 0.2 + wobble)
         self.day += timedelta(days=1)
+
+    def _mean(self, variant: Mapping[str, Any]) -> float:
+        """Return the mean loss of a version: 1 has the champion's, others their own or the challenger's."""
+        version = str(variant["version"])
+        return 0.2 if version == "1" else self.means.get(version, self.challenger)
+
+    def _add(self, traffic: Traffic, variant: str, stratum: str, count: float, mean: float) -> None:
+        units = round(count)
+        if units:
+            made = Sample(
+                variant=variant,
+                stratum=stratum,
+                units=units,
+                requests=units,
+                sum_x=units * mean,
+                sum_xx=units * (mean * mean + 0.04),
+                sum_nn=float(units),
+                sum_xn=units * mean,
+            )
+            self._samples.setdefault(traffic.epoch, []).append(made)
 
     def read(self, model: str, *, metric: str, epoch: int) -> Reading:
         """Return all days of an epoch, or raise ``problem``."""
         if self.problem is not None:
             raise self.problem
-        samples = tuple(self._samples.get(epoch, ()))
+        paired = metric.endswith(PAIRED_METRIC)
+        samples = tuple(one for one in self._samples.get(epoch, ()) if one.variant.startswith("paired") == paired)
         assigned: dict[str, dict[str, int]] = {}
         for sample in samples:
             assigned.setdefault(sample.variant, {})[sample.stratum] = sample.units
@@ -155,7 +170,7 @@ class World:
             assert self.traffic.weight_percent == 0
             assert self.traffic.challenger is None
             serving = states[-1].state in SERVING_ENDS
-            assert self.traffic.champion["version"] == (states[-1].challenger["version"] if serving else "1")
+            assert self.traffic.champion["version"] == (states[-1].candidate["version"] if serving else "1")
 
 
 def check_history(states: Sequence[RolloutState]) -> None:
@@ -191,7 +206,8 @@ def check_history(states: Sequence[RolloutState]) -> None:
         if state.pending or not state.live:
             assert state.weight_percent == (100.0 if serving else 0.0)
         if state.state == PROMOTED:
-            assert tuple(dict.fromkeys(state.weights)) == tuple(step.weight_percent for step in state.plan.steps)
+            splits = tuple(step.weight_percent for step in state.plan.steps if step.kind == SPLIT)
+            assert tuple(dict.fromkeys(state.weights)) == splits
             assert list(state.weights) == sorted(state.weights)
             assert state.last_look is not None
             assert state.last_look.action == "promote"

@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 
 from airflow_ml.core.sample_ratio import log_e_sample_ratio, sample_ratio
 
-ARMS = {"champion": "champion", "challenger": "challenger"}
+ARMS = {"champion": "champion", "challengers": ("challenger",)}
 
 
 @given(st.lists(st.integers(0, 400), min_size=2, max_size=4), st.floats(5, 1000))
