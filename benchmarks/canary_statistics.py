@@ -8,12 +8,15 @@ Simulated canaries with 400 looks from 50 to 20,000 requests an arm. Three rules
 - ``published_msprt``: StatSig's documented mixture, whose variance ``tau = Z^2 (s_t^2 + s_c^2) / (N_t + N_c)`` follows
   the sample size, with ``ln(alpha / 2)``: a constant critical value, 3.585 at alpha 0.05 and equal arms;
 - ``group_sequential``: O'Brien-Fleming bounds by alpha spending, for exactly these 400 looks;
-- ``airflow_ml``: the mixture fixed by the plan, no decision below its 100 units an arm.
+- ``airflow_ml``: the mixture fixed by the plan for the planned effect, no decision below its 100 units an arm;
+- ``airflow_ml_without_a_planned_effect``: the same with the default mixture.
 
 ``fixed_horizon`` is the number of requests an arm after which one single look has a power of 95 %.
 
 A second part compares pooled arms with strata while weights rise and days differ, through ``effect_of`` itself. The
 third is canary_replay.py: A/A canaries of real flights, and of ratios, heavy tails, small shares and delayed outcomes.
+The fourth is canary_designs.py: several challengers, and pairs of scores. ``all_within_6_percent`` says whether the upper
+end of the interval of false decisions is at most 6 % for airflow_ml in each of them.
 """
 
 from __future__ import annotations
@@ -22,14 +25,16 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from canary_designs import challengers, pairs
 from canary_replay import MIN_UNITS, delayed, group_sequential_bounds, replay, traffic
 
 from airflow_ml.core.ports import Sample
-from airflow_ml.core.statistics import confidence_sequence, effect_of, two_sided_boundary
+from airflow_ml.core.statistics import confidence_sequence, effect_of, planned_tau, two_sided_boundary
 
 ALPHA = 0.05
 LOOKS = 400
@@ -37,7 +42,10 @@ PER_LOOK = 50
 EFFECT = 0.05
 METRICS = ("gaussian", "rate_1_percent", "heavy_tailed")
 _LOGNORMAL_MEAN, _LOGNORMAL_SIGMA = math.exp(0.5), math.sqrt((math.e - 1) * math.e)
-TAU_REQUESTS = {"airflow_ml_default_100": 100.0, "airflow_ml_planned_1000": 1000.0}
+TAU_REQUESTS = {
+    "airflow_ml": planned_tau(EFFECT, 1.0, alpha=ALPHA),
+    "airflow_ml_without_a_planned_effect": 100.0,
+}
 
 
 def wilson_upper(hits: int, runs: int) -> float:
@@ -110,8 +118,7 @@ def compare(rng: np.random.Generator, runs: int, metric: str) -> dict[str, Any]:
         decided = shown.any(axis=1)
         at = np.where(decided, n[shown.argmax(axis=1)], n[-1])
         found[name] = {
-            "false_decisions": wrong / runs,
-            "false_decisions_wilson_upper": wilson_upper(wrong, runs),
+            **wrong_share(wrong, runs),
             "power": float(decided.mean()),
             "mean_requests_per_arm": float(at.mean()),
         }
@@ -144,10 +151,7 @@ def rising_weights(rng: np.random.Generator, runs: int) -> dict[str, Any]:
                 if low > 0 or high < 0:
                     wrong[name] += 1
                     open_rules.discard(name)
-    return {
-        name: {"false_decisions": hits / runs, "false_decisions_wilson_upper": wilson_upper(hits, runs)}
-        for name, hits in wrong.items()
-    }
+    return {name: wrong_share(hits, runs) for name, hits in wrong.items()}
 
 
 def _sample(variant: str, stratum: str, sums: np.ndarray) -> Sample:
@@ -163,6 +167,17 @@ def _sample(variant: str, stratum: str, sums: np.ndarray) -> Sample:
         sum_nn=sum_nn,
         sum_xn=sum_xn,
     )
+
+
+def of_the_product(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the share of wrong runs of each scenario, by what the product does."""
+    found = {f"equal_split {name}": part["airflow_ml"] for name, part in result["equal_split"].items()}
+    found["rising_weights"] = result["rising_weights_aa"]["stratified"]
+    found["flights"] = result["flights_aa"]["airflow_ml"]
+    found["delayed_outcomes"] = result["delayed_outcomes_aa"]["below_the_watermark"]
+    found["three_challengers"] = result["three_challengers_aa"]["holm"]
+    found |= {f"paired_shadow {name}": part for name, part in result["paired_shadow_aa"].items()}
+    return found | {f"traffic {name}": part for name, part in result["traffic_aa"].items()}
 
 
 def main() -> None:
@@ -181,14 +196,19 @@ def main() -> None:
         "effect_in_standard_deviations": EFFECT,
         "fixed_horizon_requests_per_arm": fixed_horizon(),
         "equal_split": {metric: compare(rng, arguments.runs, metric) for metric in METRICS},
-        "rising_weights_aa": rising_weights(rng, max(200, arguments.runs // 4)),
+        "tau_requests": TAU_REQUESTS,
+        "rising_weights_aa": rising_weights(rng, arguments.runs),
         "flights_aa": replay(rng, arguments.runs, ALPHA, wrong_share),
-        "delayed_outcomes_aa": delayed(rng, max(200, arguments.runs // 10), ALPHA, wrong_share),
+        "delayed_outcomes_aa": delayed(rng, arguments.runs, ALPHA, wrong_share),
+        "three_challengers_aa": challengers(rng, arguments.runs, ALPHA, wrong_share),
+        "paired_shadow_aa": pairs(rng, arguments.runs, ALPHA, wrong_share),
         "traffic_aa": {
             kind: traffic(rng, arguments.runs, ALPHA, kind, wrong_share)
             for kind in ("gaussian", "ratio", "heavy_tailed", "unequal_split")
         },
     }
+    result["all_within_6_percent"] = {name: one["within_6_percent"] for name, one in of_the_product(result).items()}
+    result["least_power"] = min(part["airflow_ml"]["power"] for part in result["equal_split"].values())
     result["seconds"] = round(time.perf_counter() - began, 1)
     print(json.dumps(result, indent=2))
 

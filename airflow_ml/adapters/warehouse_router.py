@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON, decode, encode, parse_as
@@ -54,9 +55,8 @@ class WarehouseRouter:
             FencedOut: the table holds a higher epoch.
             RouterFailed: the warehouse does not take it, or a variant's models are not in the store.
         """
-        for variant in (traffic.champion, traffic.challenger):
-            if variant is not None:
-                self._find(variant)
+        for variant in (traffic.champion, *challengers_of(traffic).values()):
+            self._find(variant)
         self._create()
         self._run(
             f"MERGE INTO {self._table} AS t\n"  # noqa: S608 - an identifier

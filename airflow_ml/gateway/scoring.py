@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, FeatureViewMismatch
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import ProcessLost
-from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, step_label
+from airflow_ml.gateway.split import CHAMPION, SHADOW_STEP, assign, step_label
 from airflow_ml.gateway.wire import Row
 
 #: How long a request waits for the champion's process to be started again.
@@ -28,11 +29,18 @@ class Held:
     traffic: Traffic
     champion: ModelProcess
     challenger: ModelProcess | None
+    others: tuple[ModelProcess, ...] = ()
 
     @property
     def processes(self) -> list[ModelProcess]:
         """The processes that must stay loaded."""
-        return [self.champion] if self.challenger is None else [self.champion, self.challenger]
+        return [self.champion, *([] if self.challenger is None else [self.challenger]), *self.others]
+
+    @property
+    def arms(self) -> dict[str, tuple[ModelProcess, Mapping[str, JSON]]]:
+        """The challengers by arm, stopped ones included."""
+        variants = challengers_of(self.traffic)
+        return {arm: (process, variants[arm]) for arm, process in zip(variants, self.processes[1:], strict=True)}
 
 
 class Answer(NamedTuple):
@@ -50,42 +58,50 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class Refusal:
+    """Why a row has no score."""
+
     reason: str
     mismatch: bool = False
 
 
-async def answer(held: Held, rows: Sequence[Row], weight_percent: float) -> list[Answer]:
+async def answer(held: Held, rows: Sequence[Row], weight_percent: float, *, shadow: bool = False) -> list[Answer]:
     """Answer every row, in order; nothing is raised for what a single row or model does wrong.
 
     Args:
         held: What is in effect.
         rows: The batch.
-        weight_percent: The challenger's weight now, 0 where it must not answer.
+        weight_percent: Each challenger's weight now, 0 where it must not answer.
+        shadow: Whether challengers score the same rows unheard; only the name of the step says so here.
     """
-    assigned = [assign(held.traffic.salt, row.unit, weight_percent) for row in rows]
-    theirs = [index for index, variant in enumerate(assigned) if variant == CHALLENGER]
-    ours = [index for index, variant in enumerate(assigned) if variant == CHAMPION]
-    first, found = await asyncio.gather(
-        _score(held.challenger, held.traffic.challenger, CHALLENGER, rows, theirs),
-        _score(held.champion, held.traffic.champion, CHAMPION, rows, ours),
+    arms, stopped = held.arms, held.traffic.stopped
+    assigned = [assign(held.traffic.salt, row.unit, weight_percent, tuple(arms)) for row in rows]
+    asked: dict[str, list[int]] = {}
+    for index, arm in enumerate(assigned):
+        # Who is stopped keeps its units, and the champion answers them.
+        asked.setdefault(CHAMPION if arm in stopped else arm, []).append(index)
+    ours = asked.pop(CHAMPION, [])
+    found, *theirs = await asyncio.gather(
+        score_rows(held.champion, held.traffic.champion, CHAMPION, rows, ours),
+        *(score_rows(*arms[arm], arm, rows, indices) for arm, indices in asked.items()),
     )
-    fallbacks = {index: result.reason for index, result in first.items() if isinstance(result, _Refusal)}
-    found = first | found | await _score(held.champion, held.traffic.champion, CHAMPION, rows, list(fallbacks))
-    step = step_label(weight_percent)
+    first = {index: result for part in theirs for index, result in part.items()}
+    fallbacks = {index: result.reason for index, result in first.items() if isinstance(result, Refusal)}
+    found = first | found | await score_rows(held.champion, held.traffic.champion, CHAMPION, rows, list(fallbacks))
+    step = SHADOW_STEP if shadow else step_label(weight_percent)
     answers = []
     for index, arm in enumerate(assigned):
         result = found[index]
-        variant = CHAMPION if index in fallbacks else arm
-        refusal = result if isinstance(result, _Refusal) else None
+        variant = CHAMPION if index in fallbacks or arm in stopped else arm
+        refusal = result if isinstance(result, Refusal) else None
         answers.append(
             Answer(
                 epoch=held.traffic.epoch,
                 step=step,
                 assigned=arm,
                 variant=variant,
-                version=_version(held.traffic, variant),
-                score=None if isinstance(result, _Refusal) else result,
+                version=str((held.traffic.champion if variant == CHAMPION else arms[variant][1])["version"]),
+                score=None if isinstance(result, Refusal) else result,
                 reason=" ".join(filter(None, (fallbacks.get(index), refusal.reason if refusal else None))),
                 mismatch=refusal is not None and refusal.mismatch,
             )
@@ -93,13 +109,13 @@ async def answer(held: Held, rows: Sequence[Row], weight_percent: float) -> list
     return answers
 
 
-async def _score(
+async def score_rows(
     process: ModelProcess | None,
     variant: Mapping[str, JSON] | None,
     name: str,
     rows: Sequence[Row],
     indices: Sequence[int],
-) -> dict[int, float | _Refusal]:
+) -> dict[int, float | Refusal]:
     """Return a score, or the reason why not, for each of the rows at ``indices``."""
     if process is None or variant is None or not indices:
         return {}
@@ -112,13 +128,13 @@ async def _score(
             return await _score_once(process, view, name, rows, indices)
         except ProcessLost as error:
             reason = str(error)
-    return dict.fromkeys(indices, _Refusal(f"{name}: {reason}"))
+    return dict.fromkeys(indices, Refusal(f"{name}: {reason}"))
 
 
 async def _score_once(
     process: ModelProcess, view: str, name: str, rows: Sequence[Row], indices: Sequence[int]
-) -> dict[int, float | _Refusal]:
-    found: dict[int, float | _Refusal] = {}
+) -> dict[int, float | Refusal]:
+    found: dict[int, float | Refusal] = {}
     fitting: list[int] = []
     columns = frozenset(process.columns)
     for index in indices:
@@ -144,14 +160,14 @@ async def _score_once(
                 half = len(part) // 2
                 parts += [part[:half], part[half:]]
             else:
-                found |= dict.fromkeys(part, _Refusal(f"{name}: {error}"))
+                found |= dict.fromkeys(part, Refusal(f"{name}: {error}"))
             continue
         for index, score in zip(part, scores, strict=True):
-            found[index] = _Refusal(f"{name}: the score is no finite number.") if score is None else score
+            found[index] = Refusal(f"{name}: the score is no finite number.") if score is None else score
     return found
 
 
-def _unfit(row: Row, view: str, columns: Set[str], name: str) -> _Refusal | None:
+def _unfit(row: Row, view: str, columns: Set[str], name: str) -> Refusal | None:
     values = row.features.get(view)
     if values is None:
         mismatch = FeatureViewMismatch(
@@ -159,13 +175,8 @@ def _unfit(row: Row, view: str, columns: Set[str], name: str) -> _Refusal | None
             f"row {row.key!r} has {', '.join(sorted(row.features)) or 'none'}",
             "Compute the features with the view that the traffic configuration names.",
         )
-        return _Refusal(str(mismatch), mismatch=True)
+        return Refusal(str(mismatch), mismatch=True)
     if not values.keys() >= columns:
         missing = sorted(columns - values.keys())
-        return _Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)
+        return Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)
     return None
-
-
-def _version(traffic: Traffic, variant: str) -> str:
-    held = traffic.challenger if variant == CHALLENGER and traffic.challenger is not None else traffic.champion
-    return str(held["version"])

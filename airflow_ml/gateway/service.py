@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
@@ -20,7 +21,8 @@ from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
 from airflow_ml.gateway.scoring import Answer, Held, answer
-from airflow_ml.gateway.split import effective_weight
+from airflow_ml.gateway.shadow import Mirror
+from airflow_ml.gateway.split import effective_weight, in_shadow
 from airflow_ml.gateway.traffic_file import TrafficFiles
 from airflow_ml.gateway.traffic_log import MetricReport, Prediction, TrafficLog
 from airflow_ml.gateway.wire import MAX_ROWS, Outcome, Row, models_of
@@ -68,6 +70,7 @@ class Gateway:
         # Answers wait for their log entry, so requests at the same time share a transaction.
         self._append: Gather[Sequence[Prediction], None] = Gather(self._log_all, size=len, limit=10 * MAX_ROWS)
         self._background: set[asyncio.Task[None]] = set()
+        self._mirror = Mirror(lambda scores: self._in_writer(lambda: self._log.append_shadow(scores)))
 
     def start(self) -> None:
         """Take up the traffic of the last life; models load in the background.
@@ -81,6 +84,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End all model processes and close the log."""
+        await self._mirror.close()
         await asyncio.gather(*(process.close(drain_seconds=1.0) for process in self._processes.values()))
         await self._append.close()
         await asyncio.gather(*self._background, self._spawner.close(), return_exceptions=True)
@@ -131,11 +135,12 @@ class Gateway:
             ModelNotFound.
         """
         held = self._find(model)
-        weight = effective_weight(held.traffic, self._clock())
+        now = self._clock()
+        weight, shadow = effective_weight(held.traffic, now), in_shadow(held.traffic, now)
         with contextlib.ExitStack() as stack:
             for process in held.processes:
                 stack.enter_context(process.in_use())
-            answers = await answer(held, rows, weight)
+            answers = await answer(held, rows, weight, shadow=shadow)
         self._count(answers)
         predictions = [
             Prediction(
@@ -159,6 +164,8 @@ class Gateway:
             # An answer is worth more than its evidence, and no evidence never promotes.
             self.counters.unlogged_batches += 1
             _log.exception("%d predictions of %s could not be logged", len(predictions), model)
+        if shadow:
+            self._mirror.offer(held, rows, answers)
         return answers
 
     async def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
@@ -182,12 +189,17 @@ class Gateway:
                 "expires_at": None if traffic.expires_at is None else format_time(traffic.expires_at),
                 "champion": _process_state(held.champion),
                 "challenger": None if held.challenger is None else _process_state(held.challenger),
+                "others": [_process_state(process) for process in held.others],
+                "shadow": in_shadow(traffic, self._clock()),
             }
         counters: dict[str, JSON] = {
             "rows": self.counters.rows,
             "refused_rows": self.counters.refused_rows,
             "fallbacks": self.counters.fallbacks,
             "unlogged_batches": self.counters.unlogged_batches,
+            "shadow_rows": self._mirror.counters.rows,
+            "shadow_skipped_rows": self._mirror.counters.skipped_rows,
+            "shadow_failed_rows": self._mirror.counters.failed_rows,
             "last_reason": self.counters.last_reason,
         }
         return all(held.champion.pid is not None for held in self._held.values()), {
@@ -220,7 +232,7 @@ class Gateway:
             if process is None:
                 process = self._processes[artifact.digest] = ModelProcess(artifact, self._spawner)
             processes.append(process)
-        return Held(traffic, processes[0], processes[1] if len(processes) > 1 else None)
+        return Held(traffic, processes[0], processes[1] if len(processes) > 1 else None, tuple(processes[2:]))
 
     def _unload_unused(self) -> None:
         needed = {process.artifact.digest for held in self._held.values() for process in held.processes}
@@ -250,7 +262,7 @@ class Gateway:
 
 
 def _variants(traffic: Traffic) -> list[Mapping[str, JSON]]:
-    return [traffic.champion] if traffic.challenger is None else [traffic.champion, traffic.challenger]
+    return [traffic.champion, *challengers_of(traffic).values()]
 
 
 def _process_state(process: ModelProcess) -> dict[str, JSON]:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 
+from airflow_ml.core.arms import SHADOW_STEP, arm_at, effective_weight, in_shadow
 from airflow_ml.core.fingerprint import unit_interval
-from airflow_ml.core.ports import Traffic
+from airflow_ml.core.registration import CHALLENGER, CHAMPION
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+__all__ = ["CHALLENGER", "CHAMPION", "SHADOW_STEP", "assign", "effective_weight", "in_shadow", "step_label"]
 
 
-def effective_weight(traffic: Traffic, now: datetime) -> float:
-    """Return the percent of units that the challenger answers at ``now``, a wall-clock moment.
+def assign(salt: str, unit: str, weight_percent: float, arms: Sequence[str] = (CHALLENGER,)) -> str:
+    """Return the arm of a randomization unit.
 
-    Zero without a challenger, and from ``expires_at`` on: a split never outlives its owner.
+    The unit's place in [0, 1) depends on salt and unit alone, and each challenger answers the lower part of its share
+    of the places. So a unit keeps its arm, and raising the weight only moves units from the champion to a challenger.
     """
-    if traffic.challenger is None or (traffic.expires_at is not None and now >= traffic.expires_at):
-        return 0.0
-    return traffic.weight_percent
-
-
-def assign(salt: str, unit: str, weight_percent: float) -> str:
-    """Return the variant of a randomization unit.
-
-    The unit's place in [0, 1) depends on salt and unit alone, and the challenger answers the places below the weight.
-    So a unit keeps its variant, and raising the weight only moves units from the champion to the challenger.
-    """
-    return CHALLENGER if unit_interval(salt, unit) * 100.0 < weight_percent else CHAMPION
+    return arm_at(unit_interval(salt, unit), arms, weight_percent)
 
 
 def step_label(weight_percent: float) -> str:

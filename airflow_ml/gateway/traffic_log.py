@@ -15,11 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import Reading, Sample
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import MetricUnreadable
+from airflow_ml.gateway import shadow_log
+from airflow_ml.gateway.shadow import ShadowScore
 from airflow_ml.gateway.wire import Outcome
 
 _SCHEMA = """
@@ -98,7 +101,7 @@ class TrafficLog:
         self._lock = threading.Lock()
         self._writer = self._open()
         with self._writer:
-            self._writer.executescript(_SCHEMA)
+            self._writer.executescript(_SCHEMA + shadow_log.SCHEMA)
 
     def append(self, predictions: Sequence[Prediction]) -> int:
         """Log predictions and return how many were new: a key is logged once for each model and epoch."""
@@ -112,6 +115,11 @@ class TrafficLog:
                 ],
             )
             return self._writer.total_changes - before
+
+    def append_shadow(self, scores: Sequence[ShadowScore]) -> None:
+        """Log what challengers said of answered requests; of each key and arm the first one counts."""
+        with self._lock, self._writer:
+            self._writer.executemany(shadow_log.INSERT, scores)
 
     def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime, *, epoch: int) -> None:
         """Store outcomes and move the watermark forward, in one transaction; the last word on a key counts.
@@ -141,10 +149,12 @@ class TrafficLog:
         Samples cover the data days that lie wholly below the watermark, so a stratum never changes once it is
         reported (unless an outcome is corrected); assigned units cover all days.
 
+        A name that ends in `` paired`` asks for the differences between challengers in shadow and the champion.
+
         Raises:
             MetricUnreadable: an unknown metric, or a metric of probabilities over other numbers.
         """
-        if metric not in _METRICS:
+        if metric.removesuffix(PAIRED_METRIC) not in _METRICS:
             raise MetricUnreadable("Unknown metric", repr(metric)[:80], f"Known are {', '.join(sorted(_METRICS))}.")
         connection = self._open()
         try:
@@ -171,8 +181,12 @@ class TrafficLog:
         ).fetchone()
         # Days compare as text: "2013-05-02" is above every moment of 1 May and below every one of 2 May.
         values: dict[str, str | int] = {"model": model, "epoch": epoch, "day": (watermark or "")[:10]}
-        if metric in _OF_PROBABILITIES:
-            _check_probabilities(connection, metric, values)
+        name = metric.removesuffix(PAIRED_METRIC)
+        if name in _OF_PROBABILITIES:
+            _check_probabilities(connection, name, values)
+        if name != metric:
+            pairs = shadow_log.read_pairs(connection, _METRICS[name], values, watermark)
+            return MetricReport(reading=pairs, fallbacks={}, without_outcome={})
         assigned: dict[str, dict[str, int]] = {}
         for arm, stratum, units in connection.execute(
             f"SELECT p.assigned, p.step || '/' || substr(p.at, 1, 10), count(DISTINCT p.unit) {_JOINED} GROUP BY 1, 2",
@@ -189,7 +203,11 @@ class TrafficLog:
                 samples=tuple(_samples(connection, metric, values)),
                 watermark_at=None if watermark is None else parse_time(watermark),
                 assigned=assigned,
-                unit_squares=_unit_squares(connection, metric, values),
+                unit_squares={
+                    arm: squares
+                    for arm in sorted(set(assigned) - {CHAMPION})
+                    if (squares := _unit_squares(connection, metric, values, arm)) is not None
+                },
             ),
             fallbacks={arm: fallbacks for arm, fallbacks, _ in counts},
             without_outcome={arm: without for arm, _, without in counts},
@@ -209,23 +227,25 @@ WITH unit AS (
 )"""
 
 
-def _unit_squares(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> dict[str, float]:
-    """Return the sum over units of their squared scores, as core/unit_scores.py defines it."""
+def _unit_squares(
+    connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int], challenger: str
+) -> float | None:
+    """Return the sum over units of their squared scores, as core/unit_scores.py defines it; None without units."""
     statement = f"""{_cells(metric)},
 of_stratum AS (
   SELECT stratum, total(x) / sum(n) AS mean, total(CASE WHEN arm = :challenger THEN n END) / sum(n) AS share
-  FROM unit WHERE n > 0 GROUP BY stratum
+  FROM unit WHERE n > 0 AND arm IN (:champion, :challenger) GROUP BY stratum
   HAVING sum(arm = :champion) >= :least AND sum(arm = :challenger) >= :least
 ),
 score AS (
   SELECT unit, total((x - mean * n) * CASE WHEN arm = :challenger THEN 1 - share ELSE -share END) AS s
-  FROM unit JOIN of_stratum USING (stratum) WHERE n > 0 GROUP BY unit
+  FROM unit JOIN of_stratum USING (stratum) WHERE n > 0 AND arm IN (:champion, :challenger) GROUP BY unit
 )
 SELECT count(*), total(s * s) FROM score
 """  # noqa: S608 - constants; values are bound
-    names = {"champion": CHAMPION, "challenger": CHALLENGER, "least": MIN_STRATUM_UNITS}
+    names = {"champion": CHAMPION, "challenger": challenger, "least": MIN_STRATUM_UNITS}
     units, squares = connection.execute(statement, {**values, **names}).fetchone()
-    return {CHALLENGER: squares} if units else {}
+    return float(squares) if units else None
 
 
 def _samples(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> Iterable[Sample]:

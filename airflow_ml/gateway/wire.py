@@ -19,6 +19,8 @@ from airflow_ml.errors import AirflowMLError, ConfigurationError
 
 #: Rows in one request; more is a job for batch scoring.
 MAX_ROWS = 10_000
+#: Further challengers of one model; each is a process.
+MAX_CHALLENGERS = 20
 #: Characters of a key, a unit and the like.
 TEXT_LIMIT = 256
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,127}\Z")
@@ -87,6 +89,9 @@ def traffic_from_wire(data: object) -> Traffic:
         weight_percent=weight,
         expires_at=None if expires_at is None else _time(expires_at, "expires_at"),
         salt=_text(salt, "salt", empty=True),
+        others=_others(body.get("others", [])),
+        stopped=tuple(_text(arm, "stopped") for arm in _list(body.get("stopped", []), "stopped")),
+        shadow=_flag(body.get("shadow", False), "shadow"),
     )
 
 
@@ -168,6 +173,22 @@ def _variant(value: object, name: str) -> Mapping[str, JSON]:
             f"{name}.models", body.get("models"), f"It is the artifact of a model manifest ({error})"
         ) from error
     return body
+
+
+def _others(value: object) -> tuple[Mapping[str, JSON], ...]:
+    return tuple(_variant(item, f"others[{number}]") for number, item in enumerate(_list(value, "others")))
+
+
+def _list(value: object, name: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MAX_CHALLENGERS:
+        raise _wrong(name, value, f"It is a list of at most {MAX_CHALLENGERS}")
+    return value
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "It is true or false")
+    return value
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, challengers_of, paired_name
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Reading, Sample, Traffic
@@ -45,9 +46,8 @@ class MemoryRouter:
                     f"this write has epoch {traffic.epoch}",
                     "Read the traffic and the rollout record again; a later write owns them.",
                 )
-            for variant in (traffic.champion, traffic.challenger):
-                if variant is not None:
-                    self._load(variant)
+            for variant in (traffic.champion, *challengers_of(traffic).values()):
+                self._load(variant)
             self._held[traffic.model] = replace(traffic)
             self.history.append(traffic)
 
@@ -82,6 +82,8 @@ class Request:
     #: Whether it is known what became of it; without a label it then never counts.
     resolved: bool = False
     label: float | None = None
+    #: What challengers said in shadow, by arm.
+    shadow: Mapping[str, float] = field(default_factory=dict)
 
 
 class MemoryMetrics:
@@ -101,13 +103,15 @@ class MemoryMetrics:
 
     def read(self, model: str, *, metric: str, epoch: int) -> Reading:
         """Return the samples of one rollout: ``brier``, ``squared_error`` or ``mae``; raises MetricUnreadable."""
-        if metric not in ("brier", "squared_error", "mae"):
+        if metric.removesuffix(PAIRED_METRIC) not in ("brier", "squared_error", "mae"):
             raise MetricUnreadable("Unknown metric", metric, "Known are brier, mae, squared_error.")
         if model not in self._requests:
             raise MetricUnreadable("No such model", model, "Write its traffic first.")
         requests = [request for request in self._requests[model] if request.epoch == epoch]
         told = [at for (name, when), at in self._watermarks.items() if name == model and when >= epoch]
         watermark = max(told, default=None)
+        if metric.endswith(PAIRED_METRIC):
+            return _pairs(requests, metric.removesuffix(PAIRED_METRIC), watermark)
         assigned: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         units: dict[tuple[str, str], dict[str, list[Request]]] = defaultdict(lambda: defaultdict(list))
         for request in requests:
@@ -125,6 +129,41 @@ class MemoryMetrics:
             },
             unit_squares=_unit_squares(units, metric),
         )
+
+
+def _pairs(requests: Iterable[Request], metric: str, watermark: datetime | None) -> Reading:
+    """Return the differences between challengers in shadow and the champion."""
+    assigned: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    units: dict[tuple[str, str], dict[str, list[tuple[float | None, bool]]]] = defaultdict(lambda: defaultdict(list))
+    for one in requests:
+        for arm, score in one.shadow.items() if one.step == SHADOW_STEP else ():
+            stratum = f"{SHADOW_STEP}/{_day(one.at)}"
+            assigned[paired_name(arm)][stratum].add(one.unit)
+            if watermark is not None and _day(one.at) < _day(watermark):
+                both = None
+                if one.label is not None:
+                    both = _loss(metric, score, one.label) - _loss(metric, one.score, one.label)
+                units[paired_name(arm), stratum][one.unit].append((both, not one.resolved))
+    samples = []
+    for (variant, stratum), by_unit in sorted(units.items()):
+        known = [[x for x, _ in pairs if x is not None] for pairs in by_unit.values()]
+        known = [pairs for pairs in known if pairs]
+        samples.append(
+            Sample(
+                variant=variant,
+                stratum=stratum,
+                units=len(known),
+                requests=sum(map(len, known)),
+                sum_x=float(sum(map(sum, known))),
+                sum_xx=float(sum(sum(pairs) ** 2 for pairs in known)),
+                sum_nn=float(sum(len(pairs) ** 2 for pairs in known)),
+                sum_xn=float(sum(sum(pairs) * len(pairs) for pairs in known)),
+                waiting=sum(late for pairs in by_unit.values() for _, late in pairs),
+                sum_squares=float(sum(x * x for pairs in known for x in pairs)),
+            )
+        )
+    counted = {variant: {s: len(seen) for s, seen in strata.items()} for variant, strata in assigned.items()}
+    return Reading(samples=tuple(samples), watermark_at=watermark, assigned=counted)
 
 
 def _sample(variant: str, stratum: str, by_unit: Mapping[str, list[Request]], metric: str) -> Sample:

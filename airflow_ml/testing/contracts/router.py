@@ -82,6 +82,33 @@ class RouterContract:
         router.write(alone)
         assert router.read(traffic.model) == alone
 
+    def test_several_challengers_and_who_is_stopped(
+        self, router: Router, another_client: Router, traffic: Traffic, variants: tuple[Mapping[str, JSON], ...]
+    ) -> None:
+        several = replace(traffic, others=(variants[0], variants[1]))
+        router.write(several)
+        assert another_client.read(traffic.model) == several
+        fewer = replace(several, stopped=("challenger-2",))
+        router.write(fewer)
+        assert another_client.read(traffic.model) == fewer
+
+    def test_a_shadow(self, router: Router, another_client: Router, traffic: Traffic) -> None:
+        shadow = replace(traffic, weight_percent=0.0, shadow=True)
+        router.write(shadow)
+        assert another_client.read(traffic.model) == shadow
+        router.write(replace(shadow, shadow=False, weight_percent=5.0))
+        held = another_client.read(traffic.model)
+        assert held is not None
+        assert (held.shadow, held.weight_percent) == (False, 5.0)
+
+    def test_a_further_challenger_that_cannot_be_loaded_changes_nothing(
+        self, router: Router, traffic: Traffic, unloadable: Mapping[str, JSON]
+    ) -> None:
+        router.write(traffic)
+        with pytest.raises(RouterFailed):
+            router.write(replace(traffic, others=(unloadable,)))
+        assert router.read(traffic.model) == traffic
+
     def test_a_lower_epoch_is_fenced_out(self, router: Router, another_client: Router, traffic: Traffic) -> None:
         router.write(traffic)
         with pytest.raises(FencedOut, match="4"):

@@ -1,0 +1,109 @@
+"""Challengers in shadow: they score what the champion has answered, behind the answer's back.
+
+Nothing of it can delay or change an answer: it begins when the answer is made and logged, in the challengers' own
+processes, and beyond a bound of waiting rows it is left out and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from airflow_ml.core.record import JSON
+from airflow_ml.gateway.models import ModelProcess
+from airflow_ml.gateway.scoring import Answer, Held, Refusal, score_rows
+from airflow_ml.gateway.wire import Row
+
+#: Rows that may wait for challengers: a few seconds of traffic. A challenger that is slower than the champion is left
+#: behind instead of filling the memory.
+WAITING_ROWS = 20_000
+
+_log = logging.getLogger("airflow_ml.gateway")
+
+
+class ShadowScore(NamedTuple):
+    """What a challenger said of a row that the champion answered."""
+
+    model: str
+    epoch: int
+    key: str
+    arm: str
+    version: str
+    score: float
+
+
+@dataclass(slots=True)
+class ShadowCounters:
+    """What happened since the start."""
+
+    rows: int = 0
+    #: Too many were waiting.
+    skipped_rows: int = 0
+    #: A challenger gave no score, or it could not be logged.
+    failed_rows: int = 0
+
+
+class Mirror:
+    """Offers rows to challengers.
+
+    Args:
+        write: Logs their scores.
+        waiting_rows: Bound of rows under way.
+    """
+
+    def __init__(
+        self, write: Callable[[Sequence[ShadowScore]], Awaitable[object]], *, waiting_rows: int = WAITING_ROWS
+    ) -> None:
+        self.counters = ShadowCounters()
+        self._write = write
+        self._limit = waiting_rows
+        self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def offer(self, held: Held, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+        """Let each challenger that is not stopped score the rows that were answered; returns at once."""
+        answered = [row for row, one in zip(rows, answers, strict=True) if one.score is not None]
+        for arm, (process, variant) in held.arms.items():
+            if arm in held.traffic.stopped or not answered:
+                continue
+            if self._waiting + len(answered) > self._limit:
+                self.counters.skipped_rows += len(answered)
+                continue
+            self._waiting += len(answered)
+            task = asyncio.create_task(self._score(held, arm, process, variant, answered))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _score(
+        self, held: Held, arm: str, process: ModelProcess, variant: Mapping[str, JSON], rows: Sequence[Row]
+    ) -> None:
+        try:
+            with process.in_use():
+                found = await score_rows(process, variant, arm, rows, range(len(rows)))
+            scores = [
+                ShadowScore(
+                    model=held.traffic.model,
+                    epoch=held.traffic.epoch,
+                    key=rows[index].key,
+                    arm=arm,
+                    version=str(variant["version"]),
+                    score=score,
+                )
+                for index, score in sorted(found.items())
+                if not isinstance(score, Refusal)
+            ]
+            await self._write(scores)
+            self.counters.rows += len(scores)
+            self.counters.failed_rows += len(rows) - len(scores)
+        except Exception:
+            self.counters.failed_rows += len(rows)
+            _log.exception("%d rows of %s have no score of %s in shadow", len(rows), held.traffic.model, arm)
+        finally:
+            self._waiting -= len(rows)

@@ -1,0 +1,93 @@
+"""A/A canaries of several challengers, and of pairs of scores: a part of canary_statistics.py.
+
+``challengers`` and ``pairs`` are array forms of core/arm_evidence.py and core/paired.py; the first run of each is checked
+against them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from airflow_ml.core.arm_evidence import judge_arms
+from airflow_ml.core.arms import arm_names
+from airflow_ml.core.paired import PairedEffect, log_e_paired
+from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.statistics import two_sided_boundary
+
+LOOKS, PER_LOOK, TAU_REQUESTS, COUNT = 400, 50, 100.0, 3
+
+
+def challengers(rng: np.random.Generator, runs: int, alpha: float, wrong_share: Any) -> Mapping[str, Any]:
+    """Three challengers that are as good as the champion, with equal shares, looked at 400 times.
+
+    ``holm`` is the product: any wrong call of any challenger at any look. ``uncorrected`` gives each the whole alpha.
+    """
+    n = np.arange(1, LOOKS + 1) * PER_LOOK
+    weight = n / 2
+    plan = parse_plan([20, 100], challengers=COUNT, alpha=alpha, tau_requests=TAU_REQUESTS)
+    bounds = {
+        "holm": np.array([two_sided_boundary(w / TAU_REQUESTS, alpha / COUNT) for w in weight]),
+        "uncorrected": np.array([two_sided_boundary(w / TAU_REQUESTS, alpha) for w in weight]),
+    }
+    wrong = dict.fromkeys(bounds, 0)
+    for run in range(runs):
+        sums = rng.normal(0, math.sqrt(PER_LOOK), (COUNT + 1, LOOKS))
+        squares = rng.chisquare(PER_LOOK - 1, (COUNT + 1, LOOKS)) + sums**2 / PER_LOOK
+        total, total_squares = sums.cumsum(axis=1), squares.cumsum(axis=1)
+        mean = total / n
+        variance = (total_squares / n - mean**2) / (n - 1)
+        z = np.abs((mean[1:] - mean[0]) / np.sqrt(variance[1:] + variance[0]))
+        for name, bound in bounds.items():
+            wrong[name] += bool((z >= np.where(n >= plan.min_units, bound, math.inf)).any())
+        if run == 0:
+            last = [_sample(name, n[-1], total[i, -1], total_squares[i, -1]) for i, name in enumerate(_names())]
+            reading = Reading(samples=tuple(last), watermark_at=None, assigned={})
+            found = judge_arms(plan, {"brier": reading}, arms=arm_names(COUNT), kind="split")
+            called = any(one.shown or one.worse for one in found)
+            assert called == bool((z[:, -1] >= bounds["holm"][-1]).any())
+    return {name: wrong_share(hits, runs) for name, hits in wrong.items()}
+
+
+def _names() -> tuple[str, ...]:
+    return ("champion", *arm_names(COUNT))
+
+
+def _sample(variant: str, n: float, x: float, xx: float) -> Sample:
+    return Sample(
+        variant=variant,
+        stratum="20/2013-05-01",
+        units=int(n),
+        requests=int(n),
+        sum_x=float(x),
+        sum_xx=float(xx),
+        sum_nn=float(n),
+        sum_xn=float(x),
+    )
+
+
+def pairs(rng: np.random.Generator, runs: int, alpha: float, wrong_share: Any) -> Mapping[str, Any]:
+    """Two models that are alike, 60 days in shadow, looked at after each day.
+
+    ``normal_days``: differences of a day's mean are normal. ``heavy_days``: Student's t with 4 degrees of freedom.
+    """
+    days = 60
+    n = np.arange(2, days + 1)
+    found = {}
+    for name in ("normal_days", "heavy_days"):
+        draws = rng.normal(0, 1, (runs, days)) if name == "normal_days" else rng.standard_t(4, (runs, days))
+        mean = draws.cumsum(axis=1)[:, 1:] / n
+        spread = (draws**2).cumsum(axis=1)[:, 1:] - n * mean**2
+        variance = spread / (n - 1) / n
+        t2 = mean**2 / variance
+        log_e = -0.5 * np.log(1 + n) + n / 2 * (np.log1p(t2 / (n - 1)) - np.log1p(t2 / ((n - 1) * (1 + n))))
+        last = PairedEffect(
+            difference=float(mean[0, -1]), variance=float(variance[0, -1]), days=days, requests=days, units=days
+        )
+        assert math.isclose(log_e_paired(last), float(log_e[0, -1]), rel_tol=1e-9)
+        found[name] = wrong_share(int((log_e >= -math.log(alpha)).any(axis=1).sum()), runs)
+    return found
