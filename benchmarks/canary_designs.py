@@ -1,7 +1,7 @@
 """A/A canaries of several challengers, and of pairs of scores: a part of canary_statistics.py.
 
-``challengers`` and ``pairs`` are array forms of core/arm_evidence.py and core/paired.py; the first run of each is checked
-against them.
+``challengers`` and ``pairs`` are array forms of core/arm_evidence.py and core/paired.py; the first run of each is
+checked against them.
 """
 
 from __future__ import annotations

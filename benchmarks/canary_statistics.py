@@ -15,8 +15,8 @@ Simulated canaries with 400 looks from 50 to 20,000 requests an arm. Three rules
 
 A second part compares pooled arms with strata while weights rise and days differ, through ``effect_of`` itself. The
 third is canary_replay.py: A/A canaries of real flights, and of ratios, heavy tails, small shares and delayed outcomes.
-The fourth is canary_designs.py: several challengers, and pairs of scores. ``all_within_6_percent`` says whether the upper
-end of the interval of false decisions is at most 6 % for airflow_ml in each of them.
+The fourth is canary_designs.py: several challengers, and pairs of scores. ``all_within_6_percent`` says whether the
+upper end of the interval of false decisions is at most 6 % for airflow_ml in each of them.
 """
 
 from __future__ import annotations
