@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from airflow_ml.core.fingerprint import format_time
-from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP, Act, Look
+from airflow_ml.core.guardrail import GuardrailLook
+from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP, Act, ArmLook, Look
 from airflow_ml.core.rollout_plan import NON_INFERIORITY, RolloutPlan
 from airflow_ml.core.rollout_state import PARKED, RolloutState
 from airflow_ml.plugin.views.parts import NotHere
@@ -53,6 +54,15 @@ def canary_view(
         "brief": rollout_brief(state, now),
         "pending": state.pending or "",
         "cause": state.cause,
+        "challengers": [
+            {
+                "arm": arm,
+                "version": version_of(variant),
+                "stopped": state.stopped.get(arm, ""),
+                "chosen": arm == state.chosen,
+            }
+            for arm, variant in state.challengers.items()
+        ],
         "owner": owner_of(state),
         "router": state.router_name,
         "confirmed": state.confirmed,
@@ -77,10 +87,11 @@ def rollout_brief(state: RolloutState, now: datetime) -> dict[str, Any]:
         "state": state.state,
         "live": state.live,
         "champion": version_of(state.champion),
-        "challenger": version_of(state.challenger),
+        "challenger": versions_of(state),
+        "kind": state.kind,
         "weight_percent": state.weight_percent,
         "reason": state.held or state.reason,
-        "steps": [{"weight_percent": step.weight_percent, "data_days": step.data_days} for step in state.plan.steps],
+        "steps": _steps(state.plan),
         "step": state.step,
         "looks": state.looks,
         "started_at": format_time(state.started_at),
@@ -88,6 +99,19 @@ def rollout_brief(state: RolloutState, now: datetime) -> dict[str, Any]:
         "lost": state.live and state.expired(now),
         "held": bool(state.held),
     }
+
+
+def versions_of(state: RolloutState) -> str:
+    """Return the challenger's version; of several the chosen one, before that all of them."""
+    if state.chosen:
+        return version_of(state.candidate)
+    return ", ".join(version_of(variant) for variant in state.challengers.values())
+
+
+def _steps(plan: RolloutPlan) -> list[dict[str, Any]]:
+    return [
+        {"weight_percent": step.weight_percent, "data_days": step.data_days, "kind": step.kind} for step in plan.steps
+    ]
 
 
 def allowed_actions(state: RolloutState, now: datetime) -> list[str]:
@@ -127,10 +151,13 @@ def _plan(plan: RolloutPlan) -> dict[str, Any]:
         "min_units": plan.min_units,
         "max_data_days": plan.max_data_days,
         "expected_effect": plan.expected_effect,
-        "steps": [{"weight_percent": step.weight_percent, "data_days": step.data_days} for step in plan.steps],
+        "steps": _steps(plan),
         "guardrails": [
-            {"metric": one.metric, "margin": one.margin, "direction": one.direction} for one in plan.guardrails
+            {"metric": one.reads, "margin": one.margin, "direction": one.direction} for one in plan.guardrails
         ],
+        "challengers": plan.challengers,
+        "design": plan.design,
+        "promotes": plan.promotes,
         "promote_bound": bound,
         "roll_back_bound": bound,
     }
@@ -147,7 +174,7 @@ def _thinned(looks: Sequence[Look]) -> list[Look]:
 
 
 def _look(look: Look) -> dict[str, Any]:
-    low, high = look.interval if len(look.interval) == 2 else (None, None)
+    low, high = _ends(look.interval)
     return {
         "number": look.number,
         "at": format_time(look.at),
@@ -160,17 +187,45 @@ def _look(look: Look) -> dict[str, Any]:
         "effect": look.effect,
         "low": low,
         "high": high,
-        **{name: _arms(getattr(look, name)) for name in ("units", "requests", "waiting")},
+        **{name: _counts(getattr(look, name)) for name in ("units", "requests", "waiting")},
         "sample_ratio_excess": look.sample_ratio_excess,
-        "guardrails": [
-            {"metric": one.metric, "effect": one.effect, "held": one.held, "broken": one.broken}
-            for one in look.guardrails
-        ],
+        "guardrails": _guardrails(look.guardrails),
+        "kind": look.kind,
+        "arms": [_arm(one) for one in look.arms],
     }
 
 
-def _arms(counts: Any) -> dict[str, int] | None:
-    return None if not counts else {name: int(counts.get(name, 0)) for name in ("champion", "challenger")}
+def _arm(arm: ArmLook) -> dict[str, Any]:
+    low, high = _ends(arm.interval)
+    return {
+        "arm": arm.arm,
+        "effect": arm.effect,
+        "low": low,
+        "high": high,
+        "units": _counts(arm.units),
+        "requests": _counts(arm.requests),
+        "ready": arm.ready,
+        "shown": arm.shown,
+        "worse": arm.worse,
+        "harm": arm.harm,
+        "guardrails": _guardrails(arm.guardrails),
+    }
+
+
+def _ends(interval: tuple[float, ...]) -> tuple[float | None, float | None]:
+    return (interval[0], interval[1]) if len(interval) == 2 else (None, None)
+
+
+def _guardrails(looks: Sequence[GuardrailLook]) -> list[dict[str, Any]]:
+    return [
+        {"metric": one.metric, "slice": one.slice_name, "effect": one.effect, "held": one.held, "broken": one.broken}
+        for one in looks
+    ]
+
+
+def _counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:
+    """Return a count for each arm; the first two are always there."""
+    return None if not counts else {"champion": 0, "challenger": 0, **{name: int(one) for name, one in counts.items()}}
 
 
 def _log(state: RolloutState, looks: Sequence[Look]) -> list[dict[str, Any]]:

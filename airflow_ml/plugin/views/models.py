@@ -9,7 +9,7 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.registration import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
 from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS, RolloutState
 from airflow_ml.errors import AirflowMLError, InvalidKey, RecordError
-from airflow_ml.plugin.views.canary import action_row, rollout_brief
+from airflow_ml.plugin.views.canary import action_row, rollout_brief, versions_of
 from airflow_ml.plugin.views.documents import feature_view_of, gate_detail, signature_of
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import ABSENT, NotHere, part
@@ -69,8 +69,9 @@ def model_view(
         (summary.dag, summary.run): row for summary in summaries for row in summary.gates if row["kind"] == "model"
     }
     outcomes = {
-        version_of(state.challenger): {"epoch": state.epoch, "outcome": state.state}
+        version_of(variant): {"epoch": state.epoch, "outcome": state.state if _went_on(state, arm) else "not_chosen"}
         for _, state in sorted(book.states.values(), key=lambda one: one[0])
+        for arm, variant in state.challengers.items()
     }
     versions = []
     for position, record in enumerate(records):
@@ -131,7 +132,7 @@ def _aliases(book: Book, records: Sequence[ModelVersion]) -> dict[str, str]:
     ended = [state for _, state in sorted(book.states.values(), key=lambda one: one[0]) if state.state in ENDS]
     for state in ended:
         if state.state in SERVING_ENDS:
-            found[CHAMPION] = version_of(state.challenger)
+            found[CHAMPION] = version_of(state.candidate)
             found[PREVIOUS] = version_of(state.champion)
         elif version_of(state.champion):
             found[CHAMPION] = version_of(state.champion)
@@ -142,6 +143,11 @@ def _aliases(book: Book, records: Sequence[ModelVersion]) -> dict[str, str]:
     if newest is not None and newest.version != found.get(CHAMPION):
         found[CHALLENGER] = newest.version
     return {alias: version for alias, version in found.items() if version}
+
+
+def _went_on(state: RolloutState, arm: str) -> bool:
+    """Whether what became of a rollout became of this challenger: of several, of the chosen one once there is one."""
+    return arm == state.chosen or (not state.chosen and arm not in state.stopped)
 
 
 def _shown(book: Book, may_read: Callable[[str], bool]) -> list[RolloutState]:
@@ -239,7 +245,7 @@ def _promotion(state: RolloutState) -> dict[str, Any]:
         "cause": state.cause,
         "reason": state.reason,
         "champion": version_of(state.champion),
-        "challenger": version_of(state.challenger),
+        "challenger": versions_of(state),
         "started_at": format_time(state.started_at),
         "ended_at": format_time(ended_at) if state.state in ENDS else None,
         "owner": owner_of(state),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.provenance import task_ref
-from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.core.rollout_look import ArmLook, Look
+from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.rollout_state import RolloutState, created
 from airflow_ml.plugin.views.board import Boards
 from airflow_ml.plugin.views.canary import allowed_actions, canary_view
 from airflow_ml.plugin.views.chart import importance, sweep_chart
@@ -28,6 +31,7 @@ from airflow_ml.plugin.views.sweep import sweep_view
 from airflow_ml.plugin.views.task import preview, task_view
 from airflow_ml.plugin.views.trials import Query, trial_page, trial_view, trials_csv
 from airflow_ml.runtime.job import Progress
+from airflow_ml.runtime.rollout_evidence import rollout_ref
 from airflow_ml.testing.recorded_line import NOW, Line
 from airflow_ml.testing.typescript import Types
 
@@ -409,3 +413,41 @@ def test_model_rows_survive_a_damaged_record(tmp_path: Path) -> None:
     (row,) = model_rows(Shelf(store, "prod"), [], anything)
     as_declared(row, "ModelRow")
     assert (row["name"], row["champion"], row["versions"]) == ("odd", None, 1)
+
+
+def test_several_challengers_in_shadow_against_itself_and_side_by_side() -> None:
+    """What the record says of each challenger, and who serves at the end: the one that was chosen."""
+    store = MemoryStore()
+    plan = parse_plan(["aa", "shadow", (10, "1d"), 100], challengers=2)
+    state = created(
+        None, plan=plan, model=MODEL, namespace="prod", champion={"version": "1"}, challenger={"version": "2"},
+        others=[{"version": "3"}], owner=f"{DAG}/run/canary", now=NOW, lease_seconds=180.0,
+    )  # fmt: skip
+    arms = (
+        ArmLook(arm="challenger", effect=0.1, interval=(0.05, 0.15), worse=True, harm="brier is worse"),
+        ArmLook(arm="challenger-2", effect=-0.1, interval=(-0.2, -0.01), units={"champion": 9, "challenger-2": 4}),
+    )  # fmt: skip
+    look = Look(
+        number=1, at=NOW, watermark_at=NOW, step=0, weight_percent=0.0, action="hold", reason="x", effect=-0.1,
+        interval=(-0.2, -0.01), kind="shadow", arms=arms,
+    )  # fmt: skip
+    shelf = Shelf(store, "prod", clock=lambda: NOW)
+    for number, (more, brief) in enumerate(
+        [
+            ({}, "2, 3"), ({"stopped": {"challenger": "brier is worse"}}, "2, 3"),
+            ({"stopped": {"challenger": "brier is worse"}, "chosen": "challenger-2", "state": "promoted"}, "3"),
+        ]
+    ):  # fmt: skip
+        told = replace(state, step=1, last_look=look, looks=1, **more)  # type: ignore[arg-type]
+        store.append(rollout_ref(MODEL, "prod"), told.to_dict(), after=number)
+        page = as_declared(canary_view(shelf, MODEL, None, may_read=anything, may_edit=anything), "CanaryView")
+        assert (page["brief"]["challenger"], page["brief"]["kind"]) == (brief, "shadow")
+    assert [(one["version"], one["stopped"], one["chosen"]) for one in page["challengers"]] == [
+        ("2", "brier is worse", False), ("3", "", True),
+    ]  # fmt: skip
+    assert [step["kind"] for step in page["plan"]["steps"]] == ["aa", "shadow", "split", "split"]
+    assert [(one["arm"], one["low"], one["worse"]) for one in page["looks"][0]["arms"]] == [
+        ("challenger", 0.05, True), ("challenger-2", -0.2, False),
+    ]  # fmt: skip
+    row = as_declared({"models": model_rows(shelf, [], anything)}, "ModelList")["models"][0]
+    assert row["champion"] == "3"

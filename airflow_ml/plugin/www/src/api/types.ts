@@ -145,17 +145,26 @@ export interface ModelRow {
   drift: DriftRow | null;
 }
 
+/** split: arms answer; shadow: challengers score unheard; aa: the champion is compared with itself. */
+export type StepKind = "split" | "shadow" | "aa";
+
 export interface RolloutBrief {
   epoch: number;
-  /** created, running, parked (weight 0, waits for an approval), promoted, installed, rolled_back, inconclusive, conflict */
+  /**
+   * created, running, parked (weight 0, waits for an approval), promoted, installed, rolled_back, inconclusive, conflict,
+   * concluded (a comparison that promotes nothing)
+   */
   state: string;
   live: boolean;
   champion: string;
+  /** Version; of several challengers the chosen one, and before one is chosen all of them: "3, 4". */
   challenger: string;
+  /** Of the step under way. */
+  kind: StepKind;
   weight_percent: number;
   reason: string;
   /** The plan's weights and where it is: -1 before the first step. */
-  steps: { weight_percent: number; data_days: number }[];
+  steps: { weight_percent: number; data_days: number; kind: StepKind }[];
   step: number;
   looks: number;
   started_at: Utc;
@@ -527,6 +536,8 @@ export interface CanaryView {
   /** The end that is under way, "" for none. */
   pending: string;
   cause: string;
+  /** At least one; `stopped` says why an arm answers nothing any more, "" while it does. */
+  challengers: { arm: string; version: string; stopped: string; chosen: boolean }[];
   owner: TaskRef | null;
   router: string;
   confirmed: boolean;
@@ -555,7 +566,13 @@ export interface CanaryPlan {
   min_units: number;
   max_data_days: number;
   expected_effect: number;
-  steps: { weight_percent: number; data_days: number }[];
+  /** Compared at once. */
+  challengers: number;
+  /** paired_shadow: what decides are differences of two scores of one request. */
+  design: "split" | "paired_shadow" | string;
+  /** False: a comparison only. */
+  promotes: boolean;
+  steps: { weight_percent: number; data_days: number; kind: StepKind }[];
   guardrails: { metric: string; margin: number; direction: "minimize" | "maximize" }[];
   /** The effect below (minimize) or above (maximize) which the interval must lie to promote, and the other way to go back. */
   promote_bound: number;
@@ -575,12 +592,45 @@ export interface LookRow {
   effect: number | null;
   low: number | null;
   high: number | null;
-  units: { champion: number; challenger: number } | null;
-  requests: { champion: number; challenger: number } | null;
-  waiting: { champion: number; challenger: number } | null;
+  units: Counts | null;
+  requests: Counts | null;
+  waiting: Counts | null;
   /** An alarm from 0 on; null while the split cannot be tested. */
   sample_ratio_excess: number | null;
-  guardrails: { metric: string; effect: number | null; held: boolean; broken: boolean }[];
+  guardrails: GuardrailRow[];
+  kind: StepKind;
+  /** Of several challengers each; the fields above are those of the one that looks best. Empty for one challenger. */
+  arms: ArmRow[];
+}
+
+/** By arm: champion and challenger always, challenger-2 and so on where there are several. */
+export interface Counts {
+  [arm: string]: number;
+}
+
+export interface GuardrailRow {
+  metric: string;
+  /** Where it is kept by slice: the worst one. */
+  slice: string;
+  effect: number | null;
+  held: boolean;
+  broken: boolean;
+}
+
+export interface ArmRow {
+  arm: string;
+  effect: number | null;
+  low: number | null;
+  high: number | null;
+  units: Counts | null;
+  requests: Counts | null;
+  /** Shown to be what the plan asks for: guardrails included, and by the metric alone. */
+  ready: boolean;
+  shown: boolean;
+  worse: boolean;
+  /** What harm is shown; "" if none is. */
+  harm: string;
+  guardrails: GuardrailRow[];
 }
 
 export interface LogRow {

@@ -1,6 +1,7 @@
 /** One rollout: how sure it is, what it has done, and what may be done about it. */
 
 import { HStack, NativeSelect, Text } from "@chakra-ui/react";
+import { useState } from "react";
 import { useNavigate } from "react-router-dom";
 
 import { useCanary } from "../api/queries";
@@ -8,7 +9,7 @@ import type { CanaryView, LogRow } from "../api/types";
 import { count, number, signed, weight } from "../format/number";
 import { words } from "../format/text";
 import { duration } from "../format/time";
-import { ConfidenceSequence } from "../plots/ConfidenceSequence";
+import { ConfidenceSequence, stepName } from "../plots/ConfidenceSequence";
 import { page } from "../routes";
 import { Actions } from "../ui/actions";
 import { Facts, Figures, type Fact } from "../ui/facts";
@@ -17,6 +18,7 @@ import { Page, Section, To } from "../ui/layout";
 import { RolloutMark } from "../ui/models";
 import { Empty, Load } from "../ui/state";
 import { Mark, TaskLink, Time, useNow } from "../ui/words";
+import { Challengers, looksOf } from "./canary/challengers";
 import { Guardrails, SampleRatio, Samples } from "./canary/evidence";
 
 export function Canary({ model, epoch }: { model: string; epoch: string | null }) {
@@ -47,13 +49,21 @@ export function Canary({ model, epoch }: { model: string; epoch: string | null }
 }
 
 function Rollout({ view }: { view: CanaryView }) {
-  const { brief, plan, looks } = view;
+  const { brief, plan } = view;
+  const [arm, setArm] = useState("");
+  const several = view.challengers.length > 1;
+  const looks = arm ? looksOf(view.looks, arm) : view.looks;
   return (
     <>
       <Figures items={figures(view)} />
       <Section
         title="Evidence"
-        aside={`${count(view.looks_total)} looks, valid at each of them; error at most ${number(100 * plan.alpha)} %`}
+        aside={
+          <>
+            {several && <Arms view={view} arm={arm} change={setArm} />}
+            {`${count(view.looks_total)} looks, valid at each of them; error at most ${number(100 * plan.alpha)} %`}
+          </>
+        }
       >
         {looks.length ? (
           <ConfidenceSequence looks={looks} plan={plan} />
@@ -61,10 +71,11 @@ function Rollout({ view }: { view: CanaryView }) {
           <Empty hint="The first look follows the challenger's first traffic.">Nothing was measured yet.</Empty>
         )}
       </Section>
+      {several && <Section title="Challengers"><Challengers view={view} /></Section>}
       <HStack align="stretch" gap={4} wrap="wrap" css={{ "& > *": { flex: "1 1 26rem" } }}>
-        <Section title="Samples per arm"><Samples looks={looks} plan={plan} /></Section>
+        <Section title="Samples per arm"><Samples looks={view.looks} plan={plan} challengers={view.challengers} /></Section>
         <Section title="Guardrails"><Guardrails look={looks.at(-1)} plan={plan} /></Section>
-        <Section title="Sample ratio"><SampleRatio looks={looks} /></Section>
+        <Section title="Sample ratio"><SampleRatio looks={view.looks} /></Section>
       </HStack>
       <Section title="Decisions" aside="newest first">
         <Grid columns={LOG} rows={view.log} rowKey={(row, at) => `${row.sequence}-${at}`} label="Decisions" height="26rem" />
@@ -79,14 +90,26 @@ function Rollout({ view }: { view: CanaryView }) {
   );
 }
 
+function Arms({ view, arm, change }: { view: CanaryView; arm: string; change: (arm: string) => void }) {
+  return (
+    <NativeSelect.Root size="xs" width="auto">
+      <NativeSelect.Field aria-label="Challenger" value={arm} onChange={(event) => change(event.currentTarget.value)}>
+        <option value="">the one that looks best</option>
+        {view.challengers.map((one) => <option key={one.arm} value={one.arm}>{`version ${one.version}`}</option>)}
+      </NativeSelect.Field>
+      <NativeSelect.Indicator />
+    </NativeSelect.Root>
+  );
+}
+
 function figures(view: CanaryView): Fact[] {
   const { brief, looks, plan } = view;
   const last = looks.findLast((look) => look.effect !== null);
   const items: Fact[] = [
     {
-      label: "Challenger's weight",
+      label: view.challengers.length > 1 ? "Weight of each" : "Challenger's weight",
       value: weight(brief.weight_percent),
-      note: `step ${brief.step + 1} of ${brief.steps.length}${view.confirmed ? "" : ", not confirmed by the router"}`,
+      note: `step ${brief.step + 1} of ${brief.steps.length}${KIND[brief.kind]}${view.confirmed ? "" : ", not confirmed by the router"}`,
     },
     {
       label: `Effect on ${plan.metric}`,
@@ -104,6 +127,8 @@ function figures(view: CanaryView): Fact[] {
   }
   return items;
 }
+
+const KIND = { split: "", shadow: ", scoring unheard", aa: ", champion against itself" } as const;
 
 /** The time that the leader has left to renew its lease, second by second. */
 function Lease({ at }: { at: string | null }) {
@@ -145,7 +170,9 @@ function planFacts({ plan, router, namespace, owner, trouble_since_at, model }: 
       label: "To show",
       value: `${plan.metric} ${plan.hypothesis === "superiority" ? "better" : "not worse"}${margin}; ${plan.direction} it`,
     },
-    { label: "Steps", value: plan.steps.map((step) => `${weight(step.weight_percent)} for ${number(step.data_days)} d`).join(", ") },
+    { label: "Steps", value: plan.steps.map((step) => `${stepName(step)} for ${number(step.data_days)} d`).join(", ") },
+    ...(plan.design === "paired_shadow" ? [{ label: "Decided by", value: "differences of two scores of one request, in shadow" }] : []),
+    ...(plan.promotes ? [] : [{ label: "At the end", value: "a comparison only: nothing is promoted" }]),
     { label: "Error at most", value: `${number(100 * plan.alpha)} % over all looks` },
     { label: "Units per arm", value: `at least ${count(plan.min_units)}` },
     { label: "Router", value: router },

@@ -5,10 +5,10 @@ import { scaleLinear } from "d3-scale";
 import { area as band, line } from "d3-shape";
 import { useState } from "react";
 
-import type { CanaryPlan, LookRow } from "../api/types";
+import type { CanaryPlan, LookRow, StepKind } from "../api/types";
 import { number, signed, weight } from "../format/number";
 import { words } from "../format/text";
-import { BottomAxis, extent, LeftAxis, OnPlot, type Area } from "./axes";
+import { BottomAxis, clipped, extent, LeftAxis, OnPlot, type Area } from "./axes";
 import { INK, Key, Plot } from "./frame";
 
 const HEIGHT = 340;
@@ -53,11 +53,13 @@ export function ConfidenceSequence({ looks, plan }: { looks: readonly LookRow[];
       aside={
         shown ? (
           <Text as="span" aria-live="polite" color="fg">
-            {`Look ${number(shown.number)}, day ${number(shown.data_days, 3)}, ${weight(shown.weight_percent)}: ${signed(shown.effect)} [${signed(shown.low)}, ${signed(shown.high)}], ${words(shown.action)}`}
+            {`Look ${number(shown.number)}, day ${number(shown.data_days, 3)}, ${stepName(shown)}: ${signed(shown.effect)} [${signed(shown.low)}, ${signed(shown.high)}], ${words(shown.action)}`}
           </Text>
         ) : (
           <>
             <Key colour={INK.line}>effect and always-valid interval</Key>
+            {looks.some((look) => look.kind === "shadow") && <Key colour={INK.other}>in shadow, by pairs</Key>}
+            {looks.some((look) => look.kind === "aa") && <Key colour={INK.quiet}>champion against itself</Key>}
             <Key colour={INK.good} dashed>promote</Key>
             {plan.promote_bound !== plan.roll_back_bound && <Key colour={INK.bad} dashed>roll back</Key>}
           </>
@@ -67,6 +69,28 @@ export function ConfidenceSequence({ looks, plan }: { looks: readonly LookRow[];
       {(width) => <Drawing looks={looks} plan={plan} days={days} width={width} shown={shown} />}
     </Plot>
   );
+}
+
+/** What is measured in shadow, or of the champion against itself, is another quantity than what a split shows. */
+const COLOUR = { split: INK.line, shadow: INK.other, aa: INK.quiet } as const;
+
+/** Looks of one kind of step that follow each other: no line leads from one kind to another. */
+function ofOneKind(looks: readonly LookRow[]): LookRow[][] {
+  const found: LookRow[][] = [];
+  for (const look of looks) {
+    const spell = found.at(-1);
+    if (spell?.[0]?.kind === look.kind) {
+      spell.push(look);
+    } else {
+      found.push([look]);
+    }
+  }
+  return found;
+}
+
+/** "25 %", "shadow", "A/A at 50 %". */
+export function stepName({ weight_percent, kind }: { weight_percent: number; kind: StepKind }): string {
+  return { split: weight(weight_percent), shadow: "shadow", aa: `A/A at ${weight(weight_percent)}` }[kind];
 }
 
 function place(width: number): Area {
@@ -84,6 +108,7 @@ interface DrawingProps {
 function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
   const area = place(width);
   const known = looks.filter((look) => look.effect !== null && look.low !== null && look.high !== null);
+  const spells = ofOneKind(known);
   // The first intervals are as wide as the sky; the scale is that of the later ones and of what decides.
   const settled = known.slice(Math.floor(known.length / 4));
   const widest = settled.flatMap((look) => [look.low, look.high]);
@@ -100,11 +125,18 @@ function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
         <rect x={area.left} y={area.top} width={Math.max(0, area.right - area.left)} height={area.bottom - area.top} />
       </clipPath>
       <g clipPath="url(#canary-plot)">
-        <path
-          d={band<LookRow>((look) => x(look.data_days), (look) => y(look.low ?? 0), (look) => y(look.high ?? 0))(known) ?? ""}
-          fill={INK.line} fillOpacity={0.16}
-        />
-        <path d={line<LookRow>((look) => x(look.data_days), (look) => y(look.effect ?? 0))(known) ?? ""} fill="none" stroke={INK.line} strokeWidth={1.6} />
+        {spells.map((spell, index) => {
+          const colour = COLOUR[spell[0]?.kind ?? "split"];
+          return (
+            <g key={index}>
+              <path
+                d={band<LookRow>((look) => x(look.data_days), (look) => y(look.low ?? 0), (look) => y(look.high ?? 0))(spell) ?? ""}
+                fill={colour} fillOpacity={0.16}
+              />
+              <path d={line<LookRow>((look) => x(look.data_days), (look) => y(look.effect ?? 0))(spell) ?? ""} fill="none" stroke={colour} strokeWidth={1.6} />
+            </g>
+          );
+        })}
       </g>
       <line x1={area.left} x2={area.right} y1={y(0)} y2={y(0)} stroke={INK.text} strokeWidth={1} />
       <Bound area={area} y={y(plan.promote_bound)} colour={INK.good}>
@@ -140,16 +172,17 @@ function Bound({ area, y, colour, children }: { area: Area; y: number; colour: s
 
 /** A strip above the plot: each weight over the days that it had. */
 function Steps({ looks, days, x, area }: { looks: readonly LookRow[]; days: number; x: (day: number) => number; area: Area }) {
-  const parts: { from: number; to: number; percent: number }[] = [];
+  const parts: { from: number; to: number; percent: number; name: string }[] = [];
   for (const look of looks) {
     const part = parts.at(-1);
-    if (part?.percent === look.weight_percent) {
+    const name = stepName(look);
+    if (part?.name === name) {
       part.to = look.data_days;
     } else {
       if (part) {
         part.to = look.data_days;
       }
-      parts.push({ from: look.data_days, to: days, percent: look.weight_percent });
+      parts.push({ from: look.data_days, to: days, percent: look.weight_percent, name });
     }
   }
   return (
@@ -165,7 +198,7 @@ function Steps({ looks, days, x, area }: { looks: readonly LookRow[]; days: numb
             />
             {space > 40 && (
               <text x={x(part.from) + space / 2} y={STRIP / 2 + 5} textAnchor="middle" dominantBaseline="middle">
-                {weight(part.percent)}
+                {clipped(part.name, space / 6)}
               </text>
             )}
           </g>

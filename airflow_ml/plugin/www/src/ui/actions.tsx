@@ -16,16 +16,18 @@ const MOST = 500;
 const ORDER: readonly CanaryActionName[] = ["hold", "resume", "approve", "roll_back"];
 
 /** What an action does, said before it is done. */
-function consequence(action: CanaryActionName, { brief }: CanaryView): string {
+function consequence(action: CanaryActionName, { brief, challengers }: CanaryView): string {
+  const several = challengers.length > 1 && brief.challenger.includes(",");
+  const who = `${several ? "Versions" : "Version"} ${brief.challenger}`;
   switch (action) {
     case "hold":
       return `The challenger stays at ${weight(brief.weight_percent)}. Looks go on and harm still rolls back, but no step follows until somebody resumes.`;
     case "resume":
       return "The plan goes on from where it was held.";
     case "approve":
-      return `Version ${brief.challenger} has waited for this: the rollout goes on as its plan says, with your approval in its record.`;
+      return `${who} ${several ? "have" : "has"} waited for this: the rollout goes on as its plan says, with your approval in its record.`;
     case "roll_back":
-      return `Version ${brief.challenger} gets no more traffic${brief.champion ? `, version ${brief.champion} answers everything` : ""}. The rollout ends.`;
+      return `${who} ${several ? "get" : "gets"} no more traffic${brief.champion ? `, version ${brief.champion} answers everything` : ""}. The rollout ends.`;
   }
 }
 

@@ -58,7 +58,8 @@ export function RolloutMark({ rollout }: { rollout: RolloutBrief }) {
     return <Mark of="lost">without a leader</Mark>;
   }
   if (rollout.live) {
-    return <Mark of={rollout.held ? "hold" : "live"}>{`${rollout.held ? "held" : "live"} at ${weight(rollout.weight_percent)}`}</Mark>;
+    const place = rollout.kind === "shadow" ? "in shadow" : `${rollout.kind === "aa" ? "A/A " : ""}at ${weight(rollout.weight_percent)}`;
+    return <Mark of={rollout.held ? "hold" : "live"}>{`${rollout.held ? "held" : "live"} ${place}`}</Mark>;
   }
   return <Mark of={rollout.state} />;
 }

@@ -16,7 +16,7 @@ const COLOUR: Record<string, string> = {
   warn: "orange", drift: "orange", slow: "orange", late: "orange", needed: "orange", hold: "orange",
   inconclusive: "orange", timed_out: "orange", killed: "orange", lost: "orange", missed: "orange",
   block: "red", error: "red", failed: "red", rolled_back: "red", conflict: "red", broken: "red", critical: "red",
-  parked: "orange", running: "blue", created: "blue", live: "blue", challenger: "blue", advance: "blue", promote: "green",
+  parked: "orange", running: "blue", concluded: "blue", created: "blue", live: "blue", challenger: "blue", advance: "blue", promote: "green",
   roll_back: "red",
 };
 

@@ -2,7 +2,7 @@
 
 import { Text } from "@chakra-ui/react";
 
-import type { CanaryPlan, LookRow } from "../../api/types";
+import type { CanaryPlan, CanaryView, LookRow } from "../../api/types";
 import { count, number, signed } from "../../format/number";
 import { Lines } from "../../plots/Lines";
 import { Grid, type Column } from "../../ui/grid";
@@ -10,7 +10,7 @@ import { Empty } from "../../ui/state";
 import { Mark } from "../../ui/words";
 
 interface Arm {
-  name: "champion" | "challenger";
+  name: string;
   units: number | undefined;
   requests: number | undefined;
   waiting: number | undefined;
@@ -23,15 +23,26 @@ const ARMS: readonly Column<Arm>[] = [
   { key: "waiting", label: "Waiting for theirs", figure: true, cell: (arm) => count(arm.waiting) },
 ];
 
-export function Samples({ looks, plan }: { looks: readonly LookRow[]; plan: CanaryPlan }) {
+interface SamplesProps {
+  looks: readonly LookRow[];
+  plan: CanaryPlan;
+  challengers: CanaryView["challengers"];
+}
+
+export function Samples({ looks, plan, challengers }: SamplesProps) {
   const last = looks.at(-1);
   const counted = looks.findLast((look) => look.units !== null);
-  const arms = (["champion", "challenger"] as const).map((name) => ({
-    name,
-    units: counted?.units?.[name],
-    requests: counted?.requests?.[name],
-    waiting: last?.waiting?.[name],
-  }));
+  const several = challengers.length > 1;
+  const arms = [{ arm: "champion", version: "" }, ...challengers].map(({ arm, version }): Arm => {
+    // Of several challengers each has its own look; the champion's counts are those beside the one that looks best.
+    const own = counted?.arms.find((one) => one.arm === arm) ?? counted;
+    return {
+      name: several && version ? `version ${version}` : arm,
+      units: own?.units?.[arm],
+      requests: own?.requests?.[arm],
+      waiting: last?.waiting?.[arm],
+    };
+  });
   const least = Math.min(...arms.map((arm) => arm.units ?? 0));
   return (
     <>
@@ -47,13 +58,14 @@ export function Samples({ looks, plan }: { looks: readonly LookRow[]; plan: Cana
 
 interface Rail {
   metric: string;
+  slice: string;
   margin: number;
   effect: number | null;
   state: "held" | "broken" | "open";
 }
 
 const RAILS: readonly Column<Rail>[] = [
-  { key: "metric", label: "Metric", width: "7rem", cell: (rail) => rail.metric },
+  { key: "metric", label: "Metric", width: "7rem", cell: (rail) => (rail.slice ? `${rail.metric}: ${rail.slice}` : rail.metric) },
   { key: "effect", label: "Effect", figure: true, cell: (rail) => signed(rail.effect) },
   { key: "margin", label: "Margin", figure: true, cell: (rail) => number(rail.margin) },
   { key: "state", label: "", cell: (rail) => <Mark of={rail.state}>{STATE[rail.state]}</Mark> },
@@ -68,6 +80,7 @@ export function Guardrails({ look, plan }: { look: LookRow | undefined; plan: Ca
     const seen = look?.guardrails.find((item) => item.metric === rail.metric);
     return {
       metric: rail.metric,
+      slice: seen?.slice ?? "",
       margin: rail.margin,
       effect: seen?.effect ?? null,
       state: seen?.broken ? "broken" : seen?.held ? "held" : "open",
