@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 
 from airflow_ml.core.canary import Rollout
@@ -19,7 +17,7 @@ from airflow_ml.testing.airflow_instance import AirflowInstance
 from airflow_ml.testing.child_process import ChildFailed
 from demo.progress import Line
 
-pytestmark = [pytest.mark.system, pytest.mark.integration]
+pytestmark = [pytest.mark.system, pytest.mark.integration, pytest.mark.long]
 
 DAGS = """
 from airflow.sdk import Asset, Param, dag, get_current_context, task
@@ -109,21 +107,6 @@ def test_a_dag_that_does_not_exist_is_told(airflow: AirflowInstance) -> None:
         airflow.api.wait_for_dag("nowhere", timeout_seconds=0)
 
 
-def test_it_listens_on_this_machine_only(airflow: AirflowInstance) -> None:
-    listening = [
-        connection.laddr.ip
-        for pid in airflow.running()
-        for connection in psutil.Process(pid).net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert set(listening) == {"127.0.0.1"}
-
-
-def test_the_password_is_its_owners_alone(airflow: AirflowInstance) -> None:
-    assert airflow.passwords_path.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.long  # a database and four processes of its own: a minute for one message
 def test_a_component_that_cannot_start_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -133,21 +116,3 @@ def test_a_component_that_cannot_start_is_named_and_nothing_is_left(tmp_path: Pa
         with pytest.raises(ChildFailed, match=r"(?s)api-server ended with code.*address already in use"):
             instance.start()
         assert instance.running() == []
-
-
-def test_the_pages_are_part_of_it_and_closed(airflow: AirflowInstance) -> None:
-    """Airflow leaves out a whole plugin of which one word does not fit; and it protects no route of one."""
-    (ours,) = [one for one in airflow.api.request("GET", "/plugins")["plugins"] if one["name"] == "airflow_ml"]
-    assert {one["destination"] for one in ours["react_apps"]} == {"nav", "dag_run", "task_instance"}
-    assert [one["url_prefix"] for one in ours["fastapi_apps"]] == ["/airflow-ml"]
-    login = {"username": airflow.username, "password": airflow.password}
-    with httpx.Client(base_url=airflow.base_url, trust_env=False, timeout=60) as client:
-        token = client.post("/auth/token", json=login).json()["access_token"]
-        bundle = ours["react_apps"][0]["bundle_url"]
-        for path in ("/airflow-ml/api/overview", bundle, "/airflow-ml/docs"):
-            assert client.get(path).status_code == 401
-        client.headers["Authorization"] = f"Bearer {token}"
-        assert client.get(bundle).headers["content-type"].startswith("text/javascript")
-        assert client.get("/airflow-ml/docs").status_code == 404
-        answer = client.get("/airflow-ml/api/overview")
-        assert (answer.status_code, answer.json()["detail"]) == (503, "No artifact store is configured")

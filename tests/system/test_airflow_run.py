@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 
 from airflow_ml.testing.airflow_api import TASK_ENDED, TaskState
@@ -157,3 +159,34 @@ def test_the_promotion_is_told_as_an_asset_event(run: Run) -> None:
     uris = [event["uri"] for event in run.airflow.api.asset_events(source_dag_id=DAG)]
     assert f"mlflow://{MODEL}@champion" in uris
     assert uris.count(f"mlflow://{MODEL}@challenger") == 2
+
+
+def test_it_listens_on_this_machine_only(run: Run) -> None:
+    listening = [
+        connection.laddr.ip
+        for pid in run.airflow.running()
+        for connection in psutil.Process(pid).net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_the_password_is_its_owners_alone(run: Run) -> None:
+    assert run.airflow.passwords_path.stat().st_mode & 0o077 == 0
+
+
+def test_the_pages_are_part_of_it_and_closed(run: Run) -> None:
+    """Airflow leaves out a whole plugin of which one word does not fit; and it protects no route of one."""
+    (ours,) = [one for one in run.airflow.api.request("GET", "/plugins")["plugins"] if one["name"] == "airflow_ml"]
+    assert {one["destination"] for one in ours["react_apps"]} == {"nav", "dag_run", "task_instance"}
+    assert [one["url_prefix"] for one in ours["fastapi_apps"]] == ["/airflow-ml"]
+    login = {"username": run.airflow.username, "password": run.airflow.password}
+    with httpx.Client(base_url=run.airflow.base_url, trust_env=False, timeout=60) as client:
+        token = client.post("/auth/token", json=login).json()["access_token"]
+        bundle = ours["react_apps"][0]["bundle_url"]
+        for path in ("/airflow-ml/api/overview", bundle, "/airflow-ml/docs"):
+            assert client.get(path).status_code == 401
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert client.get(bundle).headers["content-type"].startswith("text/javascript")
+        assert client.get("/airflow-ml/docs").status_code == 404
+        assert client.get("/airflow-ml/api/overview").status_code == 200
