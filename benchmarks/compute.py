@@ -3,8 +3,10 @@
     python benchmarks/compute.py [--calls 10000] [--calls-per-index 250] [--parallelism 2] [--watched 1000]
 
 The peer runs the same processes, so many side by side, without a cluster: what the Job takes longer is the overhead.
-The API is another process, ``airflow-ml cluster --local``, which counts the requests. Jobs that are watched are
-suspended, so that a look is all there is; their trigger runs in a process of its own, whose memory is measured.
+Half of the peer's calls run before the Job and half after it, since a machine's load drifts; and the overhead is also
+told as time of processors, which others do not change. The API is another process, ``airflow-ml cluster --local``,
+which counts the requests. Jobs that are watched are suspended, so that a look is all there is; their triggers run in
+a process of their own, on top of what Airflow's triggerer loads by itself.
 """
 
 from __future__ import annotations
@@ -47,24 +49,28 @@ def main() -> None:
         os.environ["AIRFLOW__ML__ARTIFACT_STORE"] = f"file://{folder}/store"
         os.environ["AIRFLOW_CONN_KUBERNETES_DEFAULT"] = json.dumps(cluster["connection"])
         found = {
-            "conditions": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], **vars(options)},
+            "conditions": {"cpus": os.cpu_count(), "load_before": os.getloadavg(), **vars(options)},
             "job": one_job(Path(folder), cluster, options),
             "triggers": many_triggers(Path(folder), cluster, options),
         }
+        found["conditions"]["load_after"] = os.getloadavg()
     json.dump(found, sys.stdout, indent=2)
     print()
 
 
 def one_job(folder: Path, cluster: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Submit, await and collect all calls as one Job; then the same processes without a cluster."""
-    from airflow_ml.adapters.memory.backend import MemoryBackend, MemoryCluster
+    """Submit, await and collect all calls as one Job, between two halves of the same without a cluster."""
     from airflow_ml.core.job import ENDED
     from airflow_ml.hooks.job_backend import remote_jobs
 
     remote = remote_jobs()
     calls, profile = calls_of(folder, remote.store, options.calls), profile_of(options)
     owner = {"namespace": "benchmark", "dag": "benchmark", "run": "1", "task": "calls"}
-    before, began = requests(cluster), time.perf_counter()
+    half = -(-len(calls) // (2 * options.calls_per_index)) * options.calls_per_index
+    remote.look(remote.begin("benchmark/first", calls[:1], profile, owner=owner, generation="1"))  # imports and client
+    peer_first = without_a_cluster(remote, calls[:half], profile, "before")
+
+    before, cpu, began = requests(cluster), cpu_seconds(cluster), time.perf_counter()
     attempt = remote.begin("benchmark/calls", calls, profile, owner=owner, generation="1")
     submitted = time.perf_counter()
     while (status := remote.look(attempt)).phase not in ENDED:
@@ -72,19 +78,12 @@ def one_job(folder: Path, cluster: dict[str, Any], options: argparse.Namespace) 
     ended = time.perf_counter()
     results = remote.results(attempt)
     collected = time.perf_counter()
+    cpu = cpu_seconds(cluster) - cpu
     made = {name: count - before.get(name, 0) for name, count in requests(cluster).items()}
     total = sum(made.values())
 
-    # The same work under another key, whose results are not there yet.
-    peer_cluster = MemoryCluster(slots=options.parallelism)
-    peer = MemoryBackend(peer_cluster)
-    request = replace(attempt.request, key="benchmark/peer", profile=replace(profile, retries=0))
-    peer_began = time.perf_counter()
-    handle = peer.submit(request)
-    while peer.observe(handle).phase not in ENDED:
-        time.sleep(0.05)
-    peer_seconds = time.perf_counter() - peer_began
-    peer_cluster.close()
+    peer_second = without_a_cluster(remote, calls[half:], profile, "after")
+    peer, peer_cpu = (one + other for one, other in zip(peer_first, peer_second, strict=True))
     return {
         "phase": status.phase,
         "indexes": status.indexes,
@@ -95,9 +94,65 @@ def one_job(folder: Path, cluster: dict[str, Any], options: argparse.Namespace) 
         "requests": total,
         "requests_per_call": round(total / options.calls, 5),
         "requests_by_kind": {name: count for name, count in made.items() if count},
-        "without_a_cluster_seconds": round(peer_seconds, 3),
-        "overhead_ms_per_call": round((collected - began - peer_seconds) / options.calls * 1000, 3),
+        "without_a_cluster_seconds": round(peer, 3),
+        "overhead_ms_per_call": round((collected - began - peer) / options.calls * 1000, 3),
+        "cpu_seconds": round(cpu, 3),
+        "without_a_cluster_cpu_seconds": round(peer_cpu, 3),
+        "overhead_cpu_ms_per_call": round((cpu - peer_cpu) / options.calls * 1000, 3),
     }
+
+
+def without_a_cluster(remote: Any, calls: list[Any], profile: Any, name: str) -> tuple[float, float]:
+    """Run calls as processes beside this one, and return the seconds and the processor's seconds that took."""
+    from airflow_ml.adapters.memory.backend import MemoryBackend, MemoryCluster
+    from airflow_ml.core.job import ENDED, JobRequest
+    from airflow_ml.runtime.work import store_work
+    from airflow_ml.runtime.zipapp import store_runtime
+
+    if not calls:
+        return 0.0, 0.0
+    request = JobRequest(
+        key=f"benchmark/{name}",
+        epoch=1,
+        work=store_work(calls, remote.store),
+        calls=len(calls),
+        runtime=store_runtime(remote.store),
+        store_uri=remote.store.uri,
+        profile=replace(profile, retries=0),
+    )
+    machine = MemoryCluster(slots=profile.parallelism)
+    backend = MemoryBackend(machine)
+    cpu, began = cpu_seconds(), time.perf_counter()
+    handle = backend.submit(request)
+    while (status := backend.observe(handle)).phase not in ENDED:
+        time.sleep(0.05)
+    seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu
+    if status.failed:
+        raise SystemExit(f"The peer failed: {status}")
+    machine.close()
+    return seconds, cpu
+
+
+def cpu_seconds(cluster: dict[str, Any] | None = None) -> float:
+    """Return the processor's time of this process and its ended children, and of a cluster with all that it started."""
+    spent = os.times()
+    return sum(spent[:4]) + (sum(map(_cpu_of, _tree(cluster["pid"]))) if cluster is not None else 0.0)
+
+
+def _tree(pid: int) -> list[int]:
+    children = [child for thread in Path(f"/proc/{pid}/task").iterdir() for child in _words(thread / "children")]
+    return [pid, *(below for child in children for below in _tree(int(child)))]
+
+
+def _words(file: Path) -> list[str]:
+    with contextlib.suppress(OSError):  # a thread has ended
+        return file.read_text().split()
+    return []
+
+
+def _cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def many_triggers(folder: Path, cluster: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -127,6 +182,9 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
     """In the child: watch the jobs for a while and return what that took."""
     import logging
 
+    import airflow.jobs.triggerer_job_runner  # noqa: F401 - what a triggerer has before it watches anything of ours
+
+    airflow_alone = memory_mb("VmRSS")
     from airflow_ml.triggers import job as trigger_module
     from airflow_ml.triggers.job import JobTrigger
 
@@ -141,9 +199,9 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
         return status
 
     trigger_module.JobTrigger.look_once = counted  # type: ignore[method-assign]
-    JobTrigger(**watched[0]).look_once()  # imports of clients are not what a watched job costs
-    imported, cpu, looks = rss_mb(), time.process_time(), 0
-    began, late, most = time.monotonic(), 0.0, imported
+    JobTrigger(**watched[0]).look_once()
+    one_watched, cpu, looks = memory_mb("VmRSS"), time.process_time(), 0
+    began, late = time.monotonic(), 0.0
 
     async def follow(arguments: dict[str, Any]) -> None:
         async for _ in JobTrigger(**arguments).run():
@@ -154,7 +212,6 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
         slept = time.monotonic()
         await asyncio.sleep(0.1)
         late = max(late, time.monotonic() - slept - 0.1)
-        most = max(most, rss_mb())
     found = {
         "jobs": len(watched),
         "looks": looks,
@@ -162,8 +219,10 @@ async def watch(watched: list[dict[str, Any]], seconds: float) -> dict[str, Any]
         "seconds": seconds,
         "cpu_ms_per_look": round((time.process_time() - cpu) / max(1, looks) * 1000, 2),
         "longest_stall_of_the_loop_seconds": round(late, 3),
-        "memory_with_imports_mb": round(imported, 1),
-        "memory_of_watching_mb": round(most - imported, 1),
+        "memory_of_airflow_alone_mb": round(airflow_alone, 1),
+        "memory_with_one_job_mb": round(one_watched, 1),
+        "memory_at_most_mb": round(memory_mb("VmHWM"), 1),
+        "memory_of_watching_mb": round(memory_mb("VmHWM") - airflow_alone, 1),
     }
     for task in tasks:
         task.cancel()
@@ -189,7 +248,7 @@ def local_cluster(folder: Path) -> Iterator[dict[str, Any]]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
+        yield {**json.loads(process.stdout.readline()), "pid": process.pid}
     finally:
         process.terminate()
         process.wait(60)
@@ -237,9 +296,10 @@ def requests(cluster: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def rss_mb() -> float:
-    """Return the memory that this process has now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def memory_mb(field: str) -> float:
+    """Return the memory that this process has now (``VmRSS``), or had at most (``VmHWM``)."""
+    [line] = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith(f"{field}:")]
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -55,6 +55,41 @@ def train(epochs, log, pause=0.0):
     return [first, weights.tolist()]
 """
 
+#: A small network with momentum in its optimizer: what is not in the checkpoint changes the end.
+TORCH_TEXT = """
+def train(epochs, log, pause=0.0):
+    import os, time
+    import torch
+    from airflow_ml.runtime.context import current
+
+    folder = current().checkpoint
+    torch.set_num_threads(1)
+    torch.manual_seed(7)
+    x = torch.randn(256, 8)
+    y = torch.sin(x.sum(1, keepdim=True))
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1))
+    optimizer, first = torch.optim.Adam(model.parameters(), lr=0.01), 0
+    if (folder / "state.pt").exists():
+        state = torch.load(folder / "state.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        first = state["epoch"]
+    for epoch in range(first, epochs):
+        for rows in torch.randperm(len(x)).split(32):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                 "random": torch.get_rng_state(), "epoch": epoch + 1}
+        torch.save(state, folder / "state.tmp")
+        os.replace(folder / "state.tmp", folder / "state.pt")
+        with open(log, "a") as file:
+            file.write(f"{epoch}\\n")
+        time.sleep(pause)
+    return [first, [value.item() for tensor in model.state_dict().values() for value in tensor.flatten()]]
+"""
+
 
 def settled(folder: Path, name: str, text: str) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +150,12 @@ def test_outside_of_a_sweep_it_is_a_plain_folder() -> None:
 
 
 @pytest.mark.long
-def test_a_training_that_is_killed_twice_ends_as_one_that_was_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_training_that_is_killed_twice_ends_as_one_that_was_not(tmp_path: Path, library: str) -> None:
+    pytest.importorskip(library)
     store, log = FolderStore(tmp_path / "store"), tmp_path / "epochs"
-    function = as_function_ref(capture(function_of(tmp_path, TEXT)), store)
+    text = TORCH_TEXT if library == "torch" else TEXT
+    function = as_function_ref(capture(function_of(tmp_path, text)), store)
 
     def job_of(name: str, pause: float) -> tuple[CallJob, JobRequest]:
         arguments: dict[str, Any] = {"epochs": 8, "log": str(tmp_path / name), "pause": pause}
