@@ -191,7 +191,8 @@ class KubernetesJobs:
         Raises:
             BackendUnavailable: it cannot be reached, or refuses.
         """
-        for job in self.api.pages(_jobs(namespace), labelSelector=f"{MANAGED_BY}=airflow-ml"):
+        listed = self.api.pages(_jobs(namespace), labelSelector=f"{MANAGED_BY}=airflow-ml")
+        for job in {job["metadata"]["uid"]: job for job in listed}.values():
             metadata = job["metadata"]
             if job_end(job)[0] is None and not metadata.get("deletionTimestamp"):
                 place = {"conn_id": self._conn_id, "namespace": namespace, "uid": metadata["uid"]}

@@ -23,6 +23,8 @@ DEADLINE_SECONDS, REQUEST_SECONDS = 60.0, 20.0
 PAGE = 500
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _LONGEST_PAUSE_SECONDS = 15.0
+#: Of a list whose pages are older than what the server still knows.
+_MOST_RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,11 @@ class KubernetesApi:
             BackendUnavailable: the server refused.
         """
         token: str | None = None
+        restarts = 0
         while True:
             answer = self.get(path, limit=limit, **{**query, "continue": token})
-            if answer.status == 410 and token is not None:
-                token = None  # what comes twice is counted by its uid
+            if answer.status == 410 and token is not None and restarts < _MOST_RESTARTS:
+                token, restarts = None, restarts + 1  # what comes twice is counted once by whoever reads it
                 continue
             if answer.status != 200:
                 raise refused(f"list {path}", answer)

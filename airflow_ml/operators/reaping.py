@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.job import JobHandle
+
+_LOG = logging.getLogger(__name__)
 
 
 class ReapJobsOperator(MLOperator):
@@ -84,5 +87,9 @@ def _final_state(owner: Mapping[str, str]) -> str:
         task_id=owner["task"],
         map_index=int(index) if index.lstrip("-").isdigit() else None,
     )
-    state = task_state(instance)
+    try:
+        state = task_state(instance)
+    except Exception as error:  # Airflow's API is away: a job that may be waited for is left alone
+        _LOG.warning("The state of task %s of %s is not known: %s", owner["task"], owner["run"], error)
+        return ""
     return state if state in ENDED_BY_USER else ""

@@ -92,6 +92,7 @@ def test_the_reason_is_shown_and_fits() -> None:
     assert len(decision.reason) <= 500
 
 
+@pytest.mark.fault("A14")
 def test_a_state_store_that_is_away_changes_no_decision() -> None:
     class Away:
         def get(self, key: str) -> Any:

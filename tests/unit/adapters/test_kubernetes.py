@@ -207,7 +207,7 @@ def test_what_is_free_is_told_where_nodes_may_be_seen(
     backend.cancel(handle)
 
 
-@pytest.mark.fault("K8")
+@pytest.mark.fault("K8", "A14")
 def test_a_job_that_somebody_removed_is_lost_and_one_of_the_same_name_is_not_it(
     tmp_path: Path, store: FolderStore, backend: KubernetesJobs
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def name(attempt: tuple[str, str, str, int]) -> str:
     return job_name(request(PROFILE, key=key, epoch=epoch, owner={"dag": dag, "task": task}))
 
 
+@pytest.mark.fault("K13")
 @given(attempts)
 @example(("Prévision", "été", "k", 1))
 @example(("数据", "训练", "k", 1))
@@ -33,6 +35,7 @@ def test_a_name_leaves_room_for_the_index_and_kubernetes_letters(attempt: tuple[
     assert made == name(attempt)
 
 
+@pytest.mark.fault("K13")
 @given(st.lists(attempts, min_size=2, max_size=6, unique_by=lambda one: (one[2], one[3])))
 @example([("d", "t", "a", 1), ("d", "t", "a", 2)])
 @example([("d" * 250, "t", "a", 1), ("d" * 250, "t", "b", 1)])

@@ -97,6 +97,42 @@ def test_a_retry_runs_what_failed_and_a_clear_runs_all(here: None, folder: Path)
     assert times_run(folder) == [2, 2, 3, 2]
 
 
+def waiting(number: int, folder: str) -> int:
+    import time
+    from pathlib import Path
+
+    (Path(folder) / f"ran-{number}").open("a").write("x")
+    if number == 3 and not (Path(folder) / "luck").exists():
+        time.sleep(60)
+    return number
+
+
+@pytest.mark.fault("A3")
+def test_a_worker_that_is_ended_keeps_what_was_done(here: None, folder: Path) -> None:
+    """The supervisor ends a task whose API server was away for too long as it ends any other: by ``on_kill``."""
+    import threading
+    import time
+
+    settings = {"inputs": list(range(4)), "constants": {"folder": str(folder)}, "compute": "local"}
+    around, operator = context(), CallJobOperator(python_callable=waiting, **settings)
+
+    def end() -> None:
+        while not (folder / "ran-3").exists():
+            time.sleep(0.02)
+        time.sleep(0.3)
+        operator.on_kill()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    with pytest.raises(CallFailed, match="Stopped from outside"):
+        operator.run(around)
+    thread.join()
+    (folder / "luck").touch()
+    assert values(CallJobOperator(python_callable=waiting, **settings).run(around)) == [0, 1, 2, 3]
+    assert times_run(folder)[3] == 2
+    assert times_run(folder)[:2] == [1, 1]
+
+
 def test_enough_successes_are_enough(here: None, folder: Path) -> None:
     constants = {"folder": str(folder), "unlucky": 0}
     operator = CallJobOperator(python_callable=square, completions="4", constants=constants, min_success_fraction=0.75)

@@ -153,6 +153,12 @@ def unlucky() -> None:
     raise ValueError("an unlucky number")
 
 
+def counted(file: str) -> int:
+    with open(file, "a") as ran:
+        ran.write("x")
+    return 1
+
+
 def slow() -> None:
     import time
 
@@ -221,7 +227,7 @@ def test_a_timeout_of_the_task_ends_the_job(k8s: KubernetesDouble) -> None:
     assert event["key"] not in {one["metadata"]["annotations"]["airflow-ml/key"] for one in k8s.jobs()}
 
 
-@pytest.mark.fault("A2", "A6", "A7", "A12", "K11")
+@pytest.mark.fault("A2", "A3", "A6", "A7", "A12", "K11")
 @pytest.mark.parametrize(("state", "cancels"), [("deferred", False), ("None", False), ("failed", True)])
 def test_only_the_users_end_of_the_task_ends_the_job(
     k8s: KubernetesDouble, monkeypatch: pytest.MonkeyPatch, state: str, cancels: bool
@@ -244,6 +250,41 @@ def test_only_the_users_end_of_the_task_ends_the_job(
     with pytest.raises(AirflowFailException, match="FencedOut"):
         operator.execute_complete(context, {**event_of_error(trigger), "key": trigger.key})
     asyncio.run(second.on_kill())
+
+
+@pytest.mark.fault("A4")
+def test_nothing_is_ended_while_airflow_cannot_be_asked(k8s: KubernetesDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_ml.operators import reaping
+
+    def away(instance: Any) -> str:
+        raise ConnectionError("the API server restarts")
+
+    for module in ("airflow_ml.triggers.job", "airflow_ml.operators.reaping"):
+        monkeypatch.setattr(f"{module}.task_state", away)
+    here = {"k8s": reaping.compute_profiles()["k8s"]}
+    monkeypatch.setattr(reaping, "compute_profiles", lambda: here)
+    trigger = deferred_by(built(task.ml(compute="k8s", task_id="asked"), slow), a_context("asked")).trigger
+    with pytest.raises(ConnectionError):
+        asyncio.run(trigger.on_kill())
+    assert [one for one in reaping.ReapJobsOperator().run({}) if one["task"] == "asked"] == []  # type: ignore[union-attr, arg-type]
+    attempt = job_backend.remote_jobs().latest(trigger.key)
+    assert attempt is not None
+    assert attempt.live
+    assert trigger.cancel("the end of the test")
+
+
+@pytest.mark.fault("A11", "A13")
+def test_a_try_that_was_failed_by_mistake_is_taken_over_and_runs_once(k8s: KubernetesDouble, tmp_path: Path) -> None:
+    settings = {"file": str(tmp_path / "ran")}
+    operator, context = built(task.ml(compute="k8s", task_id="stale"), counted, **settings), a_context("stale")
+    first = deferred_by(operator, context)
+    event = event_of(first)  # and the task resumes; then a late word of another process fails it, and it is tried again
+    second = deferred_by(operator, context)
+    with pytest.raises(AirflowFailException, match="FencedOut"):
+        operator.execute_complete(context, event)
+    assert operator.execute_complete(context, event_of(second)) == 1
+    assert Path(settings["file"]).read_text() == "x"
+    assert len([one for one in k8s.jobs() if one["metadata"]["annotations"]["airflow-ml/task"] == "stale"]) == 1
 
 
 def event_of_error(trigger: Any) -> dict[str, Any]:
