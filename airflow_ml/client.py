@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LATEST, BEFORE = "latest", "before"
 #: Runs among which the beginning of an id is looked for.
 _SEARCHED_RUNS = 2000
+#: Entries of a DAG's index that may stand in another order than their runs began.
+_BEGAN_TOGETHER = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +106,12 @@ class Run:
         Args:
             task: Only those of the task with this id, all its positions; the others are not read.
         """
-        found = []
         base = run_ref(self.namespace, self.dag, self.run)
-        wanted = None if task is None else task_ref(self.namespace, self.dag, self.run, task)
-        for ref in self.store.refs(base):
-            if ref == base or wanted not in (None, ref.partition("@")[0]):
-                continue
-            entry = self.store.latest(ref)
-            if entry is not None:
-                found.append(Provenance.from_dict(entry.value))
+        wanted = "" if task is None else task_ref(self.namespace, self.dag, self.run, task)
+        alone = self.store.latest(wanted) if wanted else None  # of a task that is not mapped, nothing is listed
+        refs = (ref for ref in self.store.refs(base) if ref != base and wanted in ("", ref.partition("@")[0]))
+        entries = [alone] if alone is not None else [self.store.latest(ref) for ref in refs]
+        found = [Provenance.from_dict(entry.value) for entry in entries if entry is not None]
         yield from sorted(found, key=lambda item: (item.started_at, item.task, item.map_index))
 
     def trial(self, task: str, number: int | str) -> RecordedTrial:
@@ -180,9 +180,29 @@ def runs(
     return sorted(found, key=lambda run: (run.started_at, run.run), reverse=True)[:limit]
 
 
-def newest_runs(dag: str, *, store: str | ArtifactStore | None = None, namespace: str | None = None) -> Iterator[Run]:
-    """Yield the runs of one DAG, newest first, each read when it is asked for; arguments as of `runs`."""
-    yield from _newest(index_ref(namespace or default_namespace(), dag), open_given(store))
+def runs_until(
+    dag: str, at: datetime, *, store: str | ArtifactStore | None = None, namespace: str | None = None
+) -> Iterator[Run]:
+    """Yield the runs of one DAG that began at a time or before, newest first, each read when it is asked for.
+
+    Args:
+        dag: The DAG.
+        at: The time.
+        store, namespace: As of `runs`.
+    """
+    opened, ref = open_given(store), index_ref(namespace or default_namespace(), dag)
+    newest = opened.latest(ref)
+
+    def began_later(sequence: int) -> bool:
+        entry = next(opened.history(ref, newest_first=True, up_to=sequence))
+        return _run(entry.value, opened).started_at > at
+
+    # The index is in the order in which runs began, give or take those that began together.
+    last = newest.sequence if newest is not None else 0
+    earlier = bisect_left(range(1, last + 1), True, key=began_later)
+    for run in _newest(ref, opened, up_to=min(last, earlier + _BEGAN_TOGETHER)):
+        if run.started_at <= at:
+            yield run
 
 
 def dags(*, store: str | ArtifactStore | None = None, namespace: str | None = None) -> list[str]:
@@ -277,10 +297,10 @@ def default_namespace() -> str:
     return os.environ.get("AIRFLOW_ML_NAMESPACE") or os.environ.get("AIRFLOW__ML__NAMESPACE") or "prod"
 
 
-def _newest(ref: str, store: ArtifactStore) -> Iterator[Run]:
+def _newest(ref: str, store: ArtifactStore, *, up_to: int | None = None) -> Iterator[Run]:
     """Yield the runs in a DAG's index, newest first, reading only as far as they are taken."""
     seen = set()
-    for entry in store.history(ref, newest_first=True):
+    for entry in store.history(ref, newest_first=True, up_to=up_to):
         run = _run(entry.value, store)
         if run.run not in seen:  # two tasks that began a run together may both have entered it
             seen.add(run.run)

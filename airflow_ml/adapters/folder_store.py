@@ -60,6 +60,7 @@ class FolderStore(FolderTrash):
             raise ConfigurationError("The store's path is no folder", str(root), "Give a folder.") from error
         self._root = root.resolve()
         self.uri = self._root.as_uri()
+        self._refs = os.fspath(self._root / "refs")
         #: Blobs this object has verified, by what changes when a file does.
         self._verified: dict[str, tuple[int, int, int]] = {}
         self._reap()
@@ -146,21 +147,21 @@ class FolderStore(FolderTrash):
 
     def latest(self, ref: str) -> Entry | None:
         """Return the newest entry, or None where the ref does not exist. Lists one folder and reads one file."""
-        sequences = self._sequences(self._ref_folder(ref))
+        sequences = self._sequences(f"{self._refs}/{check_ref(ref)}")
         return self._entry(ref, max(sequences)) if sequences else None
 
-    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+    def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
         """Yield all entries, oldest first or newest first; each file is read when its entry is asked for."""
-        for sequence in sorted(self._sequences(self._ref_folder(ref)), reverse=newest_first):
-            yield self._entry(ref, sequence)
+        for sequence in sorted(self._sequences(f"{self._refs}/{check_ref(ref)}"), reverse=newest_first):
+            if up_to is None or sequence <= up_to:
+                yield self._entry(ref, sequence)
 
     def refs(self, prefix: str = "") -> Iterator[str]:
         """Yield the names of the refs below a prefix (itself included), sorted."""
-        base = self._root / "refs"
-        start = self._ref_folder(prefix) if prefix else base
+        start = self._ref_folder(prefix) if prefix else self._root / "refs"
         names = [
-            Path(folder).relative_to(base).as_posix()
-            for folder, _, files in os.walk(start)
+            folder[len(self._refs) + 1 :]
+            for folder, _, files in os.walk(os.fspath(start))
             if any(_sequence_of(name) is not None for name in files)
         ]
         yield from sorted(names)
@@ -280,7 +281,7 @@ class FolderStore(FolderTrash):
         if not folder.resolve().is_relative_to(self._root):
             raise ConfigurationError("A folder of the store leads outside of it", str(folder), "Remove the link.")
 
-    def _sequences(self, folder: Path) -> list[int]:
+    def _sequences(self, folder: str) -> list[int]:
         try:
             names = os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -288,7 +289,10 @@ class FolderStore(FolderTrash):
         return [number for name in names if (number := _sequence_of(name)) is not None]
 
     def _entry(self, ref: str, sequence: int) -> Entry:
-        return decode_entry(ref, sequence, (self._ref_folder(ref) / _entry_name(sequence)).read_bytes())
+        # Plain text and no buffer: whoever looks back over many runs reads thousands of these.
+        with open(f"{self._refs}/{check_ref(ref)}/{_entry_name(sequence)}", "rb", buffering=0) as file:
+            data = file.readall()
+        return decode_entry(ref, sequence, data)
 
     def _artifact(
         self,

@@ -126,9 +126,16 @@ class Objects:
         self.client.copy({"Bucket": self.bucket, "Key": source}, self.bucket, target, ExtraArgs=settings)
         return True
 
-    def listed(self, prefix: str) -> Iterator[dict[str, Any]]:
-        """Yield S3's own description of the objects below a prefix, page by page, in the order of their keys."""
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+    def listed(self, prefix: str, *, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield S3's own description of the objects below a prefix, page by page, in the order of their keys.
+
+        Args:
+            prefix: With which their keys begin.
+            after: Only those behind this key.
+        """
+        settings = {"StartAfter": after} if after else {}
+        pages = self.client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, **settings):
             yield from page.get("Contents", [])
 
     def remove(self, key: str) -> None:

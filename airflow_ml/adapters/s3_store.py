@@ -169,10 +169,11 @@ class S3Store(S3Trash):
         keys = [item["Key"] for item in answer.get("Contents", [])]
         return self._entry(ref, keys[0]) if keys else None
 
-    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+    def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
         """Yield all entries, oldest first or newest first, which is the order of their keys: nothing beyond what is
         asked for is listed or read."""
-        keys = self._keys(f"{self._prefix}refs/{check_ref(ref)}/_")
+        after = "" if up_to is None else self._entry_key(ref, up_to + 1)
+        keys = self._keys(f"{self._prefix}refs/{check_ref(ref)}/_", after=after)
         for key in keys if newest_first else reversed(list(keys)):
             yield self._entry(ref, key)
 
@@ -255,8 +256,8 @@ class S3Store(S3Trash):
         data = self._objects.client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         return decode_entry(ref, sequence, data)
 
-    def _keys(self, prefix: str) -> Iterator[str]:
-        yield from (item["Key"] for item in self._objects.listed(prefix))
+    def _keys(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        yield from (item["Key"] for item in self._objects.listed(prefix, after=after))
 
     def _local(self, digest: str) -> Path:
         return self._cache / check_digest(digest).removeprefix(f"{ALGORITHM}:")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from airflow_ml.client import Run, find_run, runs
+from airflow_ml.client import find_run, runs
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance, find_records
@@ -17,6 +19,8 @@ from airflow_ml.errors import ArtifactNotFound, ConfigurationError
 RUN, TASK, MODEL, ARTIFACT = "run", "task", "model version", "artifact"
 #: Runs in which an artifact or a model's task is looked for.
 SEARCHED_RUNS = 200
+#: Versions that an error names.
+_NAMED_VERSIONS = 20
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{8,64}\Z")
 
 
@@ -98,23 +102,33 @@ def _known_artifacts(store: ArtifactStore, namespace: str) -> Iterator[Artifact]
 def _model(address: str, store: ArtifactStore, namespace: str) -> Side:
     name, _, version = address.partition("@")
     ref = f"models/{namespace}/{name}"
-    versions = [ModelVersion.from_dict(entry.value) for entry in store.history(ref, newest_first=True)]
-    found = [item for item in versions if version in ("", item.version)]
-    if not found:
-        known = ", ".join(dict.fromkeys(item.version for item in versions)) or "none"
+    model = next((item for item in _versions(ref, version, store) if version in ("", item.version)), None)
+    if model is None:
+        known = dict.fromkeys(item.version for item in itertools.islice(_versions(ref, "", store), _NAMED_VERSIONS))
         raise ArtifactNotFound(
             "Neither a run, a task, an artifact nor a registered model", address,
-            f"Write DAG/RUN, DAG/RUN/TASK, a digest, or MODEL@VERSION. Versions of {name}: {known}.",
+            f"Write DAG/RUN, DAG/RUN/TASK, a digest, or MODEL@VERSION. Newest versions of {name}: "
+            f"{', '.join(known) or 'none'}.",
         )  # fmt: skip
-    model = found[0]
-    made_in = next((run for run in _newest(store, namespace) if _registered(run, model)), None)
-    attempts = tuple(made_in.attempts()) if made_in is not None else ()
-    return Side(kind=MODEL, title=f"{name}@{model.version}", attempts=attempts, model=model)
+    return Side(kind=MODEL, title=f"{name}@{model.version}", attempts=_attempts(model, store, namespace), model=model)
 
 
-def _newest(store: ArtifactStore, namespace: str) -> list[Run]:
-    return runs(store=store, namespace=namespace, limit=SEARCHED_RUNS)
+def _versions(ref: str, version: str, store: ArtifactStore) -> Iterator[ModelVersion]:
+    """Yield a model's versions, newest first; in front the entry that has the version's number, as nearly all do."""
+    if version.isdecimal() and len(version) < 10:
+        numbered = itertools.islice(store.history(ref, newest_first=True, up_to=int(version)), 1)
+        yield from (ModelVersion.from_dict(entry.value) for entry in numbered)
+    yield from (ModelVersion.from_dict(entry.value) for entry in store.history(ref, newest_first=True))
 
 
-def _registered(run: Run, model: ModelVersion) -> bool:
-    return any(handle.digest == model.fingerprint for item in run.attempts() for handle in item.outputs)
+def _attempts(model: ModelVersion, store: ArtifactStore, namespace: str) -> tuple[Provenance, ...]:
+    """Return the tasks of the run that registered a version; none where the store does not know it any more."""
+    with contextlib.suppress(ArtifactNotFound):
+        if model.made_by:
+            run = find_run(model.made_by["dag"], model.made_by["run"], store=store, namespace=model.namespace)
+            return tuple(run.attempts())
+        for run in runs(store=store, namespace=namespace, limit=SEARCHED_RUNS):
+            attempts = tuple(run.attempts())
+            if any(handle.digest == model.fingerprint for item in attempts for handle in item.outputs):
+                return attempts
+    return ()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from airflow_ml.cli.attempts import one_attempt
 from airflow_ml.cli.output import print_json
 from airflow_ml.cli.place import open_place
-from airflow_ml.client import find_run, newest_runs
+from airflow_ml.client import find_run, runs_until
 from airflow_ml.core.cache_cause import cache_cause
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance
@@ -36,8 +36,7 @@ def why(options: argparse.Namespace) -> int:
 
 def _before(target: Provenance, store: ArtifactStore, options: argparse.Namespace) -> Iterator[Provenance]:
     """Yield the task's attempts that ended before this one began, the latest first; each run is read when asked for."""
-    earlier = newest_runs(target.dag, store=store, namespace=target.namespace)
-    begun = (run for run in earlier if run.started_at <= target.started_at)
+    begun = runs_until(target.dag, target.started_at, store=store, namespace=target.namespace)
     for run in itertools.islice(begun, options.runs):
         attempts = [item for item in run.attempts(target.task) if item.ended_at <= target.started_at]
         yield from sorted(attempts, key=lambda item: item.ended_at, reverse=True)

@@ -89,6 +89,10 @@ class Lineage:
             for taken in task.inputs:
                 waiting += [(depth + 1, item) for item in self._nearest(taken)]
 
+    def is_whole(self, steps: Iterable[Step]) -> bool:
+        """Tell whether the steps of a way up lead to what was made of nothing: no older run can add to them."""
+        return all(self._nearest(taken) for step in steps for taken in step.made_by.inputs)
+
     def edges(self, steps: Iterable[Step]) -> Iterator[tuple[str, str]]:
         """Yield from which record to which the steps of a way up or down lead, in the direction of the data."""
         known = {step.digest: step for step in steps}

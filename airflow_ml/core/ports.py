@@ -77,8 +77,14 @@ class ArtifactStore(Protocol):
     def latest(self, ref: str) -> Entry | None:
         """Return the newest entry, or None where the ref does not exist."""
 
-    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
-        """Yield all entries, oldest first; each is read when it is asked for, so the newest few of many cost little."""
+    def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
+        """Yield all entries, oldest first; each is read when it is asked for, so the newest few of many cost little.
+
+        Args:
+            ref: Whose.
+            newest_first: Begin with the newest one.
+            up_to: Leave out the entries after this one; None (default) for none.
+        """
 
     def refs(self, prefix: str = "") -> Iterator[str]:
         """Yield the names of the refs below a prefix, sorted."""

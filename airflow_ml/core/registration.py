@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import Record
@@ -29,6 +30,8 @@ def alias_in(namespace: str, alias: str) -> str:
 class ModelVersion(Record):
     """One version in the registry."""
 
+    incidental: ClassVar[frozenset[str]] = frozenset({"made_by"})
+
     name: str
     version: str
     #: The tracking run that holds its metrics and files.
@@ -46,4 +49,6 @@ class ModelVersion(Record):
     metrics: Mapping[str, float] = field(default_factory=dict)
     alias: str = CHALLENGER
     namespace: str = "prod"
+    #: Who registered it: ``dag``, ``run`` and ``task``.
+    made_by: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[str, ...] = ()

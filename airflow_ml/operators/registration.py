@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.assets import create_asset
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
+from airflow_ml.core.provenance import record_digest
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.registration import CHALLENGER, CHAMPION, ModelVersion, alias_in
 from airflow_ml.core.selection import Selection
@@ -110,6 +111,7 @@ class RegisterModelOperator(MLOperator):
             metrics={f"validate_{selection.metric}": selection.value},
             alias=self.alias,
             namespace=self.namespace,
+            made_by=names,
             parents=(selection.fingerprint,),
         )
         data = store.put_bytes(canonical_json(features.to_dict()), format="json")
@@ -132,7 +134,10 @@ class RegisterModelOperator(MLOperator):
         current = registry.by_alias(self.name, self.alias)
         registry.set_alias(self.name, self.alias, registered.version, expected=current.version if current else None)
         version = _with_version(draft, registered.version, registered.run_id)
-        publish(store, f"models/{self.namespace}/{self.name}", version)
+        ref = f"models/{self.namespace}/{self.name}"
+        newest = store.latest(ref)
+        if newest is None or record_digest(newest.value) != version.fingerprint:  # whoever registered it first stays
+            publish(store, ref, version)
         context["outlet_events"][create_asset(model=self.name, alias=self.alias)].extra = {
             "version": registered.version,
             "model_digest": version.model_digest,

@@ -107,7 +107,7 @@ class Line:
         report = self._report(selection, "model")
         gate = {"selection": selection, "data": features}
         tasks.add("gate_model", "GateModelOperator", gate, [selection], beside={"report": report})
-        version = self._version(selection, features)
+        version = self._version(selection, features, run)
         tasks.add("register_model", "RegisterModelOperator", {"selection": selection}, [version])
 
     def record_call(self, run: str, task: str, call: Call, *, began: datetime = NOW) -> None:
@@ -252,7 +252,7 @@ class Line:
             data=features.to_dict(), code_digest=digest_json("code"), parents=(board.fingerprint,),
         )  # fmt: skip
 
-    def _version(self, selection: Selection, features: FeatureSet) -> ModelVersion:
+    def _version(self, selection: Selection, features: FeatureSet, run: str) -> ModelVersion:
         ref = f"models/{self.namespace}/{self.model}"
         newest = self.store.latest(ref)
         number = newest.sequence + 1 if newest is not None else 1
@@ -260,7 +260,8 @@ class Line:
             name=self.model, version=str(number), run_id="0" * 32, model_uri=f"models:/{self.model}/{number}",
             models=selection.models, model_digest=selection.models.digest, view=features.view,
             view_digest=features.view_digest, view_definition=features.definition, features=features.features,
-            metrics={"validate_brier": selection.value}, parents=(selection.fingerprint,),
+            metrics={"validate_brier": selection.value},
+            made_by={"dag": self.dag, "run": run, "task": "register_model"}, parents=(selection.fingerprint,),
         )  # fmt: skip
         self.store.append(ref, version.to_dict(), after=number - 1)
         return version

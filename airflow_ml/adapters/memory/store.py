@@ -126,9 +126,9 @@ class MemoryStore:
         entries = self._entries.get(check_ref(ref), [])
         return decode_entry(ref, len(entries), entries[-1]) if entries else None
 
-    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
+    def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
         """Yield all entries, oldest first or newest first."""
-        entries = list(enumerate(self._entries.get(check_ref(ref), []), start=1))
+        entries = list(enumerate(self._entries.get(check_ref(ref), []), start=1))[:up_to]
         for sequence, data in reversed(entries) if newest_first else entries:
             yield decode_entry(ref, sequence, data)
 

@@ -153,6 +153,9 @@ class ArtifactStoreContract:
         assert [entry.value["number"] for entry in entries] == list(range(12))
         assert list(store.history("a/b", newest_first=True)) == entries[::-1]
         assert next(store.history("a/b", newest_first=True)) == store.latest("a/b")
+        assert list(store.history("a/b", up_to=10)) == entries[:10]
+        assert list(store.history("a/b", newest_first=True, up_to=3)) == entries[2::-1]
+        assert list(store.history("a/b", up_to=0)) == []
         assert entries[3] == Entry(
             ref="a/b", sequence=4, value={"number": 3, "text": "é", "none": None, "list": [1.5, {}]}
         )

@@ -36,8 +36,8 @@ class Counted(MemoryStore):
         self.read.append(ref)
         return super().latest(ref)
 
-    def history(self, ref: str, *, newest_first: bool = False) -> Iterator[Entry]:
-        for entry in super().history(ref, newest_first=newest_first):
+    def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
+        for entry in super().history(ref, newest_first=newest_first, up_to=up_to):
             self.read.append(f"{ref}#{entry.sequence}")
             yield entry
 
