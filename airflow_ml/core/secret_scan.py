@@ -37,6 +37,26 @@ _IN_ADDRESS = re.compile(
 )
 
 
+_SECRET_WORDS = {
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "secrets",
+    "token",
+    "apikey",
+    "credential",
+    "credentials",
+}
+_SECRET_PAIRS = ("api_key", "access_key", "private_key")
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether an argument of that name is a secret: ``db_password`` and ``api_key``, and not ``tokenizer``."""
+    plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    return not _SECRET_WORDS.isdisjoint(plain.split("_")) or any(pair in plain for pair in _SECRET_PAIRS)
+
+
 def without_secrets(text: str, *, known: Callable[[str], str] = lambda text: text) -> tuple[str, int]:
     """Return a text with what looks like a secret masked, and how many places that were.
 

@@ -17,6 +17,7 @@ from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import MLOperator, failing_at_once
+from airflow_ml.operators.circumstances import refuse_secrets
 from airflow_ml.operators.ml_arguments import bind_arguments, without_objects
 from airflow_ml.operators.ml_cache import earlier_result, owner_of, remember, told_origin
 from airflow_ml.operators.remote import Collected, collect, is_remote, refuse_failures, run_remotely
@@ -91,6 +92,8 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
                 self.not_portable = f"{type(error).__name__}: {error}"
             return self._call_here(given, store)
         call = self.call = self._as_call(given, profile, store)
+        if not here:
+            refuse_secrets(call.arguments)
         earlier = earlier_result(call, store) if self.cache else None
         if self.cache:
             self.cache_outcome = MISS if earlier is None else HIT

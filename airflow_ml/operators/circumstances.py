@@ -14,7 +14,8 @@ from airflow.sdk.log import redact  # type: ignore[attr-defined]  # the SDK's ow
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.provenance import GitState, bounded, without_records
 from airflow_ml.core.record import JSON
-from airflow_ml.core.secret_scan import without_secrets
+from airflow_ml.core.secret_scan import is_secret_name, without_secrets
+from airflow_ml.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,6 +33,31 @@ def masked(value: JSON, name: str | None = None) -> JSON:
     if isinstance(value, list):
         return [masked(item, name) for item in value]
     return str(redact(value, name)) if isinstance(value, str) else value
+
+
+def holds_secret(value: JSON) -> bool:
+    """Tell whether a value holds a secret that Airflow knows, or a text under the name of one, at any depth."""
+    if isinstance(value, Mapping):
+        named = any(isinstance(item, str) and item and is_secret_name(key) for key, item in value.items())
+        return named or any(holds_secret(item) for item in value.values())
+    if isinstance(value, list):
+        return any(holds_secret(item) for item in value)
+    return isinstance(value, str) and str(redact(value)) != value
+
+
+def refuse_secrets(arguments: Mapping[str, JSON]) -> None:
+    """Refuse arguments that hold a secret which Airflow knows: what runs elsewhere is written down first, in the store.
+
+    Raises:
+        ConfigurationError: naming the arguments, never the secret.
+    """
+    found = [name for name, value in arguments.items() if holds_secret({name: value})]
+    if found:
+        raise ConfigurationError(
+            "A secret is an argument of a function that runs in another process",
+            ", ".join(found),
+            'It would be written into the store. Use compute="worker" and read the secret inside of the function.',
+        )
 
 
 def settings(values: Mapping[str, Any]) -> dict[str, JSON]:

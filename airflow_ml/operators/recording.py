@@ -39,6 +39,7 @@ from airflow_ml.links import push_links
 from airflow_ml.operators.circumstances import (
     bundle_of,
     checkout_of,
+    holds_secret,
     image,
     masked,
     settings,
@@ -190,7 +191,7 @@ def _call_of(operator: BaseOperator) -> tuple[Call | None, str]:
         return None, f"an argument is no JSON: {error}"
     if size > _CALL_BYTES:
         return None, f"its arguments have {size} bytes, over {_CALL_BYTES}: give large data as an artifact"
-    if masked(arguments) != arguments:
+    if holds_secret(arguments):
         return None, "an argument holds a secret"
     return call, ""
 

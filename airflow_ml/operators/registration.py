@@ -20,7 +20,7 @@ from airflow_ml.hooks.variant import variant_tags
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance, publish
-from airflow_ml.operators.circumstances import cause_tags
+from airflow_ml.operators.circumstances import cause_tags, masked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -126,7 +126,7 @@ class RegisterModelOperator(MLOperator):
                     **cause_tags(self, context),
                     **provenance_tags(selection, features, names=names, namespace=self.namespace),
                     **variant_tags(draft, data),
-                    **self.tags,
+                    **{name: str(masked(value, name)) for name, value in self.tags.items()},
                 },
                 files={"leaderboard.parquet": store.path(selection.leaderboard)},
                 experiment=hook.experiment() or names["dag"],

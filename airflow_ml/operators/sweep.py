@@ -29,6 +29,7 @@ from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.links import SweepPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+from airflow_ml.operators.circumstances import refuse_secrets
 from airflow_ml.operators.remote import Collected, is_remote, refuse_failures, run_remotely
 from airflow_ml.operators.remote import collect as collect_remote
 from airflow_ml.operators.runner_call import run_in_runner
@@ -168,6 +169,7 @@ class PlanSweepOperator(MLOperator):
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.sweep_plan import make_plan
 
+        refuse_secrets(self.constants)
         store = self.store()
         profile = compute_profile(self.compute, log=self.log.info)
         function = as_function_ref(capture(self.python_callable), store)

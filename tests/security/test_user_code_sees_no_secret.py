@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.log import mask_secret
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.runtime.environment import allowed_environment
@@ -110,6 +112,24 @@ def test_nor_an_error_that_tells_all_it_knows(folder: Path, capfd: pytest.Captur
     with pytest.raises(Exception, match="all I know") as caught:
         run(fail_with_everything)
     assert_clean("\n".join([str(caught.value), str(caught.value.__cause__), kept(folder), *capfd.readouterr()]))
+
+
+def echo(rows: int, key: str) -> str:
+    return key
+
+
+def test_a_secret_is_no_argument_of_what_runs_elsewhere(folder: Path) -> None:
+    """What runs in another process is written into the store first; in the task's own it is not."""
+    mask_secret("planted-argument-12")
+    with DAG("d", start_date=datetime(2024, 1, 1, tzinfo=UTC)):
+        here, there = (
+            task.ml(compute=compute)(echo)(3, "planted-argument-12").operator for compute in ("worker", "local")
+        )
+    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
+    assert here.execute({"ti": instance}) == "planted-argument-12"
+    with pytest.raises(AirflowFailException, match=r"A secret is an argument .* key.*worker"):
+        there.execute({"ti": instance})
+    assert_clean(kept(folder))
 
 
 def test_the_test_would_see_a_leak(folder: Path) -> None:

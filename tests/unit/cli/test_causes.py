@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from airflow_ml.core.provenance import index_ref, run_ref
 from airflow_ml.errors import ArtifactNotFound
 from airflow_ml.runtime.codecs import store_value
 from airflow_ml.runtime.locked_environment import environments_folder
+from airflow_ml.testing.recorded_line import NOW, Line
 
 TABLE = 'def table(rows, shift=0.0):\n    return rows.assign(late=rows["delay"] + shift > 5)\n'
 
@@ -109,6 +110,25 @@ def test_diff_of_tasks_and_artifacts(store_uri: str, capsys: pytest.CaptureFixtu
     assert "Two different kinds of things" in capsys.readouterr().err
     assert main(["diff", "nothing@3", "nothing@4"]) == 1
     assert "Neither a run" in capsys.readouterr().err
+
+
+def test_diff_of_two_versions_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is told by the run that registered it, however many came after."""
+    store = FolderStore(tmp_path / "store")
+    line = Line(store, dag="flights")
+    for number, trials in enumerate((4, 8, 4, 4)):
+        line.record_run(f"run_{number}", began=NOW + timedelta(hours=number), trials=trials)
+    place = ("--store", store.uri, "--namespace", "prod")
+    found = said(capsys, "diff", "flights_model@1", "flights_model@2", *place)
+    told = [(one["kind"], one["task"], one["what"]) for one in found["changes"]]
+    assert [what for what in told if what[1] == "train.collect" and "best.value" in what[2]], told
+    assert [what for what in told if what[0] == "metrics" and "validate_brier" in what[2]], told
+    assert {kind for kind, _, _ in told}.isdisjoint({"code", "params", "environment"})
+    found = said(capsys, "diff", "flights_model@2", "flights_model", *place)
+    assert found["changes"], "without a version the newest is meant"
+    assert said(capsys, "diff", "flights_model@4", "flights_model", *place)["changes"] == []
+    assert main(["diff", "flights_model@4", "flights_model@9", *place]) == 1
+    assert "Newest versions of flights_model: 4, 3, 2, 1." in capsys.readouterr().err
 
 
 def test_lineage_as_a_picture(store_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

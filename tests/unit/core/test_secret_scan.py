@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_ml.core.secret_scan import MASK, without_secrets
+from airflow_ml.core.secret_scan import MASK, is_secret_name, without_secrets
 
 PLANTED = "pl4nted-Value_x9"
 
@@ -58,3 +58,15 @@ def test_code_stays_readable() -> None:
 def test_no_text_around_it_lets_it_through(secret: str, around: str) -> None:
     quiet = around.replace(secret, "").replace("\n", " ")
     assert f'password="{secret}"' not in without_secrets(f'{quiet} password="{secret}" {quiet}')[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "db_password", "dbPassword", "api_key", "X-Api-Key", "auth.token", "TOKEN"]
+)
+def test_the_name_of_a_secret(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "max_tokens", "keys", "secretary", "rate", "accessible", "key", ""])
+def test_the_name_of_something_else(name: str) -> None:
+    assert not is_secret_name(name)

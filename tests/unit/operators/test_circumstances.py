@@ -106,18 +106,19 @@ def test_tags_for_a_tracking_server(store: FolderStore, checkout: Path) -> None:
 def test_openlineage_hears_of_inputs_outputs_and_cause(
     store: FolderStore, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any
 ) -> None:
-    """Through the real provider's extractor and its client's file transport."""
-    from airflow.providers.openlineage.extractors.base import DefaultExtractor
+    """Through the real provider's extractor manager, as its listener asks it, and its client's file transport."""
+    from airflow.providers.openlineage.extractors.manager import ExtractorManager
+    from airflow.utils.state import TaskInstanceState
     from openlineage.client import OpenLineageClient
     from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
     from openlineage.client.transport.file import FileConfig, FileTransport
     from openlineage.client.uuid import generate_new_uuid
 
     operator, record = run(store, checkout / "dag.py", function)
-    extractor = DefaultExtractor(operator)
-    ask = extractor.extract_on_complete if function is doubled else extractor.extract_on_failure
-    found = ask(None)
-    assert found is not None
+    state = TaskInstanceState.SUCCESS if function is doubled else TaskInstanceState.FAILED
+    manager, of_run = ExtractorManager(), SimpleNamespace(run_id="r")
+    assert manager.extract_metadata(of_run, operator, TaskInstanceState.RUNNING, None).run_facets == {}
+    found = manager.extract_metadata(of_run, operator, state, None)
     log = tmp_path / "events.json"
     client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(log), append=True)))
     client.emit(
