@@ -66,6 +66,7 @@ _HOME = {
     "Rollout": "airflow_ml.core.canary",
     "Rows": "airflow_ml.runtime.rows",
     "ScoreTable": "airflow_ml.core.monitoring",
+    "ShadowOperator": "airflow_ml.operators.ab_test",
     "SelectModelOperator": "airflow_ml.operators.selection",
     "Sample": "airflow_ml.core.ports",
     "Selection": "airflow_ml.core.selection",
@@ -91,6 +92,7 @@ _HOME = {
     "rollback": "airflow_ml.operators.canary",
     "runs": "airflow_ml.client",
     "select_model": "airflow_ml.operators.selection",
+    "shadow": "airflow_ml.operators.ab_test",
     "snapshot": "airflow_ml.operators.snapshot",
     "sweep": "airflow_ml.decorators.sweep",
 }

@@ -24,6 +24,7 @@ import pandas as pd
 
 from airflow_ml.adapters.gateway import GatewayRouter
 from airflow_ml.adapters.object_store import open_store
+from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
@@ -114,7 +115,11 @@ class TrafficReplay:
         deadline = time.monotonic() + wait_seconds
         while time.monotonic() < deadline and not stop.is_set():
             traffic = self._router.read(self._model)
-            if traffic is not None and traffic.challenger is not None and traffic.weight_percent > 0:
+            if (
+                traffic is not None
+                and traffic.challenger is not None
+                and (traffic.weight_percent > 0 or traffic.shadow)
+            ):
                 return
             stop.wait(0.1)
 
@@ -130,8 +135,8 @@ class TrafficReplay:
             traffic = self._traffic()
             if stop.is_set() or (until_rollout_ends and self._has_ended(traffic)):
                 return False
-            for variant in (traffic.champion, traffic.challenger):
-                if variant is not None and str(variant["view_digest"]) not in known:
+            for variant in (traffic.champion, *challengers_of(traffic).values()):
+                if str(variant["view_digest"]) not in known:
                     known[str(variant["view_digest"])] = self._features.build(requests, variant)
             self._send(requests[start : start + self._batch_rows], known, traffic)
             part = min(1.0, (start + self._batch_rows) / len(requests))

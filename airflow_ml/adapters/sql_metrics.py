@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core.arms import PAIRED_METRIC, paired_name
 from airflow_ml.core.metric_sql import (
     METRICS,
     OF_PROBABILITIES,
     assigned_sql,
     improbable_sql,
+    paired_assigned_sql,
+    paired_sql,
     samples_sql,
     unit_squares_sql,
 )
 from airflow_ml.core.ports import CovariateSums, Reading, Sample
 from airflow_ml.core.record import JSON
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import AirflowMLError, MetricUnreadable
 
@@ -48,14 +52,15 @@ class SqlMetrics:
         Args:
             model: The served name.
             metric: ``brier``, ``log_loss``, ``mae``, ``squared_error`` or one of the query's; with `` by <slice>`` each
-                sample is of one slice.
+                sample is of one slice, with `` paired`` each is of the differences of two scores of one request.
             epoch: The rollout's.
 
         Raises:
             MetricUnreadable: an unknown metric, slice or model, scores that the metric is not made for, or a statement
                 that fails.
         """
-        name, _, by = metric.partition(" by ")
+        plain = metric.removesuffix(PAIRED_METRIC)
+        name, _, by = plain.partition(" by ")
         expression, slice_expression = self._expressions(name, by)
         values: dict[str, JSON | datetime] = {"model": model, "epoch": epoch}
         if not self._run(
@@ -69,19 +74,32 @@ class SqlMetrics:
         day = f"{watermark:%Y-%m-%d}" if watermark else ""
         if name in OF_PROBABILITIES:
             self._check_probabilities(name, values)
-        arms: dict[str, JSON | datetime] = {"champion": CHAMPION, "challenger": CHALLENGER, "least": MIN_STRATUM_UNITS}
-        units, squares = (0, 0.0)
-        if not by:
-            ((units, squares),) = self._run(unit_squares_sql(self._query, expression), {**values, **arms, "day": day})
-        assigned: dict[str, dict[str, int]] = {}
-        for arm, stratum, count in self._run(assigned_sql(self._query), values):
-            assigned.setdefault(arm, {})[stratum] = int(count)
+        if plain != metric:
+            return self._paired(expression, values, watermark, day)
+        assigned = _counted(self._run(assigned_sql(self._query), values))
+        squares: dict[str, float] = {}
+        for arm in sorted(set(assigned) - {CHAMPION}) if not by else ():
+            names = {"champion": CHAMPION, "challenger": arm, "day": day}
+            bound: dict[str, JSON | datetime] = {**values, **names, "least": MIN_STRATUM_UNITS}
+            ((units, found),) = self._run(unit_squares_sql(self._query, expression), bound)
+            squares |= {arm: float(found)} if units else {}
         rows = self._run(samples_sql(self._query, expression, slice_expression), {**values, "day": day})
         return Reading(
             samples=tuple(_sample(row) for row in rows),
             watermark_at=watermark,
             assigned=assigned,
-            unit_squares={CHALLENGER: float(squares)} if units else {},
+            unit_squares=squares,
+        )
+
+    def _paired(
+        self, expression: str, values: Mapping[str, JSON | datetime], watermark: datetime | None, day: str
+    ) -> Reading:
+        assigned = _counted(self._run(paired_assigned_sql(self._query), values))
+        rows = self._run(paired_sql(self._query, expression), {**values, "day": day})
+        return Reading(
+            samples=tuple(replace(one, variant=paired_name(one.variant)) for one in map(_sample, rows)),
+            watermark_at=watermark,
+            assigned={paired_name(arm): strata for arm, strata in assigned.items()},
         )
 
     def _expressions(self, name: str, by: str) -> tuple[str, str]:
@@ -106,6 +124,13 @@ class SqlMetrics:
             return self._warehouse.run(statement, values, tag={"part": "rollout"})
         except AirflowMLError as error:
             raise MetricUnreadable("The warehouse cannot read the metric", error, "See its own message.") from error
+
+
+def _counted(rows: Sequence[Any]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for arm, stratum, units in rows:
+        found.setdefault(str(arm), {})[str(stratum)] = int(units)
+    return found
 
 
 def _sample(row: Sequence[Any]) -> Sample:

@@ -17,12 +17,30 @@ CONCLUDED = "concluded"  #: a comparison without a promotion has shown its diffe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResult:
+    """What was found of one of several challengers."""
+
+    arm: str
+    version: str
+    #: Challenger minus champion at the last look at it, and its always-valid interval, which holds for all of them
+    #: together; None and empty where it was stopped before.
+    effect: float | None = None
+    interval: tuple[float, ...] = ()
+    #: Shown to be what the plan asked for, guardrails included; shown worse.
+    shown: bool = False
+    worse: bool = False
+    #: Why it was stopped before the others; empty if it was not.
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout(Record):
     """How a challenger came to serve, or not."""
 
     model: str
     namespace: str
-    #: Versions in the registry; the champion's is empty where there was none.
+    #: Versions in the registry; the champion's is empty where there was none. Of several challengers the one that was
+    #: promoted, else the first.
     champion: str
     challenger: str
     outcome: str
@@ -42,3 +60,7 @@ class Rollout(Record):
     #: The looks as an SVG: effect and interval over data days, steps, decision. Made by the canary stage.
     picture: Artifact | None = None
     parents: tuple[str, ...] = ()
+    #: ``split``, or ``paired_shadow``.
+    design: str = "split"
+    #: Of several challengers, each; ``effect`` and ``interval`` are those of the one that looked best.
+    arms: tuple[ArmResult, ...] = ()

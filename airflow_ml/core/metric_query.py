@@ -11,6 +11,8 @@ from airflow_ml.errors import ConfigurationError
 
 #: The table that batch scoring writes who was scored by what into.
 EXPOSURES_TABLE = "AIRFLOW_ML_EXPOSURES"
+#: The table that batch scoring writes the scores of challengers in shadow into.
+SHADOW_TABLE = "AIRFLOW_ML_SHADOW_SCORES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,9 @@ class SqlOutcomes(Record):
     slices: Mapping[str, str] = field(default_factory=dict)
     #: A SELECT of ``unit`` and ``value``, known before the rollout; empty: no adjustment.
     covariate: str = ""
+    #: Table or SELECT of ``model, epoch, key, arm, score``: what challengers said in shadow. Read only where a plan has
+    #: such a step.
+    shadow: str = SHADOW_TABLE
 
     def checked(self) -> SqlOutcomes:
         """Return itself.
@@ -43,8 +48,9 @@ class SqlOutcomes(Record):
         """
         for text in (self.outcomes, self.watermark, *([self.covariate] if self.covariate else [])):
             require_select(text)
-        if not _is_select(self.exposures):
-            ident(self.exposures)
+        for table in (self.exposures, self.shadow):
+            if not _is_select(table):
+                ident(table)
         for name, expression in {**self.metrics, **self.slices}.items():
             if not name or " by " in name or not expression.strip() or ";" in expression:
                 raise ConfigurationError("Not an expression of SQL", f"{name}: {expression}"[:200], "Write one value.")
@@ -54,6 +60,11 @@ class SqlOutcomes(Record):
     def exposures_sql(self) -> str:
         """The exposures as something to select from."""
         return f"(\n{_body(self.exposures)}\n)" if _is_select(self.exposures) else ident(self.exposures)
+
+    @property
+    def shadow_sql(self) -> str:
+        """The scores in shadow as something to select from."""
+        return f"(\n{_body(self.shadow)}\n)" if _is_select(self.shadow) else ident(self.shadow)
 
     @property
     def outcomes_sql(self) -> str:

@@ -42,7 +42,9 @@ class PrometheusQueries(Record):
     assigned: str
     #: One number, in seconds since 1970: the data time up to which outcomes are complete. No sample: none yet.
     watermark: str
-    #: Sums by metric.
+    #: Sums by metric. For steps in shadow also ``<metric> paired``: sums over differences of two scores of one request,
+    #: with the variant ``paired`` (of further challengers ``paired challenger-2`` and so on) and strata
+    #: ``shadow/<data day>``.
     metrics: Mapping[str, PrometheusSums] = field(default_factory=dict)
 
     def checked(self) -> PrometheusQueries:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from airflow_ml.core.arms import SHADOW_STEP
 from airflow_ml.core.metric_query import SqlOutcomes
 
 #: Over ``score`` and ``label``. Scores are kept 1e-15 away from 0 and 1 in the logarithm, as scikit-learn once did.
@@ -71,6 +72,45 @@ scores AS (
   WHERE u.n > 0 AND u.arm IN (%(champion)s, %(challenger)s) GROUP BY u.unit
 )
 SELECT COUNT(*), COALESCE(SUM(s * s), 0) FROM scores"""
+
+
+def paired_assigned_sql(query: SqlOutcomes) -> str:
+    """Return the SELECT of ``arm, stratum, units``: everybody whose requests were scored in shadow."""
+    return f"""SELECT p.arm, '{SHADOW_STEP}/' || e.data_day AS stratum, COUNT(DISTINCT e.unit) AS units
+{_pairs(query)}
+GROUP BY 1, 2 ORDER BY 1, 2"""
+
+
+def paired_sql(query: SqlOutcomes, expression: str) -> str:
+    """Return the SELECT of the sums over differences, a challenger's in shadow minus the champion's.
+
+    Columns as of `samples_sql` without a covariate; the slice is empty.
+    """
+    columns = "arm, data_day, unit, label, waiting"
+    return f"""WITH pairs AS (
+  SELECT p.arm AS arm, e.data_day AS data_day, CAST(e.unit AS VARCHAR) AS unit, CAST(p.score AS DOUBLE) AS score,
+    CAST(e.score AS DOUBLE) AS ours, CAST(o.label AS DOUBLE) AS label,
+    CASE WHEN o.key IS NULL THEN 1 ELSE 0 END AS waiting
+  {_pairs(query)} AND e.data_day < %(day)s
+),
+theirs AS (SELECT {columns}, ours, CASE WHEN label IS NULL THEN NULL ELSE {expression} END AS loss FROM pairs),
+mine AS (SELECT {columns}, loss, ours AS score FROM theirs),
+compared AS (SELECT {columns}, CASE WHEN label IS NULL THEN NULL ELSE loss - ({expression}) END AS x FROM mine),
+units AS (
+  SELECT arm, '{SHADOW_STEP}/' || data_day AS stratum, unit, COUNT(label) AS n, SUM(waiting) AS waiting,
+    COALESCE(SUM(x), 0) AS x, COALESCE(SUM(x * x), 0) AS squares
+  FROM compared GROUP BY 1, 2, 3
+)
+SELECT arm, stratum, '' AS slice_name, SUM(CASE WHEN n > 0 THEN 1 ELSE 0 END), SUM(n), SUM(x), SUM(x * x), SUM(n * n),
+  SUM(x * n), SUM(waiting), SUM(squares)
+FROM units GROUP BY 1, 2 ORDER BY 1, 2"""
+
+
+def _pairs(query: SqlOutcomes) -> str:
+    return f"""FROM {query.shadow_sql} AS p
+  JOIN {query.exposures_sql} AS e ON e.model = p.model AND e.epoch = p.epoch AND e.key = p.key
+  LEFT JOIN {query.outcomes_sql} AS o ON o.key = e.key
+  WHERE p.model = %(model)s AND p.epoch = %(epoch)s AND e.step = '{SHADOW_STEP}'"""
 
 
 def improbable_sql(query: SqlOutcomes) -> str:

@@ -22,13 +22,11 @@ from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, SHADOW
 from airflow_ml.core.rollout_readings import day_of, weight_of
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
-from airflow_ml.core.statistics import check, design_effect, effect_of
+from airflow_ml.core.statistics import MOST_DESIGN_EFFECT, as_requests, check, design_effect, effect_of
 
 ADVANCE, HOLD, PROMOTE, ROLL_BACK, INCONCLUSIVE = "advance", "hold", "promote", "roll_back", "inconclusive"
 #: Of several challengers some show harm: they answer nothing any more, and the others go on.
 DROP = "stop_challenger"
-#: Above this design effect requests cannot be taken as independent.
-MOST_DESIGN_EFFECT = 1.5
 #: What an undecided rollout does by its plan instead of ending: pause at its weight, or at weight 0.
 PAUSE, ASK = "pause", "ask"
 #: What a comparison without a promotion does instead of one.
@@ -237,13 +235,27 @@ def _void(plan: RolloutPlan, seen: _Seen, ratio: SampleRatio) -> str:
             f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
             "cannot be compared"
         )
-    found = design_effect(seen.reading.samples) if plan.cluster == BY_REQUEST and plan.divides else None
+    found = _design_effect(seen) if plan.cluster == BY_REQUEST and plan.divides else None
     if found is None or found <= MOST_DESIGN_EFFECT:
         return ""
     return (
         f"invalid: requests of one unit are alike, design effect {found:.2f} above {MOST_DESIGN_EFFECT:g}, and the "
         "plan takes them as independent"
     )
+
+
+def _design_effect(seen: _Seen) -> float | None:
+    """Return the larger of two estimates: units within strata, and units that return, where the source gives it."""
+    reading = seen.reading
+    found = design_effect(reading.samples)
+    if found is None or CHALLENGER not in reading.unit_squares:
+        return found
+    squares = reading.unit_squares
+    clustered = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=squares)
+    independent = effect_of(as_requests(reading.samples), champion=CHAMPION, challenger=CHALLENGER)
+    if clustered is None or independent is None or independent.variance <= 0:
+        return found
+    return max(found, clustered.variance / independent.variance)
 
 
 def _sample_ratio(plan: RolloutPlan, state: RolloutState, reading: Reading) -> SampleRatio:

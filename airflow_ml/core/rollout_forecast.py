@@ -6,12 +6,19 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.rollout_plan import NON_INFERIORITY, SPLIT, RolloutPlan
-from airflow_ml.core.statistics import MIN_STRATUM_UNITS, mean_of, one_sided_boundary, two_sided_boundary
+from airflow_ml.core.rollout_plan import BY_REQUEST, NON_INFERIORITY, SPLIT, RolloutPlan
+from airflow_ml.core.statistics import (
+    MIN_STRATUM_UNITS,
+    MOST_DESIGN_EFFECT,
+    mean_of,
+    one_sided_boundary,
+    planned_tau,
+    two_sided_boundary,
+)
 
 #: Chance of finding a difference that "is shown": what the forecast names, and below which a plan is refused.
 POWER, LEAST_POWER = 0.95, 0.5
@@ -32,6 +39,8 @@ class ObservedTraffic:
     sigma: float
     #: The variance with clustering over that of as many independent requests; None where the source does not tell.
     design_effect: float | None
+    #: Whether no unit had two requests on one day; or the source sees no units.
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,11 @@ class Forecast:
             f"Observed on {seen.days} whole data days: {seen.units_per_day:.0f} units and {seen.requests_per_day:.0f} "
             f"requests with an outcome a day, standard deviation of {metric} {seen.sigma:.4g}"
         ]
-        if seen.design_effect is not None:
+        if seen.design_effect is None:
+            said.append("The source gives no sum of squares over requests: the design effect cannot be estimated")
+        elif seen.single:
+            said.append("Each request is a unit of its own: right only where no unit sends several")
+        else:
             said.append(f"Requests of one unit are alike: design effect {seen.design_effect:.2f}")
         if self.enough_units_days is not None:
             said.append(f"Enough units of each arm after about {self.enough_units_days:.1f} data days")
@@ -89,13 +102,14 @@ def observe(reading: Reading) -> ObservedTraffic | None:
         for stratum, count in by_stratum.items():
             units[stratum.partition("/")[2]] += count
     days = sorted(day for day in units if day < last)[1:]
-    requests, within, independent, squares_known = 0, 0.0, 0.0, True
+    requests, within, independent, squares_known, single = 0, 0.0, 0.0, True, True
     for sample in reading.samples:
         if sample.stratum.partition("/")[2] not in days or sample.units < MIN_STRATUM_UNITS:
             continue
         n = sample.requests
         mean = mean_of(sample)
         requests += n
+        single = single and sample.units == n
         within += mean.variance * n * n
         squares_known = squares_known and sample.sum_squares is not None
         independent += max((sample.sum_squares or 0.0) - n * mean.value**2, 0.0) * n / max(n - 1, 1)
@@ -107,12 +121,50 @@ def observe(reading: Reading) -> ObservedTraffic | None:
         requests_per_day=requests / len(days),
         sigma=math.sqrt(within / requests),
         design_effect=within / independent if squares_known and independent > 0 else None,
+        single=single,
     )
 
 
+def planned(plan: RolloutPlan, observed: ObservedTraffic) -> RolloutPlan:
+    """Return the plan with its mixture fixed for the difference that it names, before the first request is measured.
+
+    A plan that names none, and one whose pairs decide, keeps its own.
+    """
+    goal = _goal(plan)
+    if goal is None or plan.design != SPLIT:
+        return plan
+    level = plan.test_alpha / plan.challengers
+    return replace(plan, tau_requests=planned_tau(goal, observed.sigma, alpha=level, power=POWER))
+
+
+def alike(plan: RolloutPlan, observed: ObservedTraffic) -> str:
+    """Say that a plan takes requests as independent and the observed ones are not; empty where it may."""
+    found = observed.design_effect
+    if plan.cluster != BY_REQUEST or found is None or found <= MOST_DESIGN_EFFECT:
+        return ""
+    return f"requests of one unit are alike, design effect {found:.2f} above {MOST_DESIGN_EFFECT:g}"
+
+
+def _goal(plan: RolloutPlan) -> float | None:
+    return plan.margin if plan.hypothesis == NON_INFERIORITY else plan.expected_effect or None
+
+
 def forecast(plan: RolloutPlan, observed: ObservedTraffic) -> Forecast:
-    """Return what a plan can show, if steps take no longer than they must and the last split lasts to the end."""
-    goal = plan.margin if plan.hypothesis == NON_INFERIORITY else plan.expected_effect or None
+    """Return what a plan can show, if steps take no longer than they must and the last split lasts to the end.
+
+    Of a plan whose pairs decide nothing is told but the traffic: how days differ is known only once there are pairs.
+    """
+    if plan.design != SPLIT:
+        return Forecast(
+            observed=observed,
+            enough_units_days=None,
+            detectable=math.inf,
+            goal=None,
+            goal_days=None,
+            goal_requests=None,
+            problem="",
+        )
+    goal = _goal(plan)
     enough_units, goal_at, weight = None, None, 0.0
     fewer_units, most = 0.0, False
     for day, length, share in _pieces(plan):

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from airflow_ml.core.canary import INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
+from airflow_ml.core.canary import CONCLUDED, INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.guardrail import MINIMIZE
 from airflow_ml.core.rollout_look import Look
+from airflow_ml.core.rollout_plan import SAME, SHADOW
 from airflow_ml.core.rollout_state import CONFLICT, RolloutState
 
 _WIDTH, _HEIGHT = 960, 530
@@ -26,6 +27,7 @@ _WORDS = {
     INSTALLED: "installed",
     ROLLED_BACK: "rolled back",
     INCONCLUSIVE: "inconclusive",
+    CONCLUDED: "concluded",
     CONFLICT: "conflict",
 }
 
@@ -84,20 +86,20 @@ def _heading(state: RolloutState) -> list[str]:
 def _steps(state: RolloutState, looks: Sequence[Look], days: float, x: _Scale) -> list[str]:
     """A strip above the plot: each step's weight over the days it had."""
     starts = [
-        (look.data_days, state.plan.steps[look.step + 1].weight_percent)
+        (look.data_days, state.plan.steps[look.step + 1])
         for look in looks
         if look.action == _ADVANCE and look.step + 1 < len(state.plan.steps)
     ]
     parts = [_text(_LEFT - 10, 99, "weight", anchor="end", fill=_GREY, size=12)]
-    for index, (start, weight) in enumerate(starts):
+    for index, (start, step) in enumerate(starts):
         end = starts[index + 1][0] if index + 1 < len(starts) else days
         left, width = x(start), x(end) - x(start)
-        shade = 0.10 + 0.5 * weight / 100
+        shade = 0.10 + 0.5 * step.weight_percent / 100
         parts.append(
             f'<rect x="{left}" y="84" width="{max(width - 1, 0.5):.1f}" height="22" fill="#0f766e" '
             f'fill-opacity="{shade:.2f}"/>'
         )
-        label = f"{weight:g} %"
+        label = {SHADOW: "shadow", SAME: "A/A"}.get(step.kind, f"{step.weight_percent:g} %")
         if width >= 8 * len(label):
             parts.append(_text(left + width / 2, 99, label, anchor="middle", size=12))
         if index:
@@ -174,7 +176,8 @@ def _evidence(state: RolloutState, looks: Sequence[Look], x: _Scale, y: _Scale) 
 def _decision(state: RolloutState, looks: Sequence[Look], x: _Scale, y: _Scale) -> list[str]:
     """The last interval as a bar in the colour of the end, and what the band means."""
     line = _HEIGHT - 22
-    covers = f"covers the true difference at all looks together with probability {1 - state.plan.test_alpha:.4g}"
+    level = state.plan.test_alpha / state.plan.challengers
+    covers = f"covers the true difference at all looks together with probability {1 - level:.4g}"
     parts = [
         f'<rect x="{_LEFT}" y="{line - 9}" width="18" height="10" fill="{_BAND}" stroke="{_LINE}" '
         'stroke-opacity="0.45"/>',
@@ -247,7 +250,9 @@ def _near(pixel: float) -> float:
 
 def _name(state: RolloutState) -> str:
     champion = (state.champion or {}).get("version", "none")
-    return f"{_shortened(state.model, 40)}: version {state.challenger.get('version')} against {champion}"
+    compared = [state.candidate] if state.chosen else list(state.challengers.values())
+    versions = ", ".join(str(one.get("version")) for one in compared)
+    return f"{_shortened(state.model, 40)}: version {_shortened(versions, 20)} against {champion}"
 
 
 def _result(state: RolloutState) -> str:

@@ -36,6 +36,8 @@ MIN_STRATUM_UNITS = 5
 _ROUNDING = 1e-12
 #: Bounds of a planned ``tau_requests``; the lower one is the default of a plan that names no difference.
 LEAST_TAU, MOST_TAU = 100.0, 1000.0
+#: Above this design effect requests cannot be taken as independent: intervals would be more than a fifth too short.
+MOST_DESIGN_EFFECT = 1.5
 _NORMAL = NormalDist()
 
 

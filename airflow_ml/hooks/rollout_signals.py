@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.observability import stats
 
+from airflow_ml.core.rollout_plan import SAME
 from airflow_ml.core.served_name import served_name
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ def tell_metrics(state: RolloutState, *, looked: bool = True) -> None:
     name = stats.normalize_name_for_stats(
         served_name(state.model, state.namespace).replace(".", "_"), log_warning=False
     )
+    # While the champion is compared with itself, no challenger has any traffic.
+    weight = 0.0 if state.kind == SAME and state.live else state.weight_percent
     for prefix in (PREFIX, f"{PREFIX}.{name}"):
-        stats.gauge(f"{prefix}.weight_percent", state.weight_percent, tags=tags)
+        stats.gauge(f"{prefix}.weight_percent", weight, tags=tags)
         stats.gauge(f"{prefix}.lease_seconds_left", round(left, 1), tags=tags)
     if looked and state.last_look is not None:
         action = state.last_look.action

@@ -1,4 +1,4 @@
-"""Stage 7, canary: a comparison without a promotion."""
+"""Stage 7, canary: comparisons without a promotion, heard or in shadow."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from typing import Any
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.canary import CanaryOperator
 
+_OF_A_PROMOTION = frozenset({"steps", "hypothesis", "margin", "design"})
+
 
 class ABTestOperator(CanaryOperator):
-    """Compare the challenger with the champion at one weight, and promote nothing.
+    """Compare one or more challengers with the champion at one weight, and promote nothing.
 
     It is a canary with one step that ends with its decision: outcome ``concluded`` where a difference is shown, in
     whichever direction, ``inconclusive`` where none is in time, and ``rolled_back`` where a guardrail is broken or the
     split is not the one that was set. In each case all traffic is the champion's again and no alias moves; ``effect``
     and ``interval`` of the record say what was found. Retry, clear, kill, timeout: as for `CanaryOperator`.
 
+    With several ``challengers`` each has the weight, one that is shown worse is stopped, and the test concludes once a
+    difference is shown for each of the others; or, when ``max_data_days`` have passed, with those that are shown. The
+    record's ``arms`` has all of them. ``alpha`` holds for all of them together.
+
     Args:
-        weight_percent: The challenger's share (templated), above 0 and below 100. 50 needs the least traffic.
+        weight_percent: Each challenger's share (templated), above 0 and below 100. None (default): equal shares for all
+            of them and the champion, which need the least traffic.
         least_data_days: Data days before a decision counts, however early it is shown: weekdays differ (templated).
-        kwargs: Those of `CanaryOperator`, without ``steps``, ``hypothesis`` and ``margin``.
+        kwargs: Those of `CanaryOperator`, without ``steps``, ``design``, ``hypothesis`` and ``margin``.
     """
 
     template_fields: Sequence[str] = (
-        *(name for name in CanaryOperator.template_fields if name != "steps"),
+        *(name for name in CanaryOperator.template_fields if name not in _OF_A_PROMOTION),
         "weight_percent",
         "least_data_days",
     )
@@ -33,24 +40,67 @@ class ABTestOperator(CanaryOperator):
     def __init__(
         self,
         *,
-        weight_percent: float = 50.0,
+        weight_percent: float | None = None,
         least_data_days: float = 7.0,
         task_id: str = "ab_test",
         **kwargs: Any,
     ) -> None:
-        unknown = {"steps", "hypothesis", "margin"} & set(kwargs)
-        if unknown:
-            raise ConfigurationError("An A/B test has none of these", sorted(unknown), "Use canary for a promotion.")
+        _refuse(kwargs, "An A/B test")
         super().__init__(task_id=task_id, **kwargs)
         self.weight_percent = weight_percent
         self.least_data_days = least_data_days
 
     def plan_changes(self) -> dict[str, Any]:
         """Return what makes the plan one without a promotion."""
-        step = {"weight_percent": float(self.weight_percent), "data_days": float(self.least_data_days)}
-        return {"steps": [step], "promotes": False}
+        weight = self.weight_percent
+        share = 100.0 / (len(self.aliases()) + 1) if weight is None else float(weight)
+        return {"steps": [{"weight_percent": share, "data_days": float(self.least_data_days)}], "promotes": False}
+
+
+class ShadowOperator(CanaryOperator):
+    """Let one or more challengers score the champion's requests unheard, and compare the pairs of scores.
+
+    Nobody gets a challenger's answer, so nothing is at risk; and the difference of two scores of the same request is
+    free of what makes requests unlike, so it takes few days. It says something where an outcome does not depend on the
+    prediction. It ends ``concluded`` where a difference is shown, ``inconclusive`` where none is in time, and promotes
+    nothing: `CanaryOperator` with ``design="paired_shadow"`` does. The champion's answers are neither changed nor
+    delayed: the gateway mirrors a request after it was answered, batch scoring scores all rows with each version.
+    Retry, clear, kill, timeout: as for `CanaryOperator`.
+
+    Args:
+        least_data_days: Data days before a decision counts (templated). A day is one observation, so fewer than five
+            hardly ever show anything.
+        kwargs: Those of `CanaryOperator`, without ``steps``, ``design``, ``hypothesis`` and ``margin``.
+    """
+
+    template_fields: Sequence[str] = (
+        *(name for name in CanaryOperator.template_fields if name not in _OF_A_PROMOTION),
+        "least_data_days",
+    )
+    ui_color = "#f1f5f9"
+
+    def __init__(self, *, least_data_days: float = 7.0, task_id: str = "shadow", **kwargs: Any) -> None:
+        _refuse(kwargs, "A shadow")
+        super().__init__(task_id=task_id, **{"max_data_days": 42.0, **kwargs})
+        self.least_data_days = least_data_days
+
+    def plan_changes(self) -> dict[str, Any]:
+        """Return what makes the plan one in shadow."""
+        step = {"kind": "shadow", "weight_percent": 0.0, "data_days": float(self.least_data_days)}
+        return {"steps": [step], "design": "paired_shadow", "promotes": False}
+
+
+def _refuse(arguments: dict[str, Any], what: str) -> None:
+    unknown = _OF_A_PROMOTION & set(arguments)
+    if unknown:
+        raise ConfigurationError(f"{what} has none of these", sorted(unknown), "Use canary for a promotion.")
 
 
 def ab_test(model: str, **kwargs: Any) -> Any:
     """Build an `ABTestOperator` and return its output, a `Rollout`; arguments as there."""
     return ABTestOperator(model=model, **kwargs).output
+
+
+def shadow(model: str, **kwargs: Any) -> Any:
+    """Build a `ShadowOperator` and return its output, a `Rollout`; arguments as there."""
+    return ShadowOperator(model=model, **kwargs).output

@@ -28,7 +28,7 @@ from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, Ta
 from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
-from airflow_ml.operators.canary_plan import plan_of
+from airflow_ml.operators.canary_plan import challengers_of, plan_of
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
 from airflow_ml.operators.rollback import RollbackOperator, rollback
 from airflow_ml.operators.rollout_telling import draw, foretell
@@ -64,6 +64,14 @@ class CanaryOperator(MLOperator):
         metric: What is compared, per request: for the gateway ``brier``, ``log_loss``, ``squared_error`` or ``mae``
             (templated).
         direction: ``minimize`` (default: losses) or ``maximize``.
+        challengers: Aliases or versions of what is compared with the champion (templated). Of several the best that is
+            shown better is promoted, and one that shows harm is stopped while the others go on; each answers a step's
+            weight, and ``alpha`` holds for all of them together.
+        design: ``split`` (default), or ``paired_shadow``: every request is scored by champion and challengers alike,
+            and the differences decide, clustered by data day. For outcomes that do not depend on the prediction; its
+            steps begin with one in shadow, ``[("shadow", "14d"), 100]`` (templated).
+        cluster: ``unit`` (default): requests of one unit may be alike. ``request``: each counts as independent; the
+            rollout is refused where the design effect is above 1.5 (templated).
         hypothesis: ``superiority`` (default) or ``non_inferiority`` with a ``margin``.
         margin: In the metric's unit: how much worse still counts as no worse.
         guardrails: Metrics that must not get worse by more than a margin: ``[("log_loss", 0.02)]``, or mappings with
@@ -72,10 +80,13 @@ class CanaryOperator(MLOperator):
         expected_effect: In the metric's unit, above 0: the improvement you hope for (templated). The log then says how
             long it takes, and a plan that could hardly ever show it is refused.
         steps: Weights in percent, or pairs of weight and data days or duration: ``[(5, "2d"), (25, "2d"), 50, 100]``
-            (templated). A step's duration is a minimum. The default is one data day each.
+            (templated). A step's duration is a minimum. The default is one data day each. In a weight's place
+            ``"shadow"`` lets challengers score the champion's requests unheard, and ``"aa"`` compares the champion
+            with itself, which proves the way of measuring: ``[("aa", "1d"), ("shadow", "2d"), 5, 25, 50, 100]``.
         alpha: Chance of a wrong decision over the whole rollout, however often it is looked at (templated).
         min_units: Randomization units of each arm before anything is decided (templated).
-        tau_requests: Tunes the test, see `RolloutPlan`; the default suits a few hundred requests a day and more.
+        tau_requests: Tunes the test, see `RolloutPlan`. None (default): before the start it is fixed for
+            ``expected_effect``, or the margin, at the champion's observed traffic; without these it is 100.
         max_data_days: Data days after which an undecided rollout ends at weight 0 (templated).
         max_silence_seconds: Wall-clock time without new outcomes after which it does so.
         inconclusive: What follows when no decision came in time. ``roll_back`` (default): the end at weight 0.
@@ -112,6 +123,9 @@ class CanaryOperator(MLOperator):
     template_fields: Sequence[str] = (
         "model",
         "metric",
+        "challengers",
+        "design",
+        "cluster",
         "guardrails",
         "expected_effect",
         "steps",
@@ -135,6 +149,9 @@ class CanaryOperator(MLOperator):
         model: str,
         metric: str = "brier",
         direction: str = "minimize",
+        challengers: Sequence[str] = (CHALLENGER,),
+        design: str = "split",
+        cluster: str = "unit",
         hypothesis: str = "superiority",
         margin: float = 0.0,
         guardrails: Sequence[Any] = (),
@@ -142,7 +159,7 @@ class CanaryOperator(MLOperator):
         steps: Sequence[Any] = (5, 25, 50, 100),
         alpha: float = 0.05,
         min_units: int = 100,
-        tau_requests: float = 100.0,
+        tau_requests: float | None = None,
         max_data_days: float = 21.0,
         max_silence_seconds: float = 172_800.0,
         inconclusive: str = "roll_back",
@@ -165,6 +182,9 @@ class CanaryOperator(MLOperator):
         self.model = model
         self.metric = metric
         self.direction = direction
+        self.challengers = plain(challengers)
+        self.design = design
+        self.cluster = cluster
         self.hypothesis = hypothesis
         self.margin = margin
         self.guardrails = plain(guardrails)
@@ -191,16 +211,13 @@ class CanaryOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
-        from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
+        from airflow_ml.core.rollout_state import BY_INTERRUPTION, PARKED, SERVING_ENDS
 
         require_production("A rollout")
         plan = plan_of(self)
         registry = MLflowHook(self.mlflow_conn_id).registry()
-        challenger, champion = registry.by_alias(self.model, CHALLENGER), registry.by_alias(self.model, CHAMPION)
-        if challenger is None:
-            raise ModelNotFound(
-                f"No version of {self.model!r} has the alias {CHALLENGER}", "", "Register one with register_model."
-            )
+        champion = registry.by_alias(self.model, CHAMPION)
+        compared = challengers_of(self, registry)
         owner = owner_of(context)
         driver = rollout_driver(
             self.model,
@@ -211,7 +228,7 @@ class CanaryOperator(MLOperator):
             function=self._function,
         )
         newest = driver.latest(self.model, self.namespace)
-        if champion is not None and champion.version == challenger.version:
+        if champion is not None and champion.version in [one.version for one in compared]:
             if newest is None or newest.owner != owner or newest.state not in SERVING_ENDS:
                 raise ModelNotFound(
                     f"The alias {CHALLENGER} of {self.model!r} points to the champion",
@@ -219,13 +236,15 @@ class CanaryOperator(MLOperator):
                     "Register a new version first.",
                 )
             return self._project(context, registry, newest)
-        variant = variant_of(challenger)
+        first, *others = [variant_of(one) for one in compared]
         if champion is None:
-            return self._project(context, registry, driver.install(plan, self.model, self.namespace, variant, owner))
-        if newest is None or newest.owner != owner:
-            foretell(driver, plan, self.model, self.namespace, self.log)
+            alone = replace(plan, challengers=1)
+            return self._project(context, registry, driver.install(alone, self.model, self.namespace, first, owner))
+        if newest is None or newest.owner != owner or (not newest.live and newest.cause == BY_INTERRUPTION):
+            fixed = self.tau_requests is not None
+            plan = foretell(driver, plan, self.model, self.namespace, self.log, fixed_tau=fixed)
         try:
-            state = driver.begin(plan, self.model, self.namespace, variant_of(champion), variant, owner)
+            state = driver.begin(plan, self.model, self.namespace, variant_of(champion), first, owner, others=others)
         except RolloutBusy as error:
             self._give_way(error)
         if state.state == PARKED:
@@ -234,7 +253,7 @@ class CanaryOperator(MLOperator):
             self.log.info(
                 "%s: version %s against %s, rollout %s, now at %g %%",
                 self.model,
-                challenger.version,
+                ", ".join(one.version for one in compared),
                 champion.version,
                 state.epoch,
                 state.weight_percent,
@@ -352,6 +371,10 @@ class CanaryOperator(MLOperator):
 
     def _source(self) -> dict[str, Any] | None:
         return {**self.source, "conn_id": self.source_conn_id} if self.source else None
+
+    def aliases(self) -> list[str]:
+        """Return what the challengers are named by, after templating."""
+        return [self.challengers] if isinstance(self.challengers, str) else [str(name) for name in self.challengers]
 
     def plan_changes(self) -> dict[str, Any]:
         """Return fields of the plan that are another operator's than this one's."""

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core.arms import SHADOW_STEP, challengers_of, effective_weight, in_shadow
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, parse_time
-from airflow_ml.core.metric_query import EXPOSURES_TABLE
+from airflow_ml.core.metric_query import EXPOSURES_TABLE, SHADOW_TABLE
 from airflow_ml.core.monitoring import ScoreTable
-from airflow_ml.core.registration import CHALLENGER
 from airflow_ml.core.served_name import served_name
 from airflow_ml.core.variant_sql import SALT, divided_spine
-from airflow_ml.errors import ConfigurationError, EmptyDataset, FeatureViewMismatch, ModelNotFound
+from airflow_ml.errors import AirflowMLError, ConfigurationError, EmptyDataset, FeatureViewMismatch, ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.hooks.warehouse import snapshot_source, warehouse_router
@@ -27,10 +27,11 @@ from airflow_ml.operators.base import MLOperator, provenance
 from airflow_ml.operators.features import chosen_view, feature_set, source_tables
 from airflow_ml.operators.prediction_split import (
     EXPOSURE_KEY,
+    SHADOW_KEY,
     Part,
-    effective_weight,
     parts_of,
     write_exposures,
+    write_shadow_scores,
 )
 from airflow_ml.operators.runner_call import run_in_runner
 from airflow_ml.operators.snapshot import moment
@@ -49,7 +50,9 @@ class PredictOperator(MLOperator):
 
     With ``router_conn_id`` a rollout in the warehouse is honoured: a hash of each row's unit, computed in SQL, chooses
     champion or challenger by the weight in effect when the batch starts; each scores its rows with its own view. Who
-    was scored by what goes into ``exposures``, from which the rollout reads its metric.
+    was scored by what goes into ``exposures``, from which the rollout reads its metric. In a step in shadow the
+    champion scores all rows, and so does each challenger afterwards, into ``shadow_scores``; if that fails, the batch
+    is none the worse.
 
     Retry, clear: writes the same rows again under the same keys; nothing is doubled. Kill: the upsert is one
     transaction. Timeout: as kill.
@@ -67,6 +70,7 @@ class PredictOperator(MLOperator):
             model alone scores. Until there is a rollout it does so, too.
         unit: With ``router_conn_id``: the spine's column of the randomization unit, for example a customer (templated).
         exposures: With ``router_conn_id``: the table of exposures, created at the first batch (templated).
+        shadow_scores: Likewise the table of what challengers said in shadow (templated).
         snowflake_conn_id, mlflow_conn_id: Airflow connections (templated).
 
     Raises:
@@ -87,6 +91,7 @@ class PredictOperator(MLOperator):
         "router_conn_id",
         "unit",
         "exposures",
+        "shadow_scores",
         "snowflake_conn_id",
         "mlflow_conn_id",
     )
@@ -108,6 +113,7 @@ class PredictOperator(MLOperator):
         router_conn_id: str | None = None,
         unit: str = "",
         exposures: str = EXPOSURES_TABLE,
+        shadow_scores: str = SHADOW_TABLE,
         snowflake_conn_id: str = "snowflake_default",
         mlflow_conn_id: str = "mlflow_default",
         task_id: str = "predict",
@@ -125,6 +131,7 @@ class PredictOperator(MLOperator):
         self.router_conn_id = router_conn_id
         self.unit = unit
         self.exposures = exposures
+        self.shadow_scores = shadow_scores
         self.snowflake_conn_id = snowflake_conn_id
         self.mlflow_conn_id = mlflow_conn_id
 
@@ -135,15 +142,20 @@ class PredictOperator(MLOperator):
         source = snapshot_source(self.snowflake_conn_id)
         traffic = self._traffic(name)
         statement, values, weight = self.spine, dict(self.parameters), 0.0
+        arms: dict[str, Mapping[str, Any]] = {}
         if traffic is not None:
-            weight = effective_weight(traffic, datetime.now(UTC))
-            self.log.info("Rollout %s: the challenger scores %g %% of units", traffic.epoch, weight)
-            statement = divided_spine(self.spine, unit=self.unit, weight_percent=weight)
+            now, arms = datetime.now(UTC), challengers_of(traffic)
+            weight = effective_weight(traffic, now)
+            if in_shadow(traffic, now):
+                self.log.info("Rollout %s: %s score in shadow", traffic.epoch, ", ".join(arms))
+            else:
+                self.log.info("Rollout %s: each challenger scores %g %% of units", traffic.epoch, weight)
+            statement = divided_spine(self.spine, unit=self.unit, weight_percent=weight, arms=tuple(arms))
             values.update({SALT: traffic.salt} if SALT in statement else {})
         with self.scratch() as folder:
             found = source.read(statement, values, as_of=as_of, into=folder / "spine.parquet", tag=tag)
             whole = Part(variant="", spine=found.path, rows=found.rows, columns=found.columns)
-            parts = parts_of(whole, folder) if traffic is not None else [whole] if whole.rows else []
+            parts = parts_of(whole, folder, tuple(arms)) if traffic is not None else [whole] if whole.rows else []
             if not parts:
                 raise EmptyDataset(f"No rows to score with {name}", "0 rows", "Check the spine's query and as_of.")
             tables = []
@@ -152,7 +164,10 @@ class PredictOperator(MLOperator):
                 table = self._score(source, part, name, scoring, as_of, folder, tag)
                 tables.append(table)
                 if traffic is not None:
-                    self._expose(source, part, table, traffic, weight, folder, tag)
+                    step = SHADOW_STEP if in_shadow(traffic, now) else ""
+                    self._expose(source, part, table, traffic, weight, folder, tag, step)
+                    if step:
+                        self._shadow(source, part, name, traffic, as_of, folder, tag)
         # Monitoring compares with what the champion learned; its own rows come first.
         return replace(tables[0], rows=sum(table.rows for table in tables))
 
@@ -165,8 +180,10 @@ class PredictOperator(MLOperator):
         as_of: datetime,
         folder: Path,
         tag: Mapping[str, str],
+        *,
+        heard: bool = True,
     ) -> ScoreTable:
-        """Score one variant's rows and upsert the scores."""
+        """Score one variant's rows and, if it is heard, upsert the scores."""
         from airflow_ml.runtime.score import score
 
         store = self.store()
@@ -196,8 +213,10 @@ class PredictOperator(MLOperator):
             log=self.log.info,
         )
         scores = Artifact.from_dict(scored["scores"])
-        written = source.write_table(self.into, store.path(scores), key=[view.key, "model"], tag=tag)
-        self.log.info("%s: %s scores of %s version %s", self.into, f"{written:,}", name, variant["version"])
+        written = part.rows
+        if heard:
+            written = source.write_table(self.into, store.path(scores), key=[view.key, "model"], tag=tag)
+            self.log.info("%s: %s scores of %s version %s", self.into, f"{written:,}", name, variant["version"])
         return ScoreTable(
             model=name,
             version=variant["version"],
@@ -247,6 +266,7 @@ class PredictOperator(MLOperator):
         weight: float,
         folder: Path,
         tag: Mapping[str, str],
+        step: str,
     ) -> None:
         """Write down who was scored by what, for the metric of the rollout."""
         store = self.store()
@@ -263,8 +283,41 @@ class PredictOperator(MLOperator):
             key=features.key,
             predict_at=features.predict_at,
             unit=self.unit,
+            step=step,
         )
         source.write_table(self.exposures, path, key=EXPOSURE_KEY, tag=tag)
+
+    def _shadow(
+        self,
+        source: SnapshotSource,
+        part: Part,
+        name: str,
+        traffic: Traffic,
+        as_of: datetime,
+        folder: Path,
+        tag: Mapping[str, str],
+    ) -> None:
+        """Let each challenger score the champion's rows unheard; what fails there fails no batch."""
+        for arm, variant in challengers_of(traffic).items():
+            if arm in traffic.stopped:
+                continue
+            path = folder / f"shadow-{arm}.parquet"
+            try:
+                theirs = replace(part, variant=arm)
+                table = self._score(source, theirs, name, dict(variant), as_of, folder, tag, heard=False)
+                features = FeatureSet.from_dict(json.loads(self.store().get_bytes(table.features)))
+                write_shadow_scores(
+                    self.store().path(table.artifact),
+                    path,
+                    model=traffic.model,
+                    epoch=traffic.epoch,
+                    arm=arm,
+                    version=table.version,
+                    key=features.key,
+                )
+                source.write_table(self.shadow_scores, path, key=SHADOW_KEY, tag=tag)
+            except (AirflowMLError, OSError) as error:
+                self.log.warning("%s has no scores of this batch in shadow: %s", arm, error)
 
     def _model(self) -> tuple[str, dict[str, Any]]:
         name, at, alias = self.model.partition("@")
@@ -286,8 +339,8 @@ class PredictOperator(MLOperator):
 
 
 def _of(traffic: Traffic, variant: str) -> Mapping[str, Any]:
-    """Return who scores the rows of a variant; without a challenger none are its."""
-    return traffic.challenger if variant == CHALLENGER and traffic.challenger is not None else traffic.champion
+    """Return who scores the rows of an arm: of a stopped one, and of the champion's own, the champion."""
+    return traffic.champion if variant in traffic.stopped else challengers_of(traffic).get(variant, traffic.champion)
 
 
 def predict(model: str, **kwargs: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,11 @@ from airflow_ml.errors import ColumnMissing
 
 if TYPE_CHECKING:
     from airflow_ml.core.artifact import Column
-    from airflow_ml.core.ports import Traffic
 
 #: What names a row of the exposures.
 EXPOSURE_KEY = ("model", "epoch", "key")
+#: What names a row of the scores in shadow.
+SHADOW_KEY = ("model", "epoch", "key", "arm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,8 @@ class Part:
     columns: Sequence[Column]
 
 
-def effective_weight(traffic: Traffic, now: datetime) -> float:
-    """Return the percent of units that the challenger scores at ``now``; 0 from the expiry on, whoever is dead."""
-    if traffic.challenger is None or (traffic.expires_at is not None and now >= traffic.expires_at):
-        return 0.0
-    return traffic.weight_percent
-
-
-def parts_of(whole: Part, folder: Path) -> list[Part]:
-    """Return the files of a divided spine, one for each variant that has rows, the champion first."""
+def parts_of(whole: Part, folder: Path, arms: Sequence[str] = (CHALLENGER,)) -> list[Part]:
+    """Return the files of a divided spine, one for each arm that has rows, the champion first."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -47,7 +40,7 @@ def parts_of(whole: Part, folder: Path) -> list[Part]:
 
     table = pq.read_table(whole.spine)
     found = []
-    for variant in (CHAMPION, CHALLENGER):
+    for variant in (CHAMPION, *arms):
         mine = table.filter(pc.equal(table[VARIANT], variant)).drop_columns([VARIANT])
         if mine.num_rows:
             path = folder / f"spine-{variant}.parquet"
@@ -68,6 +61,7 @@ def write_exposures(
     key: str,
     predict_at: str,
     unit: str,
+    step: str = "",
 ) -> None:
     """Write who was scored by what: ``model, epoch, key, unit, data_day, step, assigned, version, score``.
 
@@ -82,6 +76,7 @@ def write_exposures(
         key: The view's key column.
         predict_at: The view's column of the moment of prediction; its day in UTC is the data day.
         unit: The column of the randomization unit in the spine.
+        step: Its name in strata, if it is not the weight's.
 
     Raises:
         ColumnMissing: the spine has no such unit.
@@ -104,7 +99,7 @@ def write_exposures(
     constants = {
         "model": model,
         "epoch": epoch,
-        "step": format(weight_percent, ".10g"),
+        "step": step or format(weight_percent, ".10g"),
         "assigned": part.variant,
         "version": version,
     }
@@ -117,6 +112,37 @@ def write_exposures(
             "data_day": day,
             **{name: pa.repeat(str(constants[name]), rows) for name in ("step", "assigned", "version")},
             "score": joined["score"],
+        }
+    )
+    pq.write_table(table, into)
+
+
+def write_shadow_scores(scores: Path, into: Path, *, model: str, epoch: int, arm: str, version: str, key: str) -> None:
+    """Write what a challenger said unheard: ``model, epoch, key, arm, version, score``.
+
+    Args:
+        scores: With ``key`` and ``score``.
+        into: The Parquet file to write.
+        model: The served name.
+        epoch: The router's.
+        arm: The challenger's.
+        version: That scored.
+        key: The view's key column.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    scored = pq.read_table(scores, columns=[key, "score"])
+    rows = scored.num_rows
+    table = pa.table(
+        {
+            "model": pa.repeat(model, rows),
+            "epoch": pa.repeat(pa.scalar(epoch, pa.int64()), rows),
+            "key": pc.cast(scored[key], pa.string()),
+            "arm": pa.repeat(arm, rows),
+            "version": pa.repeat(version, rows),
+            "score": scored["score"],
         }
     )
     pq.write_table(table, into)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_ml.errors import AirflowMLError, NoTraffic
+from airflow_ml.errors import AirflowMLError, ConfigurationError, NoTraffic
 from airflow_ml.runtime.rollout_evidence import draw_evidence
 
 if TYPE_CHECKING:
@@ -17,18 +17,36 @@ if TYPE_CHECKING:
     from airflow_ml.runtime.rollout import RolloutDriver
 
 
-def foretell(driver: RolloutDriver, plan: RolloutPlan, model: str, namespace: str, log: Logger) -> None:
+def foretell(
+    driver: RolloutDriver, plan: RolloutPlan, model: str, namespace: str, log: Logger, *, fixed_tau: bool
+) -> RolloutPlan:
     """Log what the plan can show and when, before anything is started; refuse one that can show nothing.
+
+    Returns the plan, with its mixture fixed for the difference that it names unless ``fixed_tau``.
 
     Raises:
         NoTraffic: at the champion's observed traffic the plan can never end with a decision.
+        ConfigurationError: it takes requests as independent, and the observed ones are not.
     """
+    from airflow_ml.core.rollout_forecast import alike, forecast, planned
+
     days = sum(step.data_days for step in plan.steps)
     log.info("The plan takes at least %g and at most %g data days", days, plan.max_data_days)
     found = driver.forecast(plan, model, namespace)
     if found is None:
         log.info("No whole day of the champion's traffic is known: nothing can be estimated")
-        return
+        return plan
+    if problem := alike(plan, found.observed):
+        raise ConfigurationError(
+            f"The plan for {model!r} takes requests as independent",
+            problem,
+            'Use cluster="unit" with the unit that sends them, or design="paired_shadow".',
+        )
+    if plan.design != "split":
+        return plan  # what decides are days of pairs, of which there is no history
+    if not fixed_tau:
+        plan = planned(plan, found.observed)
+        found = forecast(plan, found.observed)
     for sentence in found.sentences(plan.metric):
         log.info("%s", sentence)
     if found.problem:
@@ -37,6 +55,7 @@ def foretell(driver: RolloutDriver, plan: RolloutPlan, model: str, namespace: st
             found.problem,
             "Raise max_data_days or the weights, lower min_units, or plan for a larger effect.",
         )
+    return plan
 
 
 def draw(store: ArtifactStore, state: RolloutState, log: Logger) -> Artifact | None:

@@ -13,7 +13,7 @@ from airflow_ml.errors import FencedOut
 # The operators import this module while a DAG file is parsed; the records come in when a task runs.
 if TYPE_CHECKING:
     from airflow_ml.core.artifact import Artifact
-    from airflow_ml.core.canary import Rollout
+    from airflow_ml.core.canary import ArmResult, Rollout
     from airflow_ml.core.ports import ArtifactStore
     from airflow_ml.core.rollout_look import Look
     from airflow_ml.core.rollout_state import RolloutState
@@ -113,7 +113,7 @@ def closing_record(state: RolloutState) -> Rollout:
         model=state.model,
         namespace=state.namespace,
         champion=str(champion.get("version", "")),
-        challenger=str(state.challenger.get("version", "")),
+        challenger=str(state.candidate.get("version", "")),
         outcome=state.state,
         reason=state.reason,
         epoch=state.epoch,
@@ -124,4 +124,27 @@ def closing_record(state: RolloutState) -> Rollout:
         interval=look.interval if look else (),
         looks=state.looks,
         evidence=state.evidence,
+        design=state.plan.design,
+        arms=_results(state) if state.others else (),
     )
+
+
+def _results(state: RolloutState) -> tuple[ArmResult, ...]:
+    from airflow_ml.core.canary import ArmResult
+
+    seen = {one.arm: one for one in (state.last_look.arms if state.last_look else ())}
+    found = []
+    for arm, variant in state.challengers.items():
+        look = seen.get(arm)
+        found.append(
+            ArmResult(
+                arm=arm,
+                version=str(variant.get("version", "")),
+                effect=look.effect if look else None,
+                interval=look.interval if look else (),
+                shown=look is not None and look.ready,
+                worse=look is not None and look.worse,
+                stopped=state.stopped.get(arm, ""),
+            )
+        )
+    return tuple(found)

@@ -34,6 +34,8 @@ class Metrics:
         #: Mean losses by version, where they are not the challenger's.
         self.means: dict[str, float] = {}
         self.problem: Exception | None = None
+        #: Variance over units by that of as many independent requests.
+        self.design_effect = 1.0
         self._router = router
         self._samples: dict[int, list[Sample]] = {}
 
@@ -70,6 +72,7 @@ class Metrics:
                 sum_xx=units * (mean * mean + 0.04),
                 sum_nn=float(units),
                 sum_xn=units * mean,
+                sum_squares=units * (mean * mean + 0.04 / self.design_effect),
             )
             self._samples.setdefault(traffic.epoch, []).append(made)
 

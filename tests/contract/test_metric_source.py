@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,6 +18,7 @@ from airflow_ml.adapters.memory.router import MemoryMetrics, Request
 from airflow_ml.adapters.prometheus import PrometheusMetrics
 from airflow_ml.adapters.snowflake import SnowflakeSource
 from airflow_ml.adapters.sql_metrics import SqlMetrics
+from airflow_ml.core.arms import SHADOW_STEP
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.metric_query import SqlOutcomes
 from airflow_ml.core.metric_series import PrometheusQueries, PrometheusSums
@@ -46,6 +50,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeSou
         for table in (
             "AIRFLOW_ML_EXPOSURES (MODEL VARCHAR, EPOCH NUMBER(38, 0), KEY VARCHAR, UNIT VARCHAR,"
             " DATA_DAY VARCHAR, STEP VARCHAR, ASSIGNED VARCHAR, VERSION VARCHAR, SCORE DOUBLE)",
+            "AIRFLOW_ML_SHADOW_SCORES (MODEL VARCHAR, EPOCH NUMBER(38, 0), KEY VARCHAR, ARM VARCHAR,"
+            " VERSION VARCHAR, SCORE DOUBLE)",
             "LATE_FLIGHTS (MODEL VARCHAR, FLIGHT VARCHAR, LATE DOUBLE)",
             "LOADS (MODEL VARCHAR, EPOCH NUMBER(38, 0), COMPLETE_TO TIMESTAMP_TZ)",
             "PLANES (TAILNUM VARCHAR, PAST DOUBLE)",
@@ -88,6 +94,7 @@ class TestPrometheus(MetricSourceContract):
     """An application that exposes its sums, scraped by a server that speaks Prometheus' API."""
 
     sees_units = False
+    sees_pairs = False
 
     @pytest.fixture
     def server(self) -> Iterator[LocalPrometheus]:
@@ -180,6 +187,8 @@ class TestSql(MetricSourceContract):
             ]
             columns = "MODEL, EPOCH, KEY, UNIT, DATA_DAY, STEP, ASSIGNED, SCORE"
             insert(warehouse, f"AIRFLOW_ML_EXPOSURES ({columns})", exposures)
+            unheard = [(model, r.epoch, r.key, arm, float(score)) for r in requests for arm, score in r.shadow.items()]
+            insert(warehouse, "AIRFLOW_ML_SHADOW_SCORES (MODEL, EPOCH, KEY, ARM, SCORE)", unheard)
             insert(warehouse, "LATE_FLIGHTS", [(model, r.key, r.label) for r in requests if r.resolved])
             if watermark_at is not None:
                 insert(warehouse, "LOADS", [(model, max(r.epoch for r in requests), watermark_at)])
@@ -256,6 +265,19 @@ def insert(warehouse: SnowflakeSource, table: str, rows: Sequence[tuple[Any, ...
     warehouse.run(statement, {"rows": text}, tag={})
 
 
+def _until_unheard(gateway: LocalGateway, wanted: int) -> None:
+    deadline = time.monotonic() + 30
+    while _unheard(gateway) < wanted:
+        assert time.monotonic() < deadline, "the challengers did not score in time"
+        time.sleep(0.02)
+
+
+def _unheard(gateway: LocalGateway) -> int:
+    """Return how many scores in shadow the gateway has logged."""
+    with urllib.request.urlopen(f"{gateway.url}/healthz", timeout=10) as answer:
+        return int(json.loads(answer.read())["counters"]["shadow_rows"])
+
+
 @pytest.mark.integration
 class TestGateway(MetricSourceContract):
     @pytest.fixture
@@ -265,21 +287,26 @@ class TestGateway(MetricSourceContract):
     @pytest.fixture
     def load(self, gateway: LocalGateway) -> Load:
         """Real requests through the gateway: its own hash chooses the variants, its models make the scores."""
-        served = variant("1", identity_models(FolderStore(gateway.directory.parent / "store")), ["x"])
+        store = FolderStore(gateway.directory.parent / "store")
+        served = variant("1", identity_models(store), ["x"])
+        higher = variant("2", identity_models(store, shift=0.125), ["x"])
         view = str(served["view_digest"])
         router = GatewayRouter(gateway.url)
 
         def load(model: str, requests: Sequence[Request], watermark_at: datetime | None) -> None:
             for step, group in itertools.groupby(requests, key=lambda request: request.step):
                 batch = list(group)
+                shadow = step == SHADOW_STEP
                 traffic = Traffic(
                     model=model,
                     epoch=batch[0].epoch,
                     champion=served,
-                    challenger={**served, "version": "2"},
-                    weight_percent=float(step),
+                    challenger=higher if shadow else {**served, "version": "2"},
+                    weight_percent=0.0 if shadow else float(step),
                     expires_at=None,
                     salt=SALT,
+                    others=({**served, "version": "3"},) if shadow else (),
+                    shadow=shadow,
                 )
                 router.write(traffic)
                 rows: list[dict[str, JSON]] = [
@@ -289,6 +316,8 @@ class TestGateway(MetricSourceContract):
                 answers = router.predict(model, rows)
                 assert [answer["variant"] for answer in answers] == [request.variant for request in batch]
                 router.predict(model, rows)  # A repeated request must not be counted twice.
+                if shadow:
+                    _until_unheard(gateway, 4 * len(batch))
             if watermark_at is not None:
                 outcomes: list[dict[str, JSON]] = [
                     {"key": r.key, "label": r.label, "known_at": format_time(r.at + timedelta(hours=3))}

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,6 +183,23 @@ def test_a_killed_challenger_loses_no_request(gateway: LocalGateway, router: Gat
     after = processes(gateway, traffic.model)["challenger"]
     assert after["pid"] != before["pid"]
     assert after["losses"] == before["losses"] + 1
+
+
+def test_a_challenger_that_hangs_in_shadow_is_felt_by_nobody(
+    gateway: LocalGateway, router: GatewayRouter, traffic: Traffic
+) -> None:
+    router.write(replace(traffic, weight_percent=0.0, shadow=True))
+    frozen = processes(gateway, traffic.model)["challenger"]["pid"]
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        for number in range(10):
+            answers = router.predict(traffic.model, make_rows(traffic, 20, f"{number}-"))
+            assert {answer["variant"] for answer in answers} == {"champion"}
+            assert all(answer["score"] is not None for answer in answers)
+        os.kill(frozen, 0)  # it was not even waited for long enough to be taken for hung
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(frozen, signal.SIGCONT)
 
 
 def test_a_killed_champion_loses_no_request(gateway: LocalGateway, router: GatewayRouter, traffic: Traffic) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,44 +30,52 @@ VIEW = FeatureView(
 )
 
 
-def test_each_variant_scores_its_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FolderStore(tmp_path / "store")
-    definition = store.put_bytes(canonical_json(VIEW.to_dict()), format="json").to_dict()
+class Batch:
+    """`predict` over 40 rows of a real warehouse, with whatever division a test writes."""
 
-    def served(version: str, shift: float) -> dict[str, Any]:
-        made = dict(variant(version, identity_models(store, shift=shift), ["x"]))
-        return {**made, "view_digest": VIEW.digest, "view_definition": definition, "data": definition}
+    def __init__(self, source: SnowflakeSource, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        definition = store.put_bytes(canonical_json(VIEW.to_dict()), format="json").to_dict()
 
-    one, two = served("1", 0.0), served("2", 0.1)
-    with LocalWarehouse(tmp_path / "warehouse", plain_http=True) as local:
-        source = SnowflakeSource(local.connect, source_name="snowflake:test")
-        router = WarehouseRouter(source, store)
-        traffic = Traffic(
-            model="flights",
-            epoch=3,
-            champion=one,
-            challenger=two,
-            weight_percent=50.0,
-            expires_at=datetime.now(UTC) + timedelta(hours=1),
-            salt="s",
-        )
-        router.write(traffic)
+        def served(version: str, shift: float) -> dict[str, Any]:
+            made = dict(variant(version, identity_models(store, shift=shift), ["x"]))
+            return {**made, "view_digest": VIEW.digest, "view_definition": definition, "data": definition}
+
+        self.source = source
+        self.versions = [served("1", 0.0), served("2", 0.1), served("3", 0.2)]
+        self.router = WarehouseRouter(source, store)
         registry = SimpleNamespace(by_alias=lambda name, alias: SimpleNamespace(name=name, version="1"))
         monkeypatch.setattr(prediction, "MLflowHook", lambda conn_id: SimpleNamespace(registry=lambda: registry))
-        monkeypatch.setattr(prediction, "variant_of", lambda registered: one)
+        monkeypatch.setattr(prediction, "variant_of", lambda registered: self.versions[0])
         monkeypatch.setattr(prediction, "snapshot_source", lambda conn_id: source)
         monkeypatch.setattr("airflow_ml.operators.features.snapshot_source", lambda conn_id: source)
-        monkeypatch.setattr(prediction, "warehouse_router", lambda conn_id, store: router)
+        monkeypatch.setattr(prediction, "warehouse_router", lambda conn_id, store: self.router)
         monkeypatch.setattr(airflow_ml.hooks.store, "artifact_store", lambda: store)
         monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
         monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "prod")
         monkeypatch.setattr(airflow_ml.hooks.store, "work_directory", lambda: None)
+
+    def divide(self, epoch: int, weight_percent: float, **changes: Any) -> Traffic:
+        traffic = Traffic(
+            model="flights",
+            epoch=epoch,
+            champion=self.versions[0],
+            challenger=self.versions[1],
+            weight_percent=weight_percent,
+            expires_at=datetime.now(UTC) + timedelta(hours=1),
+            salt="s",
+        )
+        traffic = replace(traffic, **changes)
+        self.router.write(traffic)
+        return traffic
+
+    def score(self, prefix: str) -> tuple[Any, dict[str, float]]:
+        """Score 40 rows; return the table and the scores that were written."""
         operator = PredictOperator(
             model="flights@champion",
             router_conn_id="snowflake_default",
             unit="tailnum",
             spine=(
-                "SELECT 'f' || SEQ4() AS flight_id, 'N' || SEQ4() AS tailnum, 0.5::DOUBLE AS x,"
+                f"SELECT '{prefix}' || SEQ4() AS flight_id, 'N' || SEQ4() AS tailnum, 0.5::DOUBLE AS x,"
                 " '2013-05-01 06:00:00+00:00'::TIMESTAMP_TZ AS predict_at FROM TABLE(GENERATOR(ROWCOUNT => 40))"
             ),
             into="scores",
@@ -73,9 +83,23 @@ def test_each_variant_scores_its_units(tmp_path: Path, monkeypatch: pytest.Monke
         )
         instance = SimpleNamespace(dag_id="d", run_id="r", task_id="predict", map_index=-1)
         table = operator.run({"ti": instance})  # type: ignore[typeddict-item]
-        assert (table.rows, table.version) == (40, "1")
-        rows = source.run("SELECT KEY, UNIT, ASSIGNED, VERSION, STEP, SCORE FROM AIRFLOW_ML_EXPOSURES", {}, tag={})
-        scores = dict(source.run("SELECT FLIGHT_ID, SCORE FROM SCORES", {}, tag={}))
+        rows = self.source.run("SELECT FLIGHT_ID, SCORE FROM SCORES", {}, tag={})
+        return table, {key: score for key, score in rows if key.startswith(prefix)}
+
+
+@pytest.fixture
+def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
+    with LocalWarehouse(tmp_path / "warehouse", plain_http=True) as local:
+        source = SnowflakeSource(local.connect, source_name="snowflake:test")
+        yield Batch(source, FolderStore(tmp_path / "store"), monkeypatch)
+
+
+def test_each_variant_scores_its_units(batch: Batch) -> None:
+    batch.divide(3, 50.0)
+    table, scores = batch.score("f")
+    assert (table.rows, table.version) == (40, "1")
+    exposed = "SELECT KEY, UNIT, ASSIGNED, VERSION, STEP, SCORE FROM AIRFLOW_ML_EXPOSURES"
+    rows = batch.source.run(exposed, {}, tag={})
     assert len(rows) == len(scores) == 40
     assert {row[2] for row in rows} == {"champion", "challenger"}
     for key, unit, assigned, version, step, score in rows:
@@ -83,3 +107,30 @@ def test_each_variant_scores_its_units(tmp_path: Path, monkeypatch: pytest.Monke
         assert (version, step) == ("2" if assigned == "challenger" else "1", "50")
         assert score == scores[key] == pytest.approx(0.6 if assigned == "challenger" else 0.5)
     assert json.dumps(table.to_xcom())
+
+
+@pytest.mark.long
+def test_the_champion_scores_the_rows_of_a_stopped_challenger_which_stay_in_its_arm(batch: Batch) -> None:
+    batch.divide(4, 30.0, others=(batch.versions[2],), stopped=("challenger",))
+    _, scores = batch.score("g")
+    exposed = "SELECT KEY, UNIT, ASSIGNED, VERSION, STEP, SCORE FROM AIRFLOW_ML_EXPOSURES"
+    rows = batch.source.run(exposed, {}, tag={})
+    assert {row[2] for row in rows} == {"champion", "challenger", "challenger-2"}
+    for key, unit, assigned, version, _, score in rows:
+        assert assigned == assign_row("s", unit, 30.0, ("challenger", "challenger-2"))
+        assert version == ("3" if assigned == "challenger-2" else "1")
+        assert score == scores[key] == pytest.approx(0.7 if assigned == "challenger-2" else 0.5)
+
+
+def test_in_shadow_everybody_scores_and_the_champion_alone_is_heard(batch: Batch) -> None:
+    lost = {**batch.versions[2]["view_definition"], "digest": f"sha256:{'1' * 64}"}
+    broken = {**batch.versions[2], "view_definition": lost}
+    batch.divide(5, 0.0, shadow=True, others=(broken,))
+    table, scores = batch.score("h")
+    assert (table.version, table.rows) == ("1", 40)
+    assert set(scores.values()) == {0.5}
+    exposed = batch.source.run("SELECT ASSIGNED, STEP, SCORE FROM AIRFLOW_ML_EXPOSURES", {}, tag={})
+    assert set(exposed) == {("champion", "shadow", 0.5)}
+    unheard = batch.source.run("SELECT KEY, ARM, VERSION, SCORE FROM AIRFLOW_ML_SHADOW_SCORES", {}, tag={})
+    assert len(unheard) == 40, "the other one cannot score, and the batch is none the worse"
+    assert {(arm, version, round(score, 6)) for _, arm, version, score in unheard} == {("challenger", "2", 0.6)}

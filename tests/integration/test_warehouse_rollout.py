@@ -15,12 +15,13 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.snowflake import SnowflakeSource
 from airflow_ml.adapters.sql_metrics import SqlMetrics
 from airflow_ml.adapters.warehouse_router import WarehouseRouter
+from airflow_ml.core.arms import effective_weight
 from airflow_ml.core.metric_query import SqlOutcomes
 from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.core.variant_sql import SALT, VARIANT, assign_row, divided_spine
-from airflow_ml.operators.prediction_split import EXPOSURE_KEY, Part, effective_weight, parts_of, write_exposures
+from airflow_ml.operators.prediction_split import EXPOSURE_KEY, Part, parts_of, write_exposures
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.served_models import identity_models, variant
 from airflow_ml.testing.warehouse import LocalWarehouse

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_ml.adapters.memory.router import Request
+from airflow_ml.core.arms import SHADOW_STEP, paired_name
 from airflow_ml.core.ports import MetricSource, Reading
 from airflow_ml.core.unit_scores import Cell, unit_squares
 from airflow_ml.errors import MetricUnreadable
@@ -53,11 +54,30 @@ def make_requests(seed: int, *, epoch: int = 1, days: int = 3, count: int = 300,
     return requests
 
 
+def make_pairs(seed: int, *, count: int = 120) -> list[Request]:
+    """Return requests of three days in shadow, each scored by two challengers as well, 0.125 above the champion and at
+    the same score.
+    """
+    made = make_requests(seed, count=count)
+    return [
+        replace(
+            one,
+            variant=CHAMPION,
+            step=SHADOW_STEP,
+            score=one.score / 2,
+            shadow={"challenger": one.score / 2 + 0.125, "challenger-2": one.score / 2},
+        )
+        for one in made
+    ]
+
+
 class MetricSourceContract:
     """Override ``source`` and ``load``."""
 
     #: Whether the source sees units, and so gives the sum of their squared scores.
     sees_units = True
+    #: Whether it reads what challengers say in shadow.
+    sees_pairs = True
 
     @pytest.fixture
     def source(self) -> MetricSource:
@@ -123,6 +143,28 @@ class MetricSourceContract:
         reading = source.read(model, metric="brier", epoch=9)
         assert reading.samples == ()
         assert not reading.assigned
+
+    def test_pairs_are_the_differences_of_two_scores(self, source: MetricSource, load: Load, model: str) -> None:
+        if not self.sees_pairs:
+            pytest.skip("this source is not told what challengers say in shadow")
+        requests = make_pairs(10)
+        load(model, requests, _START + timedelta(days=3))
+        reading = source.read(model, metric="brier paired", epoch=1)
+        assert reading.watermark_at == _START + timedelta(days=3)
+        names = {paired_name("challenger"), paired_name("challenger-2")}
+        assert {sample.variant for sample in reading.samples} == names == set(reading.assigned)
+        for sample in reading.samples:
+            arm = "challenger" if sample.variant == "paired" else "challenger-2"
+            mine = [r for r in requests if f"{SHADOW_STEP}/{r.at:%Y-%m-%d}" == sample.stratum]
+            found = [(r.shadow[arm] - r.label) ** 2 - (r.score - r.label) ** 2 for r in mine if r.label is not None]
+            assert sample.requests == len(found)
+            assert sample.sum_x == pytest.approx(sum(found), abs=1e-6)
+            assert sample.sum_squares == pytest.approx(sum(x * x for x in found), abs=1e-6)
+            assert sample.units == len({r.unit for r in mine if r.label is not None})
+            assert sample.waiting == sum(not r.resolved for r in mine)
+            assert reading.assigned[sample.variant][sample.stratum] == len({r.unit for r in mine})
+        alone = source.read(model, metric="brier", epoch=1)
+        assert {sample.variant for sample in alone.samples} == {CHAMPION}
 
     def test_unknown_metric_and_unknown_model_are_unreadable(
         self, source: MetricSource, load: Load, model: str

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_ml.core.variant_sql import _PLACES, _edge, assign_row, divided_spine, place_of
+from airflow_ml.core.arms import arm_names
+from airflow_ml.core.variant_sql import _PLACES, _places, assign_row, divided_spine, place_of
 
 SALTED = "salt"
 
 
-def divide(units: list[str | None], weight: float) -> list[str]:
-    statement = divided_spine("SELECT * FROM spine;", unit="tailnum", weight_percent=weight)
+def divide(units: list[str | None], weight: float, arms: tuple[str, ...] = ("challenger",)) -> list[str]:
+    statement = divided_spine("SELECT * FROM spine;", unit="tailnum", weight_percent=weight, arms=arms)
     assert "%(airflow_ml_salt)s" in statement or weight in (0.0, 100.0)
     # What Snowflake calls SHA2_HEX is sha256 here.
     text = (
@@ -33,6 +34,16 @@ def test_sql_and_python_divide_alike(weight: float) -> None:
     assert abs(found.count("challenger") / 500 - weight / 100) < 0.08
 
 
+@pytest.mark.parametrize(("count", "weight"), [(0, 0.0), (2, 0.0), (2, 5.0), (3, 20.0), (3, 100 / 3), (4, 24.9)])
+def test_several_challengers_are_divided_alike(count: int, weight: float) -> None:
+    units: list[str | None] = [f"N{number}" for number in range(500)]
+    arms = arm_names(count)
+    found = divide(units, weight, arms)
+    assert found == [assign_row(SALTED, str(unit), weight, arms) for unit in units]
+    for arm in arms:
+        assert abs(found.count(arm) / 500 - weight / 100) < 0.08
+
+
 @pytest.mark.parametrize("weight", [0.0, 50.0, 100.0])
 def test_a_row_without_a_unit_stays_with_the_champion(weight: float) -> None:
     assert divide([None, None], weight) == ["champion", "champion"]
@@ -44,11 +55,12 @@ def test_raising_the_weight_only_moves_units_to_the_challenger() -> None:
     assert all(after == "challenger" for before, after in zip(low, high, strict=True) if before == "challenger")
 
 
-@given(st.floats(0, 100), st.text(max_size=20))
-def test_the_edge_is_where_the_comparison_changes(weight: float, unit: str) -> None:
-    edge = _edge(weight)
+@given(st.floats(0, 20), st.integers(1, 4), st.text(max_size=20))
+def test_the_edges_are_where_the_comparison_changes(weight: float, count: int, unit: str) -> None:
+    arms = arm_names(count)
     place = int(place_of("s", unit) * _PLACES)
-    assert (place < edge) == (assign_row("s", unit, weight) == "challenger")
+    found = [arm for arm, start, end in _places(weight, arms) if start <= place < end]
+    assert (found or ["champion"]) == [assign_row("s", unit, weight, arms)]
 
 
 def test_a_column_name_that_is_none_is_refused() -> None:

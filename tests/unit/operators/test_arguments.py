@@ -32,6 +32,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "ReconcileRolloutsOperator": {},
     "RollbackOperator": {"model": "m", "reason": "because"},
     "ABTestOperator": {"model": "m"},
+    "ShadowOperator": {"model": "m"},
     "PredictOperator": {"model": "m@champion", "spine": "SELECT 1", "into": "t"},
     "MonitorOperator": {"scores": {}},
 }

@@ -25,7 +25,7 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
 from airflow_ml.core.ports import Reading
 from airflow_ml.errors import ArtifactNotFound, RouterFailed
-from airflow_ml.operators.ab_test import ABTestOperator
+from airflow_ml.operators.ab_test import ABTestOperator, ShadowOperator
 from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
 from airflow_ml.runtime.callable_metrics import CallableMetrics
 from airflow_ml.runtime.rollout import RolloutDriver
@@ -584,3 +584,79 @@ def test_rollback_puts_the_previous_version_back_once(line: Line) -> None:
     assert line.alias("champion") == "1"
     with pytest.raises(AirflowFailException, match="no previous version"):
         rollback(line, "b2")
+
+
+def test_a_shadow_concludes_without_any_risk(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    operator = ShadowOperator(model=MODEL, least_data_days=4, poll_interval_seconds=0.0)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    record = Rollout.from_dict(operator.execute_complete(line.context("r1"), line.lead(deferred.value.trigger)))
+    assert (record.outcome, record.design, record.weights) == ("concluded", "paired_shadow", ())
+    assert record.effect is not None
+    assert record.effect < 0
+    assert {traffic.weight_percent for traffic in line.world.router.history} == {0.0}
+    assert (line.alias("champion"), line.events.told) == ("1", [])
+
+
+def test_of_several_challengers_the_best_is_promoted(line: Line) -> None:
+    line.register("challenger", "champion")
+    for alias in ("challenger", "other", "third"):
+        line.register(alias)
+    line.world.metrics.means = {"2": 0.15, "3": 0.1, "4": 0.5}
+    names = ["challenger", "other", "4"]
+    operator = line.operator(challengers=names, steps=[(5, "1d"), (20, "2d"), 100])
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    record = Rollout.from_dict(operator.execute_complete(line.context("r1"), line.lead(deferred.value.trigger)))
+    assert (record.outcome, record.challenger) == ("promoted", "3")
+    assert [(one.version, one.worse, bool(one.stopped)) for one in record.arms] == [
+        ("2", False, False),
+        ("3", False, False),
+        ("4", False, True),
+    ]
+    assert (line.alias("champion"), line.alias("previous")) == ("3", "1")
+
+
+def test_an_ab_test_of_several_has_equal_shares_and_says_what_it_found_of_each(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    line.register("other")
+    line.world.metrics.means = {"2": 0.1, "3": 0.15}
+    operator = ABTestOperator(
+        model=MODEL, challengers=["challenger", "other"], least_data_days=2, poll_interval_seconds=0.0
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(line.context("r1"))
+    record = Rollout.from_dict(operator.execute_complete(line.context("r1"), line.lead(deferred.value.trigger)))
+    assert record.outcome == "concluded"
+    assert record.weights == (pytest.approx(100 / 3),)
+    assert [(one.version, one.shown) for one in record.arms] == [("2", True), ("3", True)]
+    assert line.alias("champion") == "1"
+
+
+@pytest.mark.parametrize("names", [[], ["challenger", "challenger"], ["challenger", "2"]])
+def test_challengers_that_are_one_version_are_refused(line: Line, names: list[str]) -> None:
+    line.register("champion")
+    line.register("challenger")
+    with pytest.raises(AirflowFailException, match="challengers"):
+        line.operator(challengers=names, steps=[(5, "1d"), (20, "2d"), 100]).execute(line.context("r1"))
+
+
+def test_the_mixture_is_planned_for_the_effect_and_requests_that_are_alike_are_refused(line: Line) -> None:
+    line.register("challenger")
+    line.release("r0")
+    for _ in range(4):
+        line.world.metrics.pass_day()
+    line.register("challenger")
+    operator = line.operator(expected_effect=0.01)
+    with pytest.raises(TaskDeferred):
+        operator.execute(line.context("r1"))
+    assert 100 < line.world.newest.plan.tau_requests < 1000
+    line.world.driver.roll_back(line.world.newest, "for the test")
+    line.world.metrics.design_effect = 3.0
+    for _ in range(4):
+        line.world.metrics.pass_day()
+    with pytest.raises(AirflowFailException, match=r"requests as independent.*3\.0\d above 1\.5.*paired_shadow"):
+        line.operator(cluster="request").execute(line.context("r2"))
