@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 
 from airflow_ml.core import rollout_plan
 from airflow_ml.core.arm_evidence import best_of, in_words, judge_arms
-from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP
+from airflow_ml.core.arms import SHADOW_STEP
 from airflow_ml.core.assessment import ERROR, FAIL, NEITHER, NOTHING_YET, PASS, Tally, assess, counted
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.rollout_look import ArmLook, Look
-from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, SHADOW, SUPERIORITY, RolloutPlan, Step
+from airflow_ml.core.rollout_plan import SAME, SHADOW, SUPERIORITY, RolloutPlan, Step
 from airflow_ml.core.rollout_readings import day_of, weight_of
+from airflow_ml.core.rollout_soundness import compared_arms, sample_ratio_of, why_impossible, why_void
 from airflow_ml.core.rollout_state import RolloutState
-from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
-from airflow_ml.core.statistics import MOST_DESIGN_EFFECT, as_requests, check, design_effect, effect_of
+from airflow_ml.core.sample_ratio import SampleRatio
 
 ADVANCE, HOLD, PROMOTE, ROLL_BACK, INCONCLUSIVE = "advance", "hold", "promote", "roll_back", "inconclusive"
 #: Of several challengers some show harm: they answer nothing any more, and the others go on.
@@ -83,15 +83,15 @@ def decide(
         unreadable: Why the reading is None.
     """
     readings = {**(guardrails or {}), **({plan.reads[0]: reading} if reading is not None else {})}
-    problem = unreadable or "The metric could not be read" if reading is None else _impossible(plan, state, readings)
+    problem = unreadable or "The metric could not be read" if reading is None else why_impossible(plan, state, readings)
     if reading is None or problem:
         return _in_trouble(plan, state, now, problem)
     try:
-        arms = judge_arms(plan, readings, arms=_compared(state), kind=state.kind, chosen=state.chosen)
+        arms = judge_arms(plan, readings, arms=compared_arms(state), kind=state.kind, chosen=state.chosen)
     except (ValueError, OverflowError) as error:
         return _in_trouble(plan, state, now, f"The metric's sums cannot be true: {error}")
     seen = _Seen(readings, reading, arms, best_of(arms, direction=plan.direction) or arms[0])
-    ratio = _sample_ratio(plan, state, reading)
+    ratio = sample_ratio_of(plan, state, reading)
     harmful = all(arm.harm for arm in arms)
     phase = FAIL if harmful else PASS if any(arm.ready for arm in arms) else NEITHER
     tally = counted(state.tally, phase, new=_moved(state, reading))
@@ -99,13 +99,6 @@ def decide(
     look = _look(plan, state, seen, now, action, reason, ratio)
     stopped = {arm.arm: arm.harm for arm in arms if arm.harm} if action == DROP else {}
     return Decision(action=action, reason=reason, statistics=look, tally=tally, chosen=chosen, stopped=stopped)
-
-
-def _compared(state: RolloutState) -> tuple[str, ...]:
-    """Return the arms that are still compared; the champion against itself is one."""
-    if state.kind == SAME:
-        return (CHALLENGER,)
-    return (state.chosen,) if state.chosen else tuple(arm for arm in state.challengers if arm not in state.stopped)
 
 
 def _action(
@@ -118,7 +111,7 @@ def _action(
     tally: Tally,
 ) -> tuple[str, str, str]:
     """Return what to do, why, and which challenger is chosen by it, if one is."""
-    if void := _void(plan, seen, ratio):
+    if void := why_void(plan, seen.reading, ratio):
         return ROLL_BACK, void, ""
     outcome = assess(tally, plan.limits)
     harm = "; ".join(_of_arm(plan, state, arm, arm.harm) for arm in seen.arms if arm.harm)
@@ -223,80 +216,6 @@ def in_step(step: Step) -> str:
 def at_step(step: Step) -> str:
     """Return in words at which step something is."""
     return "in shadow" if step.kind == SHADOW else f"at {step.weight_percent:g} %"
-
-
-def _void(plan: RolloutPlan, seen: _Seen, ratio: SampleRatio) -> str:
-    """Say why nothing of what was measured can be compared; empty if it can.
-
-    The split is not the one that was set, or requests are not independent though the plan takes them so.
-    """
-    if ratio.mismatch:
-        return (
-            f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
-            "cannot be compared"
-        )
-    found = _design_effect(seen) if plan.cluster == BY_REQUEST and plan.divides else None
-    if found is None or found <= MOST_DESIGN_EFFECT:
-        return ""
-    return (
-        f"invalid: requests of one unit are alike, design effect {found:.2f} above {MOST_DESIGN_EFFECT:g}, and the "
-        "plan takes them as independent"
-    )
-
-
-def _design_effect(seen: _Seen) -> float | None:
-    """Return the larger of two estimates: units within strata, and units that return, where the source gives it."""
-    reading = seen.reading
-    found = design_effect(reading.samples)
-    if found is None or CHALLENGER not in reading.unit_squares:
-        return found
-    squares = reading.unit_squares
-    clustered = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=squares)
-    independent = effect_of(as_requests(reading.samples), champion=CHAMPION, challenger=CHALLENGER)
-    if clustered is None or independent is None or independent.variance <= 0:
-        return found
-    return max(found, clustered.variance / independent.variance)
-
-
-def _sample_ratio(plan: RolloutPlan, state: RolloutState, reading: Reading) -> SampleRatio:
-    shares: dict[str, float] = {}
-    strata = {stratum for by_stratum in reading.assigned.values() for stratum in by_stratum}
-    for stratum in sorted(strata, key=lambda name: name.partition("/")[::-1]):
-        weight = weight_of(stratum)
-        if weight is not None and 0 < weight < 100:
-            shares[stratum] = weight / 100
-    alone = state.kind == SAME or (state.chosen and plan.design == PAIRED_SHADOW)
-    arms = (CHALLENGER,) if alone else tuple(state.challengers)
-    return sample_ratio(reading.assigned, shares, champion=CHAMPION, challengers=arms, alpha=plan.sample_ratio_alpha)
-
-
-def _impossible(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
-    """Say why a reading cannot be true, or is not there; empty if all can."""
-    for name in plan.reads:
-        guarded = name.removesuffix(PAIRED_METRIC) != plan.metric
-        which = f"Guardrail {name}: the metric" if guarded else "The metric"
-        reading = readings.get(name)
-        if reading is None:
-            return f"{'Guardrail ' if guarded else ''}{name}: it was not read"
-        try:
-            check([one for one in reading.samples if not one.slice_name])
-            effects = [
-                effect_of(reading.samples, champion=CHAMPION, challenger=arm, unit_squares=reading.unit_squares)
-                for arm in _compared(state)
-                if not name.endswith(PAIRED_METRIC)
-            ]
-        except ValueError as error:
-            return f"{which}'s sums cannot be true: {error}"
-        except OverflowError as error:
-            return f"{which}'s sums are too large: {error}"
-        for effect in effects:
-            if effect is not None and not (math.isfinite(effect.difference) and math.isfinite(effect.variance)):
-                return f"The effect is not a finite number: {effect.difference}"
-        if state.watermark_at is not None and (
-            reading.watermark_at is None or reading.watermark_at < state.watermark_at
-        ):
-            return f"The watermark went back from {state.watermark_at} to {reading.watermark_at}"
-    return ""
 
 
 def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: str) -> Decision:

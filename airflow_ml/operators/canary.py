@@ -31,7 +31,7 @@ from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.canary_plan import challengers_of, plan_of
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
 from airflow_ml.operators.rollback import RollbackOperator, rollback
-from airflow_ml.operators.rollout_telling import draw, foretell
+from airflow_ml.operators.rollout_telling import draw, foretell, tell_begun
 from airflow_ml.runtime.rollout_acts import RolloutActs
 from airflow_ml.runtime.rollout_evidence import closing_record, find_end
 
@@ -250,14 +250,7 @@ class CanaryOperator(MLOperator):
         if state.state == PARKED:
             self._ask(context, state)
         if state.live:
-            self.log.info(
-                "%s: version %s against %s, rollout %s, now at %g %%",
-                self.model,
-                ", ".join(one.version for one in compared),
-                champion.version,
-                state.epoch,
-                state.weight_percent,
-            )
+            tell_begun(state, self.log)
             if self._function is None:
                 self._hand_over(state)
             state = self._lead_here(driver, state)

@@ -58,6 +58,20 @@ def foretell(
     return plan
 
 
+def tell_begun(state: RolloutState, log: Logger) -> None:
+    """Log who is compared with whom."""
+    versions = ", ".join(str(one.get("version")) for one in state.challengers.values())
+    champion = (state.champion or {}).get("version")
+    log.info(
+        "%s: version %s against %s, rollout %s, now at %g %%",
+        state.model,
+        versions,
+        champion,
+        state.epoch,
+        state.weight_percent,
+    )
+
+
 def draw(store: ArtifactStore, state: RolloutState, log: Logger) -> Artifact | None:
     """Draw the evidence, last of all: what has been decided and done is not lost for the lack of a picture."""
     try:

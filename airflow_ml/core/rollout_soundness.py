@@ -1,0 +1,96 @@
+"""Stage 7, canary: whether what was read at a look can be true, and can be compared. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from airflow_ml.core.arms import PAIRED_METRIC
+from airflow_ml.core.ports import Reading
+from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, RolloutPlan
+from airflow_ml.core.rollout_readings import weight_of
+from airflow_ml.core.rollout_state import RolloutState
+from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
+from airflow_ml.core.statistics import MOST_DESIGN_EFFECT, as_requests, check, design_effect, effect_of
+
+
+def compared_arms(state: RolloutState) -> tuple[str, ...]:
+    """Return the arms that are still compared; the champion against itself is one."""
+    if state.kind == SAME:
+        return (CHALLENGER,)
+    return (state.chosen,) if state.chosen else tuple(arm for arm in state.challengers if arm not in state.stopped)
+
+
+def why_void(plan: RolloutPlan, reading: Reading, ratio: SampleRatio) -> str:
+    """Say why nothing of what was measured can be compared; empty if it can.
+
+    The split is not the one that was set, or requests are not independent though the plan takes them so.
+    """
+    if ratio.mismatch:
+        return (
+            f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
+            "cannot be compared"
+        )
+    found = _design_effect(reading) if plan.cluster == BY_REQUEST and plan.divides else None
+    if found is None or found <= MOST_DESIGN_EFFECT:
+        return ""
+    return (
+        f"invalid: requests of one unit are alike, design effect {found:.2f} above {MOST_DESIGN_EFFECT:g}, and the "
+        "plan takes them as independent"
+    )
+
+
+def _design_effect(reading: Reading) -> float | None:
+    """Return the larger of two estimates: units within strata, and units that return, where the source gives it."""
+    found = design_effect(reading.samples)
+    if found is None or CHALLENGER not in reading.unit_squares:
+        return found
+    squares = reading.unit_squares
+    clustered = effect_of(reading.samples, champion=CHAMPION, challenger=CHALLENGER, unit_squares=squares)
+    independent = effect_of(as_requests(reading.samples), champion=CHAMPION, challenger=CHALLENGER)
+    if clustered is None or independent is None or independent.variance <= 0:
+        return found
+    return max(found, clustered.variance / independent.variance)
+
+
+def sample_ratio_of(plan: RolloutPlan, state: RolloutState, reading: Reading) -> SampleRatio:
+    """Test whether every arm got the units that its weight promised, in each stratum with a split."""
+    shares: dict[str, float] = {}
+    strata = {stratum for by_stratum in reading.assigned.values() for stratum in by_stratum}
+    for stratum in sorted(strata, key=lambda name: name.partition("/")[::-1]):
+        weight = weight_of(stratum)
+        if weight is not None and 0 < weight < 100:
+            shares[stratum] = weight / 100
+    alone = state.kind == SAME or (state.chosen and plan.design == PAIRED_SHADOW)
+    arms = (CHALLENGER,) if alone else tuple(state.challengers)
+    return sample_ratio(reading.assigned, shares, champion=CHAMPION, challengers=arms, alpha=plan.sample_ratio_alpha)
+
+
+def why_impossible(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
+    """Say why a reading cannot be true, or is not there; empty if all can."""
+    for name in plan.reads:
+        guarded = name.removesuffix(PAIRED_METRIC) != plan.metric
+        which = f"Guardrail {name}: the metric" if guarded else "The metric"
+        reading = readings.get(name)
+        if reading is None:
+            return f"{'Guardrail ' if guarded else ''}{name}: it was not read"
+        try:
+            check([one for one in reading.samples if not one.slice_name])
+            effects = [
+                effect_of(reading.samples, champion=CHAMPION, challenger=arm, unit_squares=reading.unit_squares)
+                for arm in compared_arms(state)
+                if not name.endswith(PAIRED_METRIC)
+            ]
+        except ValueError as error:
+            return f"{which}'s sums cannot be true: {error}"
+        except OverflowError as error:
+            return f"{which}'s sums are too large: {error}"
+        for effect in effects:
+            if effect is not None and not (math.isfinite(effect.difference) and math.isfinite(effect.variance)):
+                return f"The effect is not a finite number: {effect.difference}"
+        if state.watermark_at is not None and (
+            reading.watermark_at is None or reading.watermark_at < state.watermark_at
+        ):
+            return f"The watermark went back from {state.watermark_at} to {reading.watermark_at}"
+    return ""
