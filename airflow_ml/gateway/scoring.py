@@ -13,7 +13,7 @@ from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, FeatureViewMismatch
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import ProcessLost
-from airflow_ml.gateway.split import CHAMPION, SHADOW_STEP, assign, step_label
+from airflow_ml.gateway.split import CHAMPION, SHADOW_STEP, assign_all, step_label
 from airflow_ml.gateway.wire import Row
 
 #: How long a request waits for the champion's process to be started again.
@@ -75,7 +75,7 @@ async def answer(held: Held, rows: Sequence[Row], weight_percent: float, *, shad
         shadow: Whether challengers score the same rows unheard; only the name of the step says so here.
     """
     arms, stopped = held.arms, held.traffic.stopped
-    assigned = [assign(held.traffic.salt, row.unit, weight_percent, tuple(arms)) for row in rows]
+    assigned = assign_all(held.traffic.salt, [row.unit for row in rows], weight_percent, tuple(arms))
     asked: dict[str, list[int]] = {}
     for index, arm in enumerate(assigned):
         # Who is stopped keeps its units, and the champion answers them.
@@ -88,19 +88,25 @@ async def answer(held: Held, rows: Sequence[Row], weight_percent: float, *, shad
     first = {index: result for part in theirs for index, result in part.items()}
     fallbacks = {index: result.reason for index, result in first.items() if isinstance(result, Refusal)}
     found = first | found | await score_rows(held.champion, held.traffic.champion, CHAMPION, rows, list(fallbacks))
-    step = SHADOW_STEP if shadow else step_label(weight_percent)
+    epoch, step = held.traffic.epoch, SHADOW_STEP if shadow else step_label(weight_percent)
+    versions = {arm: str(variant["version"]) for arm, (_, variant) in arms.items()}
+    versions[CHAMPION] = str(held.traffic.champion["version"])
     answers = []
     for index, arm in enumerate(assigned):
         result = found[index]
+        if isinstance(result, float) and index not in fallbacks and arm not in stopped:
+            # Nearly always, so as cheap as can be.
+            answers.append(Answer(epoch, step, arm, arm, versions[arm], result))
+            continue
         variant = CHAMPION if index in fallbacks or arm in stopped else arm
         refusal = result if isinstance(result, Refusal) else None
         answers.append(
             Answer(
-                epoch=held.traffic.epoch,
+                epoch=epoch,
                 step=step,
                 assigned=arm,
                 variant=variant,
-                version=str((held.traffic.champion if variant == CHAMPION else arms[variant][1])["version"]),
+                version=versions[variant],
                 score=None if isinstance(result, Refusal) else result,
                 reason=" ".join(filter(None, (fallbacks.get(index), refusal.reason if refusal else None))),
                 mismatch=refusal is not None and refusal.mismatch,
@@ -138,11 +144,11 @@ async def _score_once(
     fitting: list[int] = []
     columns = frozenset(process.columns)
     for index in indices:
-        refusal = _unfit(rows[index], view, columns, name)
-        if refusal is None:
+        values = rows[index].features.get(view)
+        if values is not None and values.keys() >= columns:
             fitting.append(index)
         else:
-            found[index] = refusal
+            found[index] = _unfit(rows[index], view, columns, name)
     if not fitting:
         return found
     # Behind the challenger is the champion; behind the champion nobody, so there one bad row must not fail the others.
@@ -167,7 +173,8 @@ async def _score_once(
     return found
 
 
-def _unfit(row: Row, view: str, columns: Set[str], name: str) -> Refusal | None:
+def _unfit(row: Row, view: str, columns: Set[str], name: str) -> Refusal:
+    """Say why a row cannot be scored."""
     values = row.features.get(view)
     if values is None:
         mismatch = FeatureViewMismatch(
@@ -176,7 +183,5 @@ def _unfit(row: Row, view: str, columns: Set[str], name: str) -> Refusal | None:
             "Compute the features with the view that the traffic configuration names.",
         )
         return Refusal(str(mismatch), mismatch=True)
-    if not values.keys() >= columns:
-        missing = sorted(columns - values.keys())
-        return Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)
-    return None
+    missing = sorted(columns - values.keys())
+    return Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)

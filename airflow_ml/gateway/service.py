@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -118,9 +118,12 @@ class Gateway:
             # Loading took its time outside the lock, so that a rollback never waits for it: look again.
             async with self._switch:
                 self._check_fence(traffic, ticket)
+                before = self._held.get(traffic.model)
                 await asyncio.to_thread(self._files.write, traffic)
                 self._held[traffic.model] = held
                 self._applied[traffic.model] = ticket
+                if before is None or replace(before.traffic, expires_at=None) != replace(traffic, expires_at=None):
+                    await self._note(traffic)
         finally:
             for digest in digests:
                 self._loading[digest] -= 1
@@ -144,19 +147,19 @@ class Gateway:
         self._count(answers)
         predictions = [
             Prediction(
-                model=model,
-                epoch=result.epoch,
-                key=row.key,
-                unit=row.unit,
-                at=row.at,
-                step=result.step,
-                assigned=result.assigned,
-                variant=result.variant,
-                version=result.version,
-                score=result.score,
+                model,
+                found.epoch,
+                row.key,
+                row.unit,
+                row.at,
+                found.step,
+                found.assigned,
+                found.variant,
+                found.version,
+                found.score,
             )
-            for row, result in zip(rows, answers, strict=True)
-            if result.score is not None
+            for row, found in zip(rows, answers, strict=True)
+            if found.score is not None
         ]
         try:
             await self._append(predictions)
@@ -242,6 +245,12 @@ class Gateway:
             task = asyncio.create_task(self._processes.pop(digest).close())
             self._background.add(task)
             task.add_done_callback(self._background.discard)
+
+    async def _note(self, traffic: Traffic) -> None:
+        try:
+            await asyncio.to_thread(self._files.note, traffic, self._clock())
+        except OSError:  # it is in effect: a full disk must not make a rollback fail
+            _log.exception("The change of %s could not be noted", traffic.model)
 
     async def _log_all(self, batches: Sequence[Sequence[Prediction]]) -> list[None]:
         await self._in_writer(lambda: self._log.append([one for batch in batches for one in batch]))

@@ -1,4 +1,4 @@
-"""Traffic configurations on disk: one JSON file a model, replaced as a whole."""
+"""Traffic configurations on disk: what is in effect, one JSON file a model, and a line for each change."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
+from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
+from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.gateway.wire import traffic_from_wire, traffic_to_wire
 
@@ -33,15 +36,38 @@ def write_durably(path: Path, text: str) -> None:
 
 
 class TrafficFiles:
-    """The folder ``<directory>/traffic``."""
+    """The folders ``<directory>/traffic``, what is in effect, and ``<directory>/changes``, what was and when.
+
+    A change is a line of JSON: ``at`` (wall clock), ``epoch``, ``champion`` and ``challenger`` (versions),
+    ``weight_percent``, ``expires_at``. Writes that only move ``expires_at`` are none.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._folder = directory / "traffic"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._changes = directory / "traffic", directory / "changes"
+        for folder in (self._folder, self._changes):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, traffic: Traffic) -> None:
         """Store a configuration durably."""
         write_durably(self._folder / f"{traffic.model}.json", json.dumps(traffic_to_wire(traffic), indent=1))
+
+    def note(self, traffic: Traffic, at: datetime) -> None:
+        """Append a change; a crash of the machine may cost the last ones."""
+        line: dict[str, JSON] = {
+            "at": format_time(at),
+            "epoch": traffic.epoch,
+            "champion": traffic.champion["version"],
+            "challenger": traffic.challenger["version"] if traffic.challenger else None,
+            "weight_percent": traffic.weight_percent,
+            "expires_at": None if traffic.expires_at is None else format_time(traffic.expires_at),
+        }
+        with (self._changes / f"{traffic.model}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def changes(self, model: str) -> list[dict[str, JSON]]:
+        """Return a model's changes, oldest first; none where it has none."""
+        path = self._changes / f"{model}.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def read_all(self) -> Iterator[Traffic]:
         """Yield every stored configuration.

@@ -109,10 +109,7 @@ class TrafficLog:
             before = self._writer.total_changes
             self._writer.executemany(
                 "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [
-                    (p.model, p.epoch, p.key, p.unit, _stamp(p.at), p.step, p.assigned, p.variant, p.version, p.score)
-                    for p in predictions
-                ],
+                [(*one[:4], _stamp(one.at), *one[5:]) for one in predictions],
             )
             return self._writer.total_changes - before
 
@@ -287,4 +284,5 @@ def _check_probabilities(connection: sqlite3.Connection, metric: str, values: Ma
 
 def _stamp(value: datetime) -> str:
     # Fixed width, so that text order is time order and the first ten characters are the data day.
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return f"{utc.isoformat(timespec='microseconds')[:-6]}Z"

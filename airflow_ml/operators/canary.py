@@ -56,7 +56,8 @@ class CanaryOperator(MLOperator):
 
     Retry, clear: goes on with the task's own rollout at the same step and with the same evidence; a rollout that
     evidence has ended is not repeated, one that ended by a kill starts anew. Kill, mark failed, mark success: traffic
-    is back at the champion at once, and in any case when the router's own expiry (300 s) has passed. Timeout:
+    is back at the champion at once, and in any case when the router's own expiry
+    (``router_seconds``) has passed. Timeout:
     ``execution_timeout`` does not count while the task is deferred; ``max_data_days`` bounds the rollout.
 
     Args:
@@ -101,7 +102,10 @@ class CanaryOperator(MLOperator):
         limits: Looks of a kind that are borne (templated), by the names of `RolloutPlan`: ``failure_limit`` (0),
             ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: none).
         poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
-        lease_seconds: How long the rollout may go without a look before anybody may roll it back.
+        lease_seconds: How long the rollout may go without a look before anybody may roll it back. 180 s outlasts a
+            restart of 90 s.
+        router_seconds: How long after the last look the router itself lets the champion answer everything. Longer than
+            the lease, so that the record usually learns of the end as well.
         mlflow_conn_id: Airflow connection of the registry (templated).
         router_conn_id: Airflow connection of the router (templated): a gateway, or a warehouse whose batch scoring is
             divided (`predict` with the same ``router_conn_id``).
@@ -169,6 +173,7 @@ class CanaryOperator(MLOperator):
         notifiers: Sequence[Any] = (),
         poll_interval_seconds: float = 60.0,
         lease_seconds: float = 180.0,
+        router_seconds: float = 300.0,
         mlflow_conn_id: str = "mlflow_default",
         router_conn_id: str = "gateway_default",
         source: Any = None,
@@ -202,6 +207,7 @@ class CanaryOperator(MLOperator):
         self.notifiers = list(notifiers)
         self.poll_interval_seconds = poll_interval_seconds
         self.lease_seconds = lease_seconds
+        self.router_seconds = router_seconds
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
         # Not a template field: Airflow would call it while it renders.
@@ -224,6 +230,7 @@ class CanaryOperator(MLOperator):
             router_conn_id=self.router_conn_id,
             mlflow_conn_id=self.mlflow_conn_id,
             lease_seconds=self.lease_seconds,
+            router_seconds=self.router_seconds,
             source=self._source(),
             function=self._function,
         )
@@ -282,6 +289,7 @@ class CanaryOperator(MLOperator):
                 mlflow_conn_id=self.mlflow_conn_id,
                 poll_interval_seconds=self.poll_interval_seconds,
                 lease_seconds=self.lease_seconds,
+                router_seconds=self.router_seconds,
                 give_up_seconds=max(600.0, 3 * self.lease_seconds),
                 source=self._source(),
             ),

@@ -27,6 +27,12 @@ def plan_of(operator: CanaryOperator) -> RolloutPlan:
             f"lease_seconds={operator.lease_seconds:g}, poll_interval_seconds={operator.poll_interval_seconds:g}",
             "It has to outlast two looks, and 30 s.",
         )
+    if operator.router_seconds < operator.lease_seconds:
+        raise ConfigurationError(
+            "The router would end the split before the lease does",
+            f"router_seconds={operator.router_seconds:g}, lease_seconds={operator.lease_seconds:g}",
+            "Give the router at least as long as the lease, or the champion answers between two looks.",
+        )
     tau = {} if operator.tau_requests is None else {"tau_requests": float(operator.tau_requests)}
     changes: dict[str, Any] = {**tau, "steps": operator.steps, "design": operator.design, **operator.plan_changes()}
     return parse_plan(

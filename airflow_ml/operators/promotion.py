@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_ml.assets import create_asset
+from airflow_ml.core.failpoint import fp
 from airflow_ml.core.registration import CHAMPION, PREVIOUS
 from airflow_ml.errors import AliasConflict
 from airflow_ml.operators.base import provenance
@@ -41,7 +42,9 @@ def move_champion(registry: ModelRegistry, record: Rollout, *, keep_previous: bo
     if keep_previous and record.champion:
         previous = registry.by_alias(record.model, PREVIOUS)
         registry.set_alias(record.model, PREVIOUS, record.champion, expected=previous.version if previous else None)
+    fp("promotion.before_alias")
     registry.set_alias(record.model, CHAMPION, record.challenger, expected=record.champion or None)
+    fp("promotion.after_alias")
 
 
 def promotion_tags(state: RolloutState) -> dict[str, str]:

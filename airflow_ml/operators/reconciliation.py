@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.record import JSON
@@ -11,7 +12,7 @@ from airflow_ml.errors import RouterFailed
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.rollout_signals import tell_metrics
 from airflow_ml.operators.base import MLOperator
-from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, live_rollouts, reconcile_all
+from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, Reconciled, live_rollouts, reconcile_all
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,8 +26,9 @@ class ReconcileRolloutsOperator(MLOperator):
 
     A trigger that is lost, a deleted DAG, a killed Airflow leave a rollout without an owner. The router serves the
     champion by itself after 300 s; this operator does it sooner and in the record as well. Run it every minute, as
-    ``dags_examples/reconcile.py`` does. A rollout whose owner still looks is left alone. Each rollout is ended at the
-    gateway that its record names.
+    ``dags_examples/reconcile.py`` does. Where a lease runs out before the next run, it waits for that moment, so that a
+    lost rollout ends within seconds of its lease; leases that are renewed in time keep it no longer. A rollout whose
+    owner still looks is left alone. Each rollout is ended at the gateway that its record names.
 
     The output is a list with one object ``{model, namespace, epoch, action, reason}`` for each rollout that needed
     something, so it is empty as a rule. Actions: ``ended``; ``reasserted`` (an ended rollout's router was set again);
@@ -37,6 +39,7 @@ class ReconcileRolloutsOperator(MLOperator):
 
     Args:
         router_conn_id: Airflow connection of the gateway, for records that name none (templated).
+        round_seconds: Time until the next run of its DAG. 0: look once.
 
     Raises:
         RouterFailed: a lost rollout could not be ended. All others were looked at before; the next run tries again.
@@ -46,20 +49,27 @@ class ReconcileRolloutsOperator(MLOperator):
     ui_color = "#fee2e2"
 
     def __init__(
-        self, *, router_conn_id: str = "gateway_default", task_id: str = "reconcile_rollouts", **kwargs: Any
+        self,
+        *,
+        router_conn_id: str = "gateway_default",
+        round_seconds: float = 60.0,
+        task_id: str = "reconcile_rollouts",
+        **kwargs: Any,
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
         self.router_conn_id = router_conn_id
+        self.round_seconds = round_seconds
 
     def run(self, context: Context) -> JSON:
-        """Go through all models."""
-        for state in live_rollouts(self.store(), self.namespace):
-            tell_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
-        seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=datetime.now(UTC))
-        for one in found:
-            tell = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
-            tell("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
-        self.log.info("%d models looked at, %d needed something", seen, len(found))
+        """Go through all models, and once more when a lease has run out meanwhile."""
+        until = datetime.now(UTC) + timedelta(seconds=self.round_seconds)
+        seen, found = self._round()
+        while (wait_seconds := self._next_expiry(until)) is not None:
+            self.log.info("A lease runs out in %.0f s: waiting whether it is renewed", wait_seconds)
+            time.sleep(wait_seconds + 1.0)
+            done = {(one.model, one.action) for one in found}
+            seen, more = self._round()
+            found += [one for one in more if (one.model, one.action) not in done]
         failed = [f"{one.model}: {one.reason}" for one in found if one.action == FAILED]
         if failed:
             raise RouterFailed(
@@ -68,6 +78,24 @@ class ReconcileRolloutsOperator(MLOperator):
                 "The next run tries again; a split ends by itself 300 s after its last look.",
             )
         return [one.to_dict() for one in found]
+
+    def _round(self) -> tuple[int, list[Reconciled]]:
+        for state in live_rollouts(self.store(), self.namespace):
+            tell_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
+        seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=datetime.now(UTC))
+        for one in found:
+            tell = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
+            tell("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
+        self.log.info("%d models looked at, %d needed something", seen, len(found))
+        return seen, found
+
+    def _next_expiry(self, until: datetime) -> float | None:
+        """Return in how many seconds the next lease runs out; None where none does before the next run."""
+        now = datetime.now(UTC)
+        leases = [state.lease_expires_at for state in live_rollouts(self.store(), self.namespace)]
+        # One that ran out and could not be ended is for the next run.
+        soon = [lease for lease in leases if lease is not None and now < lease <= until]
+        return (min(soon) - now).total_seconds() if soon else None
 
     def _driver_of(self, state: RolloutState) -> RolloutDriver:
         conn_id = state.router_name or self.router_conn_id

@@ -174,8 +174,8 @@ class RolloutLead:
             if state.pending:
                 return self._end(at, state.pending, reason=state.reason, cause=state.cause)
             if not state.confirmed:
-                return self._set(at, healthy=True).state  # a crash came between intent and confirmation
-            return self._act(at, self._decide(state, now), now)
+                return self._set(at, healthy=True)  # a crash came between intent and confirmation
+            return self._act(at, self._decide(state, now))
         except RouterFailed as error:
             return self._router_trouble(self._history.current(state), error)
         except FencedOut as error:
@@ -228,8 +228,10 @@ class RolloutLead:
             statistics=replace(decision.statistics, action=CONFLICT, reason=reason),
         )
 
-    def _act(self, at: At, decision: Decision, now: datetime) -> RolloutState:
-        state, look = at.state, decision.statistics
+    def _act(self, at: At, decision: Decision) -> RolloutState:
+        state, look, now = at.state, decision.statistics, self._clock()
+        if state.expired(now):  # frozen while it read: by now others may hold the rollout for lost
+            return self._end(at, ROLLED_BACK, reason=lost(state), cause=BY_INTERRUPTION)
         if decision.action not in (HOLD, PAUSE, ADVANCE, DROP):
             outcome = _OUTCOME.get(decision.action, decision.action)
             cause = BY_INTERRUPTION if decision.trouble or outcome == CONFLICT else BY_EVIDENCE
@@ -249,22 +251,29 @@ class RolloutLead:
         )
         at = self._history.append(at, self._history.with_evidence(at, after) if after.step != state.step else after)
         fp("rollout.after_intent")
-        return self._set(at, healthy=not decision.trouble).state
+        return self._set(at, healthy=not decision.trouble)
 
-    def _set(self, at: At, *, healthy: bool) -> At:
+    def _set(self, at: At, *, healthy: bool) -> RolloutState:
         """Make the router what a live record says, and confirm what is new about that."""
-        self._apply(at.state)
-        fp("rollout.after_router")
+        if not at.state.expired(self._clock()):
+            self._apply(at.state)
+            fp("rollout.after_router")
+        now = self._clock()
+        if at.state.expired(now):  # frozen on the way; a lease that ran out is nobody's to renew
+            return self._end(at, ROLLED_BACK, reason=lost(at.state), cause=BY_INTERRUPTION)
         if at.state.confirmed and not (healthy and at.state.trouble_since_at):
-            return at
-        lease_expires_at = self._clock() + timedelta(seconds=self._lease_seconds)
-        return self._history.append(at, replace(confirmed(at.state), lease_expires_at=lease_expires_at))
+            return at.state
+        lease_expires_at = now + timedelta(seconds=self._lease_seconds)
+        return self._history.append(at, replace(confirmed(at.state), lease_expires_at=lease_expires_at)).state
 
     def _router_trouble(self, at: At, error: RouterFailed) -> RolloutState:
         """Write down that the router is out of reach; an end under way stays under way."""
         state, now = at.state, self._clock()
         if not state.live or state.pending:
             return state
+        if state.expired(now):
+            end = ending(state, ROLLED_BACK, reason=lost(state), cause=BY_INTERRUPTION)
+            return self._history.append(at, end).state  # the next look carries it out
         lasting = (now - (state.trouble_since_at or now)).total_seconds()
         problem = f"The router cannot be set: {error}"
         if lasting >= state.plan.max_trouble_seconds:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
+import signal
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import psutil
 
 from airflow_ml.testing.airflow_api import AirflowAPI, ApiError
 from airflow_ml.testing.child_process import MARKER, ChildProcess, ProcessId, free_ports, running, stop
@@ -80,7 +84,7 @@ class AirflowInstance:
         """The processes started so far, in the order in which they are stopped."""
         # The API server goes last: what ends needs it to say so.
         order = {name: position for position, name in enumerate(reversed(COMPONENTS))}
-        return sorted((process.id for process in self._processes), key=lambda one: order[one.name])
+        return sorted((process.id for process in self._processes), key=lambda one: order[_kind(one.name)])
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of Airflow's processes, for running ``airflow`` commands beside them.
@@ -144,6 +148,36 @@ class AirflowInstance:
         self._processes.clear()
         return killed
 
+    def start_component(self, name: str, timeout_seconds: float = 120.0) -> ProcessId:
+        """Start one process more, such as one that was killed; return when Airflow calls its kind healthy.
+
+        Args:
+            name: A component; ``triggerer-2`` and the like start a further one of its kind.
+        """
+        self._processes = [process for process in self._processes if process.exit_code is None]
+        self._start(name)
+        process = self._processes[-1]
+        process.wait_until(partial(self._healthy, _kind(name)), timeout_seconds=timeout_seconds)
+        return process.id
+
+    def component(self, name: str) -> psutil.Process:
+        """Return a running process by its name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for one in self.processes:
+            if one.name == name and (process := one.find()) is not None:
+                return process
+        raise KeyError(name)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a component and all processes below it, as a machine that stops or freezes does."""
+        process = self.component(name)
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
+
     def running(self) -> list[int]:
         """Return the ids of this instance's processes that still run."""
         return [process.pid for process in running(self.marker)]
@@ -156,7 +190,8 @@ class AirflowInstance:
 
     def _start(self, name: str) -> None:
         # The scheduler and the triggerer would serve log files on all addresses.
-        arguments = [name, "--skip-serve-logs"] if name in ("scheduler", "triggerer") else [name]
+        kind = _kind(name)
+        arguments = [kind, "--skip-serve-logs"] if kind in ("scheduler", "triggerer") else [kind]
         self._processes.append(self._child(name, arguments))
 
     def _run(self, name: str, *arguments: str, timeout_seconds: float) -> None:
@@ -227,3 +262,8 @@ class AirflowInstance:
             for key, value in options.items()
         }
         return {"AIRFLOW_HOME": str(self.directory), **settings}
+
+
+def _kind(name: str) -> str:
+    """Return the component that ``triggerer-2`` is one of."""
+    return name.rstrip("0123456789").rstrip("-")

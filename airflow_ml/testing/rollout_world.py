@@ -11,6 +11,7 @@ from airflow_ml.adapters.memory.router import MemoryRouter
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, challengers_of, paired_name
 from airflow_ml.core.canary import PROMOTED
+from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import Reading, Sample, Traffic
 from airflow_ml.core.rollout_plan import SPLIT, RolloutPlan, parse_plan
 from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS, RolloutState
@@ -78,6 +79,7 @@ class Metrics:
 
     def read(self, model: str, *, metric: str, epoch: int) -> Reading:
         """Return all days of an epoch, or raise ``problem``."""
+        fp("metric")
         if self.problem is not None:
             raise self.problem
         paired = metric.endswith(PAIRED_METRIC)
@@ -98,6 +100,10 @@ class FlakyRouter(MemoryRouter):
         if self.down:
             raise RouterFailed("The gateway does not answer", "connection refused", "Start it.")
         super().write(traffic)
+        self.taken(traffic)
+
+    def taken(self, traffic: Traffic) -> None:
+        """Called with each division that was taken; a world looks at it."""
 
 
 class World:
@@ -109,6 +115,9 @@ class World:
         self.store = MemoryStore()
         self.acts = RolloutActs(self.store, clock=lambda: self.now)
         self.router = FlakyRouter()
+        self.router.taken = self._taken  # type: ignore[method-assign]
+        #: Divisions that the router took from somebody who no longer, or never, led.
+        self.unled: list[str] = []
         self.metrics = Metrics(self.router, challenger)
         self.champion = "1"
         self.registry_problem: Exception | None = None
@@ -119,6 +128,12 @@ class World:
         return RolloutDriver(
             self.store, self.router, self.metrics, clock=lambda: self.now, champion_of=self._champion_of
         )
+
+    def _taken(self, traffic: Traffic) -> None:
+        """Note a split that was written without a live lease."""
+        newest = self.driver.latest(MODEL, SPACE) if traffic.challenger and traffic.weight_percent else None
+        if newest is not None and not (newest.live and not newest.expired(self.now)):
+            self.unled.append(f"{traffic.weight_percent:g} % in epoch {traffic.epoch} at {self.now}, {newest.state}")
 
     def _champion_of(self) -> str:
         if self.registry_problem:
@@ -167,6 +182,7 @@ class World:
         """Check what holds of every history."""
         states = self.history()
         check_history(states)
+        assert self.unled == []
         written = [traffic.epoch for traffic in self.router.history]
         assert written == sorted(written)
         if states and not states[-1].live:

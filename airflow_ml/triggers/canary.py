@@ -37,6 +37,7 @@ class CanaryTrigger(BaseTrigger):
         mlflow_conn_id: Airflow connection of the registry.
         poll_interval_seconds: Pause between looks.
         lease_seconds: How long the rollout may go without a look.
+        router_seconds: After this time without a write the router serves the champion by itself.
         look_seconds: After this time a look is not waited for any longer; it goes on in its thread.
         give_up_seconds: After this time without a single good look the task fails; traffic is back at the champion by
             then, whoever is dead.
@@ -54,6 +55,7 @@ class CanaryTrigger(BaseTrigger):
         mlflow_conn_id: str,
         poll_interval_seconds: float = 60.0,
         lease_seconds: float = 180.0,
+        router_seconds: float = 300.0,
         look_seconds: float = 30.0,
         give_up_seconds: float = 600.0,
         source: dict[str, Any] | None = None,
@@ -67,6 +69,7 @@ class CanaryTrigger(BaseTrigger):
         self.mlflow_conn_id = mlflow_conn_id
         self.poll_interval_seconds = poll_interval_seconds
         self.lease_seconds = lease_seconds
+        self.router_seconds = router_seconds
         self.look_seconds = look_seconds
         self.give_up_seconds = give_up_seconds
         self.source = source
@@ -85,6 +88,7 @@ class CanaryTrigger(BaseTrigger):
                 "mlflow_conn_id": self.mlflow_conn_id,
                 "poll_interval_seconds": self.poll_interval_seconds,
                 "lease_seconds": self.lease_seconds,
+                "router_seconds": self.router_seconds,
                 "look_seconds": self.look_seconds,
                 "give_up_seconds": self.give_up_seconds,
                 "source": self.source,
@@ -159,6 +163,7 @@ class CanaryTrigger(BaseTrigger):
                 router_conn_id=self.router_conn_id,
                 mlflow_conn_id=self.mlflow_conn_id,
                 lease_seconds=self.lease_seconds,
+                router_seconds=self.router_seconds,
                 source=self.source,
             )
         return self._driver

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_ml.core.ports import Traffic
-from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, effective_weight, step_label
+from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, assign_all, effective_weight, step_label
 
 weights = st.floats(0, 100)
 salts = st.text(max_size=20)
@@ -20,6 +20,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @given(salts, units, weights)
 def test_a_unit_keeps_its_variant(salt: str, unit: str, weight: float) -> None:
     assert assign(salt, unit, weight) == assign(salt, unit, weight)
+
+
+@given(salts, st.lists(units, max_size=20), weights)
+def test_many_at_once_are_assigned_as_each_alone(salt: str, many: list[str], weight: float) -> None:
+    assert assign_all(salt, many, weight) == [assign(salt, unit, weight) for unit in many]
 
 
 @given(salts, units, weights, weights)

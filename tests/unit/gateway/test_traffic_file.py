@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,15 @@ def test_a_write_that_a_crash_cut_short_is_not_read(tmp_path: Path, traffic: Tra
     files.write(traffic)
     (tmp_path / "traffic" / ".abc.part").write_text("{", encoding="utf-8")
     assert list(files.read_all()) == [traffic]
+
+
+def test_changes_are_kept_in_order(tmp_path: Path, traffic: Traffic) -> None:
+    files, at = TrafficFiles(tmp_path), datetime(2026, 1, 1, tzinfo=UTC)
+    assert files.changes("a") == []
+    split = replace(traffic, epoch=2, challenger={**VARIANT, "version": "2"}, weight_percent=5.0, expires_at=at)
+    for one in (traffic, split):
+        files.note(one, at)
+    first, second = TrafficFiles(tmp_path).changes("a")
+    assert (first["epoch"], first["challenger"], first["expires_at"]) == (1, None, None)
+    assert (second["epoch"], second["champion"], second["challenger"]) == (2, "1", "2")
+    assert (second["weight_percent"], second["expires_at"], second["at"]) == (5.0, *["2026-01-01T00:00:00Z"] * 2)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_ml.core.failpoint import arm
 from airflow_ml.core.guardrail import Guardrail
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.rollout_state import RolloutState
@@ -337,3 +338,27 @@ def test_a_guardrail_out_of_reach_is_trouble_and_its_return_goes_on(monkeypatch:
     assert end.state == "promoted"
     assert end.last_look is not None
     world.check()
+
+
+@pytest.mark.parametrize("point", ["metric", "rollout.after_intent", "rollout.after_router"])
+@pytest.mark.parametrize(("seconds", "outlives"), [(90, True), (400, False)])
+def test_a_look_that_froze_beyond_its_lease_moves_no_traffic(point: str, seconds: float, outlives: bool) -> None:
+    """Between any two of its steps a process may be stopped; when it goes on, others may hold its rollout for lost."""
+    world = World()
+    state = world.look(world.begin())
+
+    def freeze(name: str) -> None:
+        if name == point:
+            arm(None)
+            world.now += timedelta(seconds=seconds)
+
+    arm(freeze)
+    try:
+        state = world.look(state)
+    finally:
+        arm(None)
+    world.check()
+    assert (state.live, world.traffic.weight_percent) == ((True, 50.0) if outlives else (False, 0.0))
+    if not outlives:
+        assert "lease ran out" in state.reason
+        assert state.cause == "interruption"

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from airflow_ml.core.failpoint import arm
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import AirflowMLError, MetricUnreadable
 from airflow_ml.runtime.rollout_reconcile import reconcile_all
@@ -29,6 +30,13 @@ POINTS = st.sampled_from(
         "rollout.after_end_router",
     ]
 )
+#: Those that a look passes; ``metric`` is its reading.
+POINTS_REACHED = [
+    "metric",
+    "rollout.after_intent",
+    "rollout.after_router",
+    *(f"rollout.after_end_{what}" for what in ("intent", "router")),
+]
 OWNERS = st.sampled_from(["a", "b"])
 
 
@@ -76,6 +84,48 @@ class Histories(RuleBasedStateMachine):
         with suppress(AirflowMLError, FailpointError), failing(point):
             self.world.driver.roll_back(data.draw(st.sampled_from(self.known)), "killed")
 
+    @precondition(lambda self: bool(self.known))
+    @rule(
+        point=st.sampled_from(POINTS_REACHED),
+        seconds=st.sampled_from([1, 90, 181, 400]),
+        meanwhile=st.sampled_from(["nothing", "reconciler", "second run", "stop", "kill", "another look"]),
+        fresh=st.booleans(),
+        data=st.data(),
+    )
+    def a_look_is_frozen_on_the_way(
+        self, point: str, seconds: float, meanwhile: str, fresh: bool, data: st.DataObject
+    ) -> None:
+        """Time passes between two steps of one look, and others act in that time."""
+        state = self.known[-1] if fresh else data.draw(st.sampled_from(self.known))
+
+        def others(name: str) -> None:
+            if name == point:
+                arm(None)
+                self.world.now += timedelta(seconds=seconds)
+                self._meanwhile(meanwhile, state)
+
+        arm(others)
+        try:
+            self.known.append(self.world.driver.look(state))
+        except AirflowMLError:
+            pass
+        finally:
+            arm(None)
+
+    def _meanwhile(self, what: str, state: RolloutState) -> None:
+        world = self.world
+        with suppress(AirflowMLError):
+            if what == "reconciler":
+                self._reconcile_all()
+            elif what == "second run":
+                self.known.append(world.begin("b"))
+            elif what == "stop":
+                self.known.append(world.acts.stop(MODEL, SPACE, who="ann", why="because"))
+            elif what == "kill":
+                world.new_driver().roll_back(state, "killed")
+            elif what == "another look":
+                self.known.append(world.new_driver().look(state))
+
     @rule(act=st.sampled_from(["hold", "resume", "stop", "approve", "reject"]))
     def a_human_acts(self, act: str) -> None:
         with suppress(AirflowMLError):
@@ -110,6 +160,7 @@ class Histories(RuleBasedStateMachine):
         check_history(self.world.history())
         written = [traffic.epoch for traffic in self.world.router.history]
         assert written == sorted(written)
+        assert self.world.unled == []
 
     @invariant()
     def an_end_is_true_of_the_router(self) -> None:
