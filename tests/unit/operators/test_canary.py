@@ -291,6 +291,7 @@ def test_a_human_between_the_end_and_its_projection_is_never_overwritten(line: L
         (("challenger",), {"limits": {"failure_limit": -1}}, "ConfigurationError: failure_limit is no number"),
         (("challenger",), {"steps": [50, 5]}, "ConfigurationError: Not the weights of a rollout"),
         (("challenger",), {"lease_seconds": 60, "poll_interval_seconds": 60.0}, "ConfigurationError: The lease is too"),
+        (("challenger",), {"router_seconds": 179.0}, "ConfigurationError: The router would end the split before"),
     ],
 )
 def test_what_a_user_can_do_wrong_fails_at_once(
