@@ -9,7 +9,7 @@ from airflow_ml.core.arms import SHADOW_STEP, arm_at, effective_weight, in_shado
 from airflow_ml.core.fingerprint import unit_interval
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
 
-__all__ = ["CHALLENGER", "CHAMPION", "SHADOW_STEP", "assign", "assign_all", "effective_weight", "in_shadow", "step_label"]
+__all__ = ["CHALLENGER", "CHAMPION", "SHADOW_STEP", "effective_weight", "in_shadow"]
 
 
 def assign(salt: str, unit: str, weight_percent: float, arms: Sequence[str] = (CHALLENGER,)) -> str:

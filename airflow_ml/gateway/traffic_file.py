@@ -38,8 +38,8 @@ def write_durably(path: Path, text: str) -> None:
 class TrafficFiles:
     """The folders ``<directory>/traffic``, what is in effect, and ``<directory>/changes``, what was and when.
 
-    A change is a line of JSON: ``at`` (wall clock), ``epoch``, ``champion`` and ``challenger`` (versions),
-    ``weight_percent``, ``expires_at``. Writes that only move ``expires_at`` are none.
+    A change is a line of JSON: ``at`` (wall clock), ``epoch``, ``champion``, ``challenger`` and ``others`` (versions),
+    ``stopped`` (arms), ``shadow``, ``weight_percent``, ``expires_at``. Writes that only move ``expires_at`` are none.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -58,6 +58,9 @@ class TrafficFiles:
             "epoch": traffic.epoch,
             "champion": traffic.champion["version"],
             "challenger": traffic.challenger["version"] if traffic.challenger else None,
+            "others": [other["version"] for other in traffic.others],
+            "stopped": list(traffic.stopped),
+            "shadow": traffic.shadow,
             "weight_percent": traffic.weight_percent,
             "expires_at": None if traffic.expires_at is None else format_time(traffic.expires_at),
         }

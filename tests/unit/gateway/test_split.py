@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_ml.core.arms import arm_names
 from airflow_ml.core.ports import Traffic
 from airflow_ml.gateway.split import CHALLENGER, CHAMPION, assign, assign_all, effective_weight, step_label
 
@@ -22,9 +23,11 @@ def test_a_unit_keeps_its_variant(salt: str, unit: str, weight: float) -> None:
     assert assign(salt, unit, weight) == assign(salt, unit, weight)
 
 
-@given(salts, st.lists(units, max_size=20), weights)
-def test_many_at_once_are_assigned_as_each_alone(salt: str, many: list[str], weight: float) -> None:
-    assert assign_all(salt, many, weight) == [assign(salt, unit, weight) for unit in many]
+@given(salts, st.lists(units, max_size=20), weights, st.integers(0, 3).map(arm_names))
+def test_many_at_once_are_assigned_as_each_alone(
+    salt: str, many: list[str], weight: float, arms: tuple[str, ...]
+) -> None:
+    assert assign_all(salt, many, weight, arms) == [assign(salt, unit, weight, arms) for unit in many]
 
 
 @given(salts, units, weights, weights)
