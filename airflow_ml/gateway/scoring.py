@@ -16,8 +16,8 @@ from airflow_ml.gateway.processes import ProcessLost
 from airflow_ml.gateway.split import CHAMPION, SHADOW_STEP, assign_all, step_label
 from airflow_ml.gateway.wire import Row
 
-#: How long a request waits for the champion's process to be started again: as long as that may take. Behind the champion
-#: there is nobody, and a late answer is worth more than none; who cannot wait hangs up.
+#: How long a request waits for the champion's process to be started again: as long as that may take. Behind the
+#: champion there is nobody, and a late answer is worth more than none; who cannot wait hangs up.
 PATIENCE_SECONDS = 60.0
 #: Calls for one batch in which the champion fails on some row, halving the batch around it.
 MAX_CALLS = 32
