@@ -12,13 +12,7 @@ from airflow.sdk import AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
-from airflow_ml.errors import (
-    AliasConflict,
-    FencedOut,
-    ModelNotFound,
-    RolloutBusy,
-    RouterFailed,
-)
+from airflow_ml.errors import AliasConflict, FencedOut, ModelNotFound, RolloutBusy, RouterFailed
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.rollout_signals import notify, tell_metrics
@@ -56,9 +50,8 @@ class CanaryOperator(MLOperator):
 
     Retry, clear: goes on with the task's own rollout at the same step and with the same evidence; a rollout that
     evidence has ended is not repeated, one that ended by a kill starts anew. Kill, mark failed, mark success: traffic
-    is back at the champion at once, and in any case when the router's own expiry
-    (``router_seconds``) has passed. Timeout:
-    ``execution_timeout`` does not count while the task is deferred; ``max_data_days`` bounds the rollout.
+    is back at the champion at once, and in any case after ``router_seconds``. Timeout: ``execution_timeout`` does not
+    count while the task is deferred; ``max_data_days`` bounds the rollout.
 
     Args:
         model: Name of the registered model (templated).
@@ -96,16 +89,12 @@ class CanaryOperator(MLOperator):
         ask_timeout_seconds: An approval that nobody gives in this time is a rejection. Three days: over a weekend.
         busy: What to do while another rollout of the model is under way: ``fail`` (default), ``skip`` the task, or
             ``wait`` deferred until its end (templated).
-        notifiers: Airflow's notifiers, called where it ends rolled back, inconclusive or in a conflict; their context
-        has
-            the record as ``rollout``.
+        notifiers: Airflow's notifiers, called with the record as ``rollout`` in their context where it ends badly.
         limits: Looks of a kind that are borne (templated), by the names of `RolloutPlan`: ``failure_limit`` (0),
             ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: none).
         poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
-        lease_seconds: How long the rollout may go without a look before anybody may roll it back. 180 s outlasts a
-            restart of 90 s.
-        router_seconds: How long after the last look the router itself lets the champion answer everything. Longer than
-            the lease, so that the record usually learns of the end as well.
+        lease_seconds: How long the rollout may go without a look before anybody may roll it back.
+        router_seconds: How long after the last look the router itself goes back; at least the lease.
         mlflow_conn_id: Airflow connection of the registry (templated).
         router_conn_id: Airflow connection of the router (templated): a gateway, or a warehouse whose batch scoring is
             divided (`predict` with the same ``router_conn_id``).
