@@ -35,6 +35,7 @@ from airflow_ml.core.job import (
     JobRequest,
     JobStatus,
 )
+from airflow_ml.core.job_log import LOG_URL
 from airflow_ml.core.job_names import EPOCH, MANAGED_BY, REQUEST
 from airflow_ml.core.kubernetes_options import KubernetesOptions
 from airflow_ml.core.pod_failure import Waiting, job_waiting, pod_waiting, waited_too_long
@@ -102,6 +103,7 @@ class KubernetesJobs:
                 "uid": answer.body["metadata"]["uid"],
                 "schedule_timeout_seconds": str(options.schedule_timeout_seconds),
                 "start_timeout_seconds": str(options.start_timeout_seconds),
+                **({LOG_URL: options.log_url} if options.log_url else {}),
             },
         )
 

@@ -71,6 +71,9 @@ class KubernetesOptions:
     success_fraction: float | None = bounds(None, above=0, most=1)
     #: After its end the job is kept for so long. Results do not depend on it; the logs of its pods do.
     ttl_seconds: int = bounds(86_400, least=60)
+    #: Page of a pod's log where the cluster's logs are kept, with ``{namespace}``, ``{job}`` and ``{pod}`` in it: named
+    #: in the task's log beside each index that failed. None for the ``kubectl`` command.
+    log_url: str | None = bounds(None, pattern=r"https?://[!-~]{1,500}", meant="an address that begins with https://")
     #: Make the job suspended, for whatever queue lets it go.
     suspend: bool = False
     #: How long a pod may wait for a node. Longer than most autoscalers take to add one; not counted as a try.

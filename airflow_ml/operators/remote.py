@@ -16,6 +16,8 @@ from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
 from airflow_ml.core.failure import job_failed
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.job import FAILED, LOST, SUCCEEDED, IndexFailure, JobStatus
+from airflow_ml.core.job_log import log_address
+from airflow_ml.core.log_tail import unseen
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import AirflowMLError, CallTimedOut, FencedOut
 from airflow_ml.hooks.job_backend import job_backend, remote_jobs
@@ -133,7 +135,7 @@ def collect(operator: BaseOperator, event: Mapping[str, Any]) -> Collected:
         )
     status = parse_as(JobStatus, event["status"])
     found = _collected(remote, attempt, remote.work(attempt), status)
-    _tell(operator, attempt, status, found)
+    _tell(operator, attempt, status, found, event.get("log_seen") or ())
     remote.end(attempt, status)
     if status.phase == FAILED and status.succeeded + status.failed < status.indexes:
         _free(operator, attempt)
@@ -170,28 +172,35 @@ def _collected(remote: RemoteJobs, attempt: JobAttempt, jobs: Sequence[Any], sta
     return Collected(jobs=jobs, results=results, failures=failures, attempt=attempt)
 
 
-def _tell(operator: BaseOperator, attempt: JobAttempt, status: JobStatus, found: Collected) -> None:
-    """Log failed indexes first, the last lines of some of them, then how many are well."""
+def _tell(
+    operator: BaseOperator, attempt: JobAttempt, status: JobStatus, found: Collected, seen: Sequence[str]
+) -> None:
+    """Log failed indexes first, the last lines of some of them, then how many are well.
+
+    Of a job with one index the whole log is told, but for what was ``seen`` already: marks of its lines.
+    """
     there = sum(result is not None for result in found.results)
     log, handle = operator.log, attempt.handle
     if status.phase != SUCCEEDED and not found.failures:
         log.warning("The job is %s, and the results of all %d calls are in the store: they count", status.phase, there)
     if status.phase == LOST:
         log.warning("%s", status.waiting_for)
-    for failure in found.failures[:_TOLD]:
-        log.error("index %d: %s: %s %s", failure.index, failure.reason, failure.message, failure.name)
-    if len(found.failures) > _TOLD:
-        log.error("... and %d more", len(found.failures) - _TOLD)
     if handle is None:
         return
-    shown = [failure.index for failure in found.failures[:_SHOWN]]
-    lines = _TAIL_LINES
-    if attempt.request.indexes == 1:
-        shown, lines = [0], _ONE_LOG_LINES
-    for index in shown:
-        for line in job_backend(handle).log(handle, index, tail_lines=lines):
-            log.info("%s%s", f"index {index} | " if attempt.request.indexes > 1 else "", line)
-    log.info("%d of %d results are there; logs of all indexes: %s", there, len(found.results), _logs_of(attempt))
+    for failure in found.failures[:_TOLD]:
+        where = log_address(handle, failure)
+        log.error("index %d: %s: %s; its log: %s", failure.index, failure.reason, failure.message, where)
+    if len(found.failures) > _TOLD:
+        log.error("... and %d more", len(found.failures) - _TOLD)
+    backend = job_backend(handle)
+    if attempt.request.indexes == 1:  # what ran before was told by the trigger
+        for line in unseen(list(backend.log(handle, 0, tail_lines=_ONE_LOG_LINES)), seen):
+            log.info("%s", line)
+    else:
+        for failure in found.failures[:_SHOWN]:
+            for line in backend.log(handle, failure.index, tail_lines=_TAIL_LINES):
+                log.info("index %d | %s", failure.index, line)
+    log.info("%d of %d results are there; logs of all indexes: %s", there, len(found.results), log_address(handle))
 
 
 def _free(operator: BaseOperator, attempt: JobAttempt) -> None:
@@ -207,12 +216,3 @@ def _free(operator: BaseOperator, attempt: JobAttempt) -> None:
 def _where(attempt: JobAttempt) -> str:
     place = attempt.handle.place if attempt.handle is not None else {}
     return place.get("namespace") or place.get("queue") or "?"
-
-
-def _logs_of(attempt: JobAttempt) -> str:
-    handle = attempt.handle
-    if handle is None:
-        return "none"
-    if handle.kind == KUBERNETES:
-        return f"kubectl logs -n {handle.place['namespace']} -l batch.kubernetes.io/job-name={handle.names[0]}"
-    return f"CloudWatch, jobs {', '.join(handle.names[:3])}"

@@ -14,10 +14,13 @@ from airflow_ml.hooks import job_backend as backend_hook
 from airflow_ml.triggers.task_state import ENDED_BY_USER, task_state
 
 if TYPE_CHECKING:
-    from airflow_ml.core.job import JobStatus
+    from airflow_ml.core.job import JobHandle, JobStatus
+    from airflow_ml.core.job_attempt import JobAttempt
     from airflow_ml.runtime.remote_job import RemoteJobs
 
 _ON_KILL_SECONDS = 20.0
+#: Failed indexes that one look names.
+_TOLD = 20
 
 
 class JobTrigger(BaseTrigger):
@@ -26,6 +29,9 @@ class JobTrigger(BaseTrigger):
     All that matters is in the store, so any triggerer can go on with it, and two at once do no harm. A restart of the
     triggerer cancels nothing. Each look runs in a thread, at most one at a time, with a deadline; whatever fails is
     logged and tried again, for as long as the task may take: a cluster that is away has not lost its jobs.
+
+    What happens stands in the task's log at once: of a job with one index its output, of a larger one how far it is and
+    which indexes have failed, with the place of their logs.
 
     Args:
         key: The job.
@@ -61,6 +67,8 @@ class JobTrigger(BaseTrigger):
         self.look_seconds = look_seconds
         self._jobs: RemoteJobs | None = None
         self._told: object = None
+        self._told_failures: set[int] = set()
+        self._log_seen: list[str] = []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return names and numbers only; connections are resolved where the trigger runs."""
@@ -95,9 +103,8 @@ class JobTrigger(BaseTrigger):
                     self._jobs = None
                     backend_hook.forget_backends()  # connections may have changed
                 else:
-                    self._tell(status)
                     if status.phase in _ended():
-                        yield self._event(status=status.to_dict())
+                        yield self._event(status=status.to_dict(), log_seen=self._log_seen)
                         return
             else:
                 self.log.warning("Job %s: a look has been running for over %g s", self.key, self.look_seconds)
@@ -122,6 +129,7 @@ class JobTrigger(BaseTrigger):
             return JobStatus(phase=CANCELLED, indexes=attempt.request.indexes, waiting_for=attempt.reason)
         status = jobs.look(attempt)
         jobs.renew(attempt)
+        self._tell(attempt, status)
         return status
 
     def cancel(self, reason: str) -> bool:
@@ -149,15 +157,35 @@ class JobTrigger(BaseTrigger):
             self._jobs = backend_hook.remote_jobs()
         return self._jobs
 
-    def _tell(self, status: JobStatus) -> None:
+    def _tell(self, attempt: JobAttempt, status: JobStatus) -> None:
+        """Log what is new; nothing that goes wrong here is worth a look."""
+        from airflow_ml.core.job_log import log_address
+
+        handle = attempt.handle
+        name = handle.names[0] if handle is not None else self.key
+        for failure in [one for one in status.failures if one.index not in self._told_failures][:_TOLD]:
+            where = log_address(handle, failure) if handle is not None else ""
+            self.log.warning("index %d: %s: %s; its log: %s", failure.index, failure.reason, failure.message, where)
+        self._told_failures |= {one.index for one in status.failures}
         now = (status.phase, status.active, status.succeeded, status.failed, status.waiting_for)
         if now != self._told:
             self._told = now
             self.log.info(
-                "Job %s is %s: %d of %d indexes done, %d failed, %d running%s",
-                self.key, status.phase, status.succeeded, status.indexes, status.failed, status.active,
+                "Job %s is %s: %d of %d indexes done, %d failed, %d active%s",
+                name, status.phase, status.succeeded, status.indexes, status.failed, status.active,
                 f"; {status.waiting_for}" if status.waiting_for else "",
             )  # fmt: skip
+        if handle is not None and status.indexes == 1 and status.phase == "running":
+            self._tell_output(handle)
+
+    def _tell_output(self, handle: JobHandle) -> None:
+        from airflow_ml.core.log_tail import REMEMBERED, marks, unseen
+
+        lines = list(backend_hook.job_backend(handle).log(handle, 0, tail_lines=REMEMBERED))
+        for line in unseen(lines, self._log_seen):
+            self.log.info("%s", line)
+        if lines:
+            self._log_seen = marks(lines)
 
     def _event(self, **facts: Any) -> TriggerEvent:
         payload = {"key": self.key, "epoch": self.epoch, "claim": self.claim, **facts}

@@ -15,7 +15,7 @@ from airflow_ml.testing.kubernetes import KubernetesDouble, Node, kubernetes_dou
 
 pytestmark = [
     pytest.mark.integration,
-    # Each starts Airflow's operator; beside other workers of one test run, ending the sidecar ended a worker, too.
+    # Importing Airflow's operators and waiting for their own pauses takes longer than the plain suite has.
     pytest.mark.long,
     pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning"),
 ]

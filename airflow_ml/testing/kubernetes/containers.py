@@ -29,12 +29,19 @@ class Program:
 
 
 def program_of(
-    pod: Object, container: Object, base: Path, paths: Paths, objects: Objects, image_env: Mapping[str, str]
+    pod: Object,
+    container: Object,
+    base: Path,
+    paths: Paths,
+    objects: Objects,
+    image_env: Mapping[str, str],
+    *,
+    programs: Path,
 ) -> Program:
     """Return a container's process.
 
     Nothing of this process' environment is passed on, as a cluster would not. The programs are those of this machine;
-    this interpreter's own come first, so ``python`` is the one that runs the double.
+    those of ``programs`` come first, then this interpreter's own, so ``python`` is the one that runs the double.
 
     Raises:
         ConfigError: something that the environment names is not there, in the kubelet's words.
@@ -42,7 +49,7 @@ def program_of(
     home = base / "root"
     declared = _declared(pod, container, objects)
     env = {
-        "PATH": _PATH,
+        "PATH": f"{programs}{os.pathsep}{_PATH}",
         "HOME": str(home),
         "TMPDIR": str(paths.temporary or home),
         "LANG": "C.UTF-8",

@@ -87,7 +87,16 @@ class Exec:
             await socket.close()
 
     async def _feed(self, socket: web.WebSocketResponse, one: ContainerRun, descriptor: int, paths: Paths) -> None:
-        """Pass stdin on, except for lines that would kill: those signal the container's own process."""
+        """Pass stdin on line by line, except for lines that would kill: those signal the container's own process.
+
+        A terminal sends letter by letter: what a shell is given is a whole line, looked at as a whole.
+        """
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(
+            asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb", buffering=0)
+        )
+        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+        rest = ""
         try:
             async for message in socket:
                 if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
@@ -95,17 +104,26 @@ class Exec:
                 data = message.data if isinstance(message.data, bytes) else message.data.encode()
                 if data[:2] == b"\xff\x00":  # v5: stdin is closed
                     break
-                if data[:1] != bytes([_STDIN]):
-                    continue
-                text = data[1:].decode(errors="replace")
-                if _KILL.search(text):
-                    self._signal(one, text)
-                    text = "exit 0\n"
-                await asyncio.to_thread(_write_all, descriptor, paths.rewrite(text).encode())
+                if data[:1] == bytes([_STDIN]):
+                    *lines, rest = (rest + data[1:].decode(errors="replace")).splitlines(keepends=True) or [""]
+                    if rest.endswith("\n"):
+                        lines, rest = [*lines, rest], ""
+                    for line in lines:
+                        writer.write(self._harmless(one, line, paths))
+                    await writer.drain()
+            writer.write(self._harmless(one, rest, paths))
+            await writer.drain()
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:
-            os.close(descriptor)
+            transport.close()
+
+    def _harmless(self, one: ContainerRun, line: str, paths: Paths) -> bytes:
+        """Return a line as the shell may have it; one that would kill has its signal sent, and ends the shell."""
+        if _KILL.search(line):
+            self._signal(one, line)
+            line = "exit 0\n"
+        return paths.rewrite(line).encode()
 
     def _signal(self, one: ContainerRun, command: str) -> None:
         if one.process is None:
@@ -131,11 +149,6 @@ async def _pump(socket: web.WebSocketResponse, channel: int, descriptor: int) ->
                     await socket.send_bytes(bytes([channel]) + data)
     finally:
         transport.close()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
 
 
 def _status(how: Ended) -> Object:

@@ -15,6 +15,7 @@ from airflow_ml.testing.kubernetes.disruptions import befall, judged
 from airflow_ml.testing.kubernetes.faults import Faults
 from airflow_ml.testing.kubernetes.objects import Objects, changed
 from airflow_ml.testing.kubernetes.pod_status import ContainerRun, Verdict, conditions
+from airflow_ml.testing.kubernetes.programs import make_programs
 from airflow_ml.testing.kubernetes.quantities import memory_limit
 from airflow_ml.testing.kubernetes.resources import PODS, Object, key_of, now_text
 from airflow_ml.testing.kubernetes.volumes import ConfigError, make_volumes, paths_of
@@ -61,6 +62,7 @@ class Kubelet:
         self.processes = processes
         self._objects = objects
         self._folder = folder
+        self._programs = make_programs(folder / "programs")
         (folder / "pods").mkdir(exist_ok=True)
         self._faults = faults
         self._image_env = image_env
@@ -276,7 +278,9 @@ class Kubelet:
             ConfigError: what its environment names is not there.
         """
         pod = self._objects.get(PODS, *run.key)
-        return program_of(pod, one.spec, run.base, self.paths(run, one), self._objects, self._image_env)
+        return program_of(
+            pod, one.spec, run.base, self.paths(run, one), self._objects, self._image_env, programs=self._programs
+        )
 
     # ---- what the API shows
 

@@ -174,9 +174,35 @@ def test_one_function_in_a_pod(k8s: KubernetesDouble, places: Path, capsys: pyte
     operator, context = built(task.ml(compute="k8s"), total, frame), a_context("total")
     assert drive(operator, context) == {"total": 3, "index": "0"}
     assert operator.call.compute == "k8s"
-    assert "adding up a" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("adding up a") == 1
     assert drive(operator, context)["total"] == 3  # a retry after a worker died: the result is there, nothing runs
     assert len([one for one in k8s.jobs() if one["metadata"]["annotations"]["airflow-ml/task"] == "total"]) == 1
+
+
+def talk() -> None:
+    import time
+
+    for number in range(6):
+        print("word", number)
+        time.sleep(0.5)
+
+
+@pytest.mark.long
+def test_what_one_pod_says_is_told_while_it_runs_and_once(
+    k8s: KubernetesDouble, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    operator, context = built(task.ml(compute="k8s"), talk), a_context("talk")
+    caplog.set_level("INFO")
+    event = event_of(deferred_by(operator, context))
+    early = caplog.text + capfd.readouterr().out
+    assert "word 0" in early
+    assert event["log_seen"]
+    caplog.clear()
+    operator.execute_complete(context, event)
+    late = caplog.text + capfd.readouterr().out
+    told = [f"word {number}" for number in range(6)]
+    assert [(early + late).count(word) for word in told] == [1] * 6
+    assert early.index("word 0") < early.index("is succeeded")
 
 
 @pytest.mark.fault("K7", "A9")

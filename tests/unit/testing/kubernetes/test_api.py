@@ -351,6 +351,44 @@ def test_a_kill_reaches_the_container_and_no_other_process(core: client.CoreV1Ap
         bystander.wait()
 
 
+def test_a_kill_that_is_typed_letter_by_letter_reaches_no_other_process(core: client.CoreV1Api, sleeper: str) -> None:
+    bystander = subprocess.Popen(["sleep", "30"])
+    try:
+        shell = stream(
+            core.connect_get_namespaced_pod_exec,
+            sleeper,
+            "default",
+            command=["/bin/sh"],
+            stdin=True,
+            stdout=True,
+            stderr=True,
+            _preload_content=False,
+        )
+        for letter in f"echo first\nkill -9 {bystander.pid}\n":
+            shell.write_stdin(letter)
+        shell.run_forever(timeout=10)
+        assert shell.read_all() == "first\n"
+        assert bystander.poll() is None
+        until(lambda: core.read_namespaced_pod(sleeper, "default").status.phase == "Failed")
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_container_finds_its_own_processes_by_name_and_no_others(core: client.CoreV1Api, name: str) -> None:
+    bystander = subprocess.Popen(["sleep", "31"])
+    try:
+        script = "sleep 32 & pgrep -x sleep | wc -l; pkill -x sleep; wait; killall nobody || echo none; echo end"
+        core.create_namespaced_pod("default", pod(name, "sh", "-c", script))
+        until(lambda: core.read_namespaced_pod(name, "default").status.phase == "Succeeded")
+        text = str(core.read_namespaced_pod_log(name, "default", _preload_content=False).data.decode())
+        assert text.split() == ["1", "none", "end"]
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
 def test_no_command_in_a_container_that_ended(core: client.CoreV1Api, batch: client.BatchV1Api, name: str) -> None:
     batch.create_namespaced_job("default", job(name, "true"))
     ended_job(batch, name)
