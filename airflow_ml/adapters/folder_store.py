@@ -14,6 +14,7 @@ replacing another. Its folder is synced before the call returns.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -38,6 +39,8 @@ _CHUNK_BYTES = 1 << 20
 _SMALL_BYTES = 8 << 20
 #: Older files in tmp/ belong to nobody: no write takes a day.
 _TMP_GRACE_SECONDS = 24 * 3600.0
+#: What opening says of a link or a socket in a blob's place.
+_NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
 
 class FolderStore(FolderTrash):
@@ -140,7 +143,9 @@ class FolderStore(FolderTrash):
             try:
                 os.link(temporary, folder / _entry_name(sequence))
             except FileExistsError:
-                raise conflict(ref, sequence) from None
+                # A file server whose answer was lost is asked again, and then finds the link that it made.
+                if not (folder / _entry_name(sequence)).samefile(temporary):
+                    raise conflict(ref, sequence) from None
             fp("store.append.linked")
         _sync(folder)
         return decode_entry(ref, sequence, data)
@@ -243,7 +248,9 @@ class FolderStore(FolderTrash):
             raise ArtifactNotFound(
                 f"No blob {digest} in {self.uri}", "", "Run the task that makes it again, or restore the store."
             ) from None
-        except OSError:
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise  # too many open files, no right to read, a server that is away: the bytes may be sound
             self._set_aside(digest, blob)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -316,7 +323,8 @@ class FolderStore(FolderTrash):
     def _reap(self) -> None:
         before = time.time() - _TMP_GRACE_SECONDS
         for leftover in (self._root / "tmp").iterdir():
-            with contextlib.suppress(FileNotFoundError):
+            # Somebody else removed it, or it is another user's: no reason not to open the store.
+            with contextlib.suppress(OSError):
                 if leftover.stat().st_mtime < before:
                     leftover.unlink()
 

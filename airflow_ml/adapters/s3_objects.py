@@ -20,8 +20,8 @@ SINGLE_BYTES = 256 << 20
 _PART_BYTES = 64 << 20
 #: S3 takes 10,000 parts.
 _PARTS = 10_000
-#: Metadata of ours: the token of an entry's writer, and the digest of what was written in parts, for which S3 keeps a
-#: checksum of checksums only.
+#: Metadata of ours: the token of an entry's writer, and the digest of what was written or copied in parts, for which S3
+#: keeps a checksum of checksums only.
 OWNER, DIGEST = "writer", "digest"
 
 
@@ -118,11 +118,15 @@ class Objects:
 
     def copy(self, source: str, target: str) -> bool:
         """Copy an object of any size, onto itself as well; False where it is not there."""
-        head = self.head(source)
+        head = self.head(source, ChecksumMode="ENABLED")
         if head is None:
             return False
-        # S3 copies an object onto itself only where something is replaced. boto3 copies large ones in parts.
-        settings = {"MetadataDirective": "REPLACE", "Metadata": head.get("Metadata", {}), "ChecksumAlgorithm": "SHA256"}
+        metadata, known = dict(head.get("Metadata", {})), str(head.get("ChecksumSHA256", ""))
+        if known and "-" not in known:
+            # boto3 copies large objects in parts, after which S3 has no checksum of the whole any more.
+            metadata[DIGEST] = f"{ALGORITHM}:{base64.b64decode(known).hex()}"
+        # S3 copies an object onto itself only where something is replaced.
+        settings = {"MetadataDirective": "REPLACE", "Metadata": metadata, "ChecksumAlgorithm": "SHA256"}
         self.client.copy({"Bucket": self.bucket, "Key": source}, self.bucket, target, ExtraArgs=settings)
         return True
 

@@ -68,7 +68,8 @@ def digests_in(value: JSON | Mapping[str, JSON]) -> Iterator[tuple[str, str]]:
         if value.get("record") == Artifact.__name__ and isinstance(value.get("digest"), str):
             yield str(value["digest"]), str(value.get("format", ""))
             value = {key: item for key, item in value.items() if key != "digest"}
-        for item in value.values():
+        for name, item in value.items():
+            yield from digests_in(name)
             yield from digests_in(item)
     elif isinstance(value, list):
         for item in value:

@@ -20,7 +20,10 @@ _FILE_NAME = "file_name"
 
 def _write_json(value: object, path: Path) -> Written:
     _check_json(value, "value")
-    path.write_bytes(canonical_json(value))
+    try:
+        path.write_bytes(canonical_json(value))
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
     return Written()
 
 
@@ -54,8 +57,20 @@ def _write_record(value: Record, path: Path) -> Written:
 
 
 def _write_text(value: str, path: Path) -> Written:
-    path.write_bytes(value.encode("utf-8"))
+    try:
+        path.write_bytes(value.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
     return Written()
+
+
+def _no_text(error: UnicodeEncodeError) -> NoCodec:
+    around = error.object[max(error.start - 10, 0) : error.end + 10]
+    return NoCodec(
+        "A text holds a character that is not text",
+        f"half of a surrogate pair in {around!r}",
+        "Decode bytes with errors='replace' instead of 'surrogateescape', or return bytes.",
+    )
 
 
 def _write_bytes(value: bytes, path: Path) -> Written:

@@ -41,7 +41,7 @@ def _write_pandas(value: pd.DataFrame, path: Path) -> Written:
         )
     try:
         table = pa.Table.from_pandas(value)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError) as error:
         raise NoCodec(
             "A column holds values that are no table data", str(error)[:300], "Give each column one type."
         ) from error
@@ -57,9 +57,24 @@ def _write_numpy(value: np.ndarray[Any, Any], path: Path) -> Written:
             f"dtype {value.dtype}, shape {value.shape}",
             "Turn it into numbers, text of fixed width or a DataFrame.",
         )
+    refuse_masked(value)
     with path.open("wb") as file:
         np.save(file, np.asarray(value), allow_pickle=False)
     return Written(rows=value.shape[0] if value.ndim else None, metadata={"shape": str(list(value.shape))})
+
+
+def refuse_masked(value: np.ndarray[Any, Any], name: str = "") -> None:
+    """Refuse an array with a mask, which no file format here has a place for: masked values would come back as values.
+
+    Raises:
+        NoCodec: it has one.
+    """
+    if is_instance(value, "numpy.MaskedArray"):
+        raise NoCodec(
+            "A masked array would lose its mask",
+            f"{name or 'array'} of shape {value.shape}",
+            "Return .filled(value), or a DataFrame with nulls.",
+        )
 
 
 def _read_pandas(path: Path, artifact: Artifact) -> pd.DataFrame:

@@ -11,7 +11,10 @@ from typing import Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.errors import MissingDependency, NoCodec
+from airflow_ml.runtime.codec_table import refuse_masked
 from airflow_ml.runtime.codecs import Codec, Written, is_instance
+
+_LARGEST_BYTES = 8
 
 
 def _handles(kind: str) -> Any:
@@ -55,13 +58,14 @@ def _write_numpy(value: Mapping[str, Any], path: Path) -> Written:
 
     _names(value)
     for name, array in value.items():
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > _LARGEST_BYTES:
             raise NoCodec(
                 "safetensors holds numbers only",
                 f"{name} has dtype {array.dtype}",
-                "Store it as an array of its own, or turn it into numbers.",
+                "Store it as an array of its own, or turn it into numbers of at most 8 bytes.",
             )
-    arrays = {name: np.ascontiguousarray(array) for name, array in value.items()}
+        refuse_masked(array, name)
+    arrays = {name: np.asarray(array, order="C") for name, array in value.items()}
     _module("safetensors.numpy").save_file(arrays, str(path))
     return Written(metadata={"tensors": str(len(arrays))})
 

@@ -119,7 +119,7 @@ def collect_garbage(store: StoreKeeper, *, now: datetime, grace: timedelta = GRA
         else:
             trashed.append(blob)
     fp("gc.trashed")
-    if not dry_run and trashed:
+    if not dry_run and (trashed or lying):
         # An entry that was written meanwhile may name an old blob without having put it again.
         kept = reachable(store).digests
         back = {blob.digest for blob in trashed if blob.digest in kept and store.restore(blob.digest)}

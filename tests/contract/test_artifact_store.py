@@ -234,6 +234,19 @@ class TestS3Store(ArtifactStoreContract, StoreKeeperContract):
         assert after.changed_at > before.changed_at
         store.verify(artifact.digest)
 
+    def test_a_blob_that_was_copied_in_parts_is_still_vouched_for(
+        self, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = S3Store(bucket, cache_dir=tmp_path / "cache")
+        data = os.urandom(9 << 20)  # the client copies what has 8 MiB or more in parts
+        artifact = store.put_bytes(data, format="bytes")
+        with monkeypatch.context() as patch:
+            patch.setattr(s3_trash, "REFRESH_AFTER", timedelta(seconds=0))
+            store.put_bytes(data, format="bytes")
+        assert store.put_bytes(data, format="bytes") == artifact
+        assert list((tmp_path / "cache").iterdir()) == [], "it was fetched to see whether it is sound"
+        store.verify(artifact.digest)
+
 
 class _Client:
     """A real client whose PUT is repeated as after a lost answer, answered 409, or ignores If-None-Match."""

@@ -391,3 +391,24 @@ def test_records_that_are_no_records_of_ours_are_refused(store: FolderStore) -> 
 def test_artifacts_travel_as_json() -> None:
     artifact = Artifact(digest="sha256:" + "0" * 64, format="bytes", size_bytes=0, uri="")
     assert Artifact.from_dict(artifact.to_dict()) == artifact
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "masked"),
+        ({"a": np.ma.array([1.0, 2.0], mask=[False, True])}, "masked"),
+        ({"a": np.array([1], dtype=np.longdouble)}, "numbers only"),
+        (pd.DataFrame({"a": [2**70]}), "no table data"),
+        (pd.DataFrame({"a": pd.arrays.SparseArray([1, 0])}), "no table data"),
+        ("half a pair: \ud800", "not text"),
+        ({"a": ["half a pair: \ud800"]}, "not text"),
+    ],
+)
+def test_what_would_be_lost_is_refused(value: object, said: str, store: FolderStore) -> None:
+    with pytest.raises(NoCodec, match=said):
+        store_value(value, store)
+
+
+def test_a_named_number_keeps_its_shape(store: FolderStore) -> None:
+    assert load_value(store_value({"a": np.array(3.0)}, store), store)["a"].shape == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.store_keeping import Blob
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
 from airflow_ml.runtime.store_gc import GRACE, collect_garbage, reachable
 
@@ -160,3 +162,26 @@ def test_any_graph_keeps_exactly_what_is_reachable(edges: list[list[int]], roots
             queue += [target for target in edges[number] if target < number]
     collect_garbage(store, now=after(2 * GRACE.days), dry_run=False)
     assert digests(store) == {made[number].digest for number in expected}
+
+
+def test_an_entry_written_during_the_collection_saves_what_lies_in_the_trash(store: MemoryStore) -> None:
+    late = put(store, "late")
+    collect_garbage(store, now=after(400), dry_run=False)
+    assert digests(store) == set()
+
+    class Racing(MemoryStore):
+        def list_blobs(self, prefix: str = "") -> Iterator[Blob]:
+            if self.latest("a") is None:
+                self.append("a", late.to_dict(), after=0)
+            return super().list_blobs(prefix)
+
+    store.__class__ = Racing
+    assert collect_garbage(store, now=after(800), dry_run=False).destroyed == ()
+    assert store.get_bytes(late) == b"late"
+
+
+def test_a_digest_that_is_a_key_counts(store: MemoryStore) -> None:
+    keyed = put(store, "keyed")
+    store.append("a", {"scores": {keyed.digest: 0.5}}, after=0)
+    collect_garbage(store, now=after(400), dry_run=False)
+    assert digests(store) == {keyed.digest}

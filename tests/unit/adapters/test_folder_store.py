@@ -1,0 +1,56 @@
+"""A store in a folder where the machine, not the store, has a fault: nothing is taken for damage that is none."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_ml.adapters.folder_store import FolderStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.mark.parametrize("fault", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_blob_that_cannot_be_opened_for_now_is_not_taken_for_a_damaged_one(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    artifact = store.put_bytes(b"sound", format="bytes")
+
+    def refuse(*args: Any, **kwargs: Any) -> int:
+        raise OSError(fault, os.strerror(fault))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(OSError, match=os.strerror(fault)):
+            store.get_bytes(artifact)
+    assert store.get_bytes(artifact) == b"sound"
+    assert list((store._root / "bad").iterdir()) == []
+
+
+def test_a_leftover_that_cannot_be_removed_does_not_close_the_store(store: FolderStore) -> None:
+    leftover = store._root / "tmp" / "not-ours"
+    leftover.mkdir()
+    os.utime(leftover, (0, 0))
+    assert FolderStore(store._root).put_bytes(b"x", format="bytes").size_bytes == 1
+
+
+def test_an_entry_whose_link_was_made_though_the_server_says_it_exists_is_ours(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def answered_twice(source: Any, target: Any) -> None:
+        link(source, target)
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", answered_twice)
+        assert store.append("r", {"n": 1}, after=0).sequence == 1
+    assert [entry.value for entry in store.history("r")] == [{"n": 1}]
