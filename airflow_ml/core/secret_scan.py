@@ -11,12 +11,35 @@ from collections.abc import Callable
 
 MASK = "***"
 
-#: Names whose value is a secret, in code, in settings and in shells.
+#: Names whose value is a secret, in code, in settings and in shells. The search begins at the beginning of a word only:
+#: from within, a long line of base64 would be read once for each of its characters.
 _NAMED = re.compile(
     r"""(?ix)
-    (?P<name>[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w.-]*)
-    (?P<between>["']?\s*(?:=>|[:=])\s*)
-    (?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"',;)\]}]+)
+    (?P<name>(?<![\w.-])[\w.-]*(?:
+        passw(?:or)?d | passphrase | (?<![a-z0-9])pwd | secret | token | credential | authorization
+        | (?:api|access|account|private)[_-]?key
+    )[\w.-]{0,100}+)
+    (?P<between>
+        (?:
+            ["']?\]?\s*(?:=>|:=|!=|={1,3}|:)
+            | ["'][ \t]*,(?=[ \t]*[rbfu]{0,2}["'][^"'\n]*["'][ \t]*\))   # setdefault("PASSWORD", "...")
+        )
+        \s*(?:\(\s*)?(?:[rbfu]{1,2}(?=["']))?
+    )
+    (?P<value>
+        \"{3}[\s\S]*?(?:\"{3}|\Z) | \'{3}[\s\S]*?(?:\'{3}|\Z)
+        | "(?:\\.|[^"\\\n])*"? | '(?:\\.|[^'\\\n])*'?
+        | (?:(?:basic|bearer)[ \t]+)?[^\s"',;)\]}]+          # or the type in: password: str | None = "..."
+          (?:[\w.|\[\], \t]{0,80}?=[ \t]*[rbfu]{0,2}(?:"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))?
+    )
+    """
+)
+#: ``--password VALUE`` of a command.
+_OPTION = re.compile(
+    r"""(?ix)
+    (?P<name>(?<![\w-])--?[\w-]*(?:passw(?:or)?d|passphrase|secret|token|credential|(?:api|access|private)-?key)[\w-]*)
+    (?P<between>[ \t]+)
+    (?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"'-][^\s]*)
     """
 )
 _WHOLE = re.compile(
@@ -33,7 +56,9 @@ _WHOLE = re.compile(
     """
 )
 _IN_ADDRESS = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):(?P<password>[^\s/@]+)@", re.IGNORECASE
+    # A password that was not escaped may hold the characters that end one: up to the last @ of the word.
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^\s:/@]{0,256}):(?P<password>[^\s\"'<>`]{1,256})@",
+    re.IGNORECASE,
 )
 
 
@@ -68,10 +93,13 @@ def without_secrets(text: str, *, known: Callable[[str], str] = lambda text: tex
     masked, first = _WHOLE.subn(MASK, masked)
     masked, second = _IN_ADDRESS.subn(rf"\g<scheme>\g<user>:{MASK}@", masked)
     masked, third = _NAMED.subn(_mask_value, masked)
-    return masked, first + second + third + (masked.count(MASK) - text.count(MASK) if known(text) != text else 0)
+    masked, fourth = _OPTION.subn(_mask_value, masked)
+    return masked, first + second + third + fourth + (
+        masked.count(MASK) - text.count(MASK) if known(text) != text else 0
+    )
 
 
 def _mask_value(match: re.Match[str]) -> str:
     value = match["value"]
-    quote = value[0] if value[0] in "\"'" else ""
+    quote = value[:3] if value[:3] in ('"""', "'''") else value[0] if value[0] in "\"'" else ""
     return f"{match['name']}{match['between']}{quote}{MASK}{quote}"
