@@ -29,9 +29,9 @@ class FunctionRef(Record):
 class Constant(Record):
     """An argument that JSON has no word for."""
 
-    #: ``datetime``, ``date``, ``timedelta``, ``tuple``, ``set`` or ``frozenset``.
+    #: ``datetime``, ``date``, ``timedelta``, ``tuple``, ``set``, ``frozenset``, or ``dict`` where keys are no text.
     kind: str
-    #: ISO 8601 text, seconds, or the list of items.
+    #: ISO 8601 text, seconds, or the list of items; of a dict the list of its pairs.
     value: JSON
 
 

@@ -90,7 +90,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
                 self.call = self._as_call(given, profile, store)
             except Exception as error:  # it runs here all the same, and cannot be reproduced elsewhere
                 self.not_portable = f"{type(error).__name__}: {error}"
-            return self._call_here(given, store)
+            return self._call_here(given, store, parts=bool(self.multiple_outputs))
         call = self.call = self._as_call(given, profile, store)
         if not here:
             refuse_secrets(call.arguments)
@@ -99,11 +99,11 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
             self.cache_outcome = MISS if earlier is None else HIT
         if earlier is not None:
             self.log.info("Not run: the same call has a result already, from %s (%s).", told_origin(earlier), call.key)
-            return earlier.value
+            return self._parts(earlier.value, store)
         if here:
-            value = self._call_here(given, store)
+            value = self._call_here(given, store, parts=False)
             remember(call, value, store, context)
-            return value
+            return self._parts(value, store)
         if not is_remote(profile):
             return self._call_in_runner(call, store, context)
         from airflow_ml.runtime.call import CallJob
@@ -149,15 +149,15 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         own = self.environment is not None or self.trusted
         return replace(profile, kind=LOCAL) if own and profile.kind == WORKER else profile
 
-    def _call_here(self, given: Mapping[str, Any], store: ArtifactStore) -> JSON:
+    def _call_here(self, given: Mapping[str, Any], store: ArtifactStore, *, parts: bool) -> JSON:
         from airflow_ml.runtime.values import call_with, open_arguments, returns_list, to_wire
         from airflow_ml.runtime.worker import seed_everything
 
-        if self.seed is not None:
-            seed_everything(self.seed)
+        if self.seed is not None or self.cache:
+            seed_everything(self.seed or 0)  # what the call's key says
         opened = open_arguments(self.python_callable, given, store)
         returned = call_with(self.python_callable, opened)
-        return to_wire(returned, store, items=returns_list(self.python_callable), parts=bool(self.multiple_outputs))
+        return to_wire(returned, store, items=returns_list(self.python_callable), parts=parts)
 
     def _as_call(self, given: Mapping[str, Any], profile: ComputeProfile, store: ArtifactStore) -> Call:
         from airflow_ml.runtime.capture import as_function_ref, capture
@@ -228,8 +228,10 @@ def ml_task(
         compute: Name of a compute profile, or `airflow_ml.profile` for one with changes: ``worker`` (default: in the
             task's process, Airflow's connections at hand), ``local`` (a clean interpreter beside it, without
             connections and secrets), or one of the deployment's, such as a GPU pod.
-        cache: Return the stored result where the same code met the same arguments, seed, environment and namespace.
-        seed: Of `random` and numpy, set before the call; None leaves them alone.
+        cache: Return the stored result where the same code met the same arguments, seed, environment and namespace,
+            as long as the artifacts that it names are in the store.
+        seed: Of `random` and numpy, set before the call. None (default) leaves them alone in the task's process; with
+            ``cache``, and wherever the function runs outside of it, None is 0, so that the call can be repeated.
         environment: A requirements file with every version pinned (``.txt`` or ``.lock``, beside the DAG file), for
             this function alone: it runs in a clean interpreter with a virtual environment that is built once for the
             file's content. With a compute profile of a cluster it is an image.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.provenance import SUCCEEDED
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.store_keeping import StoreKeeper
 
 
 def owner_of(context: Context) -> dict[str, JSON]:
@@ -21,11 +22,25 @@ def owner_of(context: Context) -> dict[str, JSON]:
 
 
 def earlier_result(call: Call, store: ArtifactStore) -> CallResult | None:
-    """Return the newest result of the same call, if that succeeded."""
-    from airflow_ml.runtime.call import newest_result
+    """Return the newest result of the same call, if that succeeded and what it names is still in the store.
 
+    A blob that was found damaged is not in the store any more: the remedy is to run the task again.
+    """
+    from airflow_ml.runtime.call import newest_result
+    from airflow_ml.runtime.directory import inner_artifacts
+    from airflow_ml.runtime.store_check import is_there
+    from airflow_ml.runtime.values import needed_artifacts
+
+    keeper = cast("StoreKeeper", store)  # every store that a deployment opens is one
     result = newest_result(call, store)
-    return result if result is not None and result.status == SUCCEEDED else None
+    if result is None or result.status != SUCCEEDED:
+        return None
+    for artifact in needed_artifacts(result.value):
+        if not is_there(keeper, artifact.digest):
+            return None
+        if not all(is_there(keeper, inner.digest) for inner in inner_artifacts(artifact, store)):
+            return None
+    return result
 
 
 def remember(call: Call, value: JSON, store: ArtifactStore, context: Context) -> None:

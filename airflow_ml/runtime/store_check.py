@@ -85,7 +85,7 @@ def check_store(
         done += 1
     known = {finding.what for finding in findings}
     for digest in sorted(set(names) - present - known):
-        if not _is_there(store, digest):
+        if not is_there(store, digest):
             findings.append(Finding(kind="missing", what=digest, refs=names[digest]))
     _keep(store, checked)
     return Check(
@@ -146,7 +146,8 @@ def _is_sound(store: StoreKeeper, digest: str) -> bool:
     return True
 
 
-def _is_there(store: StoreKeeper, digest: str) -> bool:
+def is_there(store: StoreKeeper, digest: str) -> bool:
+    """Tell whether the store has a blob, in the trash as well; its bytes are not read."""
     return any(True for _ in store.list_blobs(digest.partition(":")[2])) or store.restore(digest)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
@@ -50,6 +50,9 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
     if record is None:
         return {name: open_value(item, store, lazily=lazily, trusted=trusted) for name, item in value.items()}
     if isinstance(record, Constant):
+        if record.kind == "dict":
+            pairs = cast(Sequence[Any], record.value)
+            return dict(open_value([*pair], store, lazily=lazily, trusted=trusted) for pair in pairs)
         if record.kind not in _COLLECTIONS:
             return _constant(record)
         return _COLLECTIONS[record.kind](open_value(record.value, store, lazily=lazily, trusted=trusted))
@@ -103,11 +106,14 @@ def wire_argument(value: Any, store: ArtifactStore) -> JSON:
         items = [wire_argument(item, store) for item in value]
         ordered = items if isinstance(value, tuple) else sorted(items, key=canonical_json)
         return Constant(kind=type(value).__name__, value=ordered).to_dict()
-    plain = _as_json(value)
+    plain = _NO_JSON if _would_change(value) else _as_json(value)
     if plain is not _NO_JSON:
         return cast(JSON, plain)
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: wire_argument(item, store) for name, item in value.items()}
+    if isinstance(value, Mapping):
+        if all(isinstance(name, str) for name in value):
+            return {name: wire_argument(item, store) for name, item in value.items()}
+        pairs: list[JSON] = [[wire_argument(name, store), wire_argument(item, store)] for name, item in value.items()]
+        return Constant(kind="dict", value=pairs).to_dict()
     if isinstance(value, list):
         return [wire_argument(item, store) for item in value]
     return _stored(value, store)
@@ -243,6 +249,15 @@ def _as_json(value: Any) -> object:
         return json.loads(canonical_json(value))
     except (TypeError, ValueError):
         return _NO_JSON
+
+
+def _would_change(value: Any) -> bool:
+    """Whether JSON would make something else of a tuple or of a key, at any depth."""
+    if type(value) in _COLLECTIONS.values():
+        return True
+    if isinstance(value, Mapping):
+        return any(not isinstance(name, str) or _would_change(item) for name, item in value.items())
+    return isinstance(value, list) and any(_would_change(item) for item in value)
 
 
 def _fits(value: Any) -> bool:

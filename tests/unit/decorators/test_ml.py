@@ -192,3 +192,52 @@ def test_a_pickle_needs_trust_and_a_clean_interpreter(store_uri: str, tmp_path: 
 def test_an_image_needs_a_cluster(store_uri: str) -> None:
     with pytest.raises(ConfigurationError, match="on a cluster only"):
         built(task.ml(environment="registry/team/image:1"), total, {}).run({})
+
+
+def parts() -> dict[str, Any]:
+    return {"a": "x" * 20_000, "b": "y" * 20_000}
+
+
+@pytest.mark.parametrize("compute", ["worker", "local"])
+def test_a_cached_result_has_the_same_parts(store_uri: str, compute: str) -> None:
+    decorator = task.ml(compute=compute, cache=True, multiple_outputs=True)
+    first = built(decorator, parts).run({})
+    assert set(first) == {"a", "b"}
+    assert built(decorator, parts).run({}) == first
+    whole = built(task.ml(compute=compute, cache=True), parts).run({})
+    assert built(decorator, parts).run({}) == first
+    assert open_value(whole, open_store(store_uri)) == parts()
+
+
+def frame_of(rows: int) -> Any:
+    return pd.DataFrame({"a": range(rows)})
+
+
+@pytest.mark.parametrize("kept", [frame_of, listed])
+def test_a_cached_result_whose_bytes_are_gone_is_made_again(store_uri: str, kept: Any) -> None:
+    store = open_store(store_uri)
+    first = built(task.ml(cache=True), kept, 2).run({})
+    digest = (first if isinstance(first, dict) else first[1])["digest"]
+    assert isinstance(store, FolderStore)
+    store.path(Artifact.from_dict(first if isinstance(first, dict) else first[1])).unlink()
+    operator = built(task.ml(cache=True), kept, 2)
+    assert operator.run({}) == first
+    assert operator.cache_outcome == "miss"
+    store.verify(digest)
+
+
+def drawn() -> float:
+    return __import__("random").random()
+
+
+def test_a_cached_call_is_seeded_by_what_its_key_says(store_uri: str) -> None:
+    import random
+
+    unseeded = built(task.ml(cache=True), drawn).run({})
+    assert unseeded == random.Random(0).random()
+
+
+@pytest.mark.parametrize("compute", ["worker", "local"])
+def test_arguments_within_others_keep_their_types(store_uri: str, compute: str) -> None:
+    values: list[Any] = [{1: "a", "1": "b", (2, 3): None}, [(1, 2), {"deep": ({4},)}], {True: 1.5}]
+    assert built(task.ml(compute=compute), given_back, *values).run({}) == given_back(*values)
