@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +48,7 @@ class Flights:
                 "unit": f"N{unit}",
                 "at": (self.day + timedelta(hours=6 + leg)).isoformat(),
                 "features": {
-                    str(found["view_digest"]): {name: 0.3 + unit / 1000 + leg / 50}
+                    str(found["view_digest"]): {name: 0.3 + unit / 1000 + leg / 50 + self.day.day % 3 / 50}
                     for found, name in zip(self._variants, ("x", "z"), strict=True)
                 },
             }
@@ -94,6 +95,42 @@ def test_a_rollout_through_the_gateway(
     seen = router.read(model)
     assert seen is not None
     assert (seen.champion["version"], seen.challenger, seen.weight_percent) == (serves, None, 0.0)
+
+
+@pytest.mark.long
+def test_a_careful_rollout_of_two_challengers(gateway: LocalGateway, store: FolderStore) -> None:
+    """The champion against itself, then everybody in shadow, a split; the best of two better ones is promoted."""
+    variants = [
+        variant("1", identity_models(store), ["x"]),
+        variant("2", identity_models(store, "z", shift=0.1), ["z"]),
+        variant("3", identity_models(store, "z", shift=0.2), ["z"]),
+    ]
+    steps = [("aa", "1d"), ("shadow", "4d"), (20, "1d"), 100]
+    plan = parse_plan(steps, challengers=2, guardrails=[("mae", 0.05)])
+    router = GatewayRouter(gateway.url, "tok")
+    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
+    driver.install(PLAN, "careful", "prod", variants[0], "first")
+    flights = Flights(router, "careful", variants[:2])
+    state = driver.begin(plan, "careful", "prod", variants[0], variants[1], "second", others=[variants[2]])
+    kinds = []
+    for _ in range(14):
+        state = driver.look(state)
+        if not state.live:
+            break
+        kinds.append(state.kind)
+        flights.pass_day()
+    record = closing_record(state)
+    assert (record.outcome, record.challenger) == ("promoted", "3"), record.reason
+    assert list(dict.fromkeys(kinds)) == ["aa", "shadow", "split"]
+    assert [(one.version, one.worse, one.stopped) for one in record.arms] == [("2", False, ""), ("3", False, "")]
+    assert record.evidence is not None
+    looks = [json.loads(line) for line in store.get_bytes(record.evidence).splitlines()]
+    pairs = [look for look in looks if look["kind"] == "shadow" and look["arms"][0]["effect"] is not None]
+    assert pairs
+    assert pairs[-1]["arms"][1]["effect"] < pairs[-1]["arms"][0]["effect"] < 0
+    seen = router.read("careful")
+    assert seen is not None
+    assert (seen.champion["version"], seen.challenger, seen.others) == ("3", None, ())
 
 
 def test_a_challenger_whose_models_are_gone_is_refused_and_the_champion_stays(
