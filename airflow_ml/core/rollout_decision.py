@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from airflow_ml.core import rollout_plan
 from airflow_ml.core.arm_evidence import best_of, in_words, judge_arms
-from airflow_ml.core.arms import SHADOW_STEP
+from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, paired_name
 from airflow_ml.core.assessment import ERROR, FAIL, NEITHER, NOTHING_YET, PASS, Tally, assess, counted
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
@@ -61,6 +61,7 @@ class _Seen:
     arms: tuple[ArmLook, ...]
     #: The one that looks best.
     best: ArmLook
+    metric: str
 
 
 def decide(
@@ -90,7 +91,7 @@ def decide(
         arms = judge_arms(plan, readings, arms=compared_arms(state), kind=state.kind, chosen=state.chosen)
     except (ValueError, OverflowError) as error:
         return _in_trouble(plan, state, now, f"The metric's sums cannot be true: {error}")
-    seen = _Seen(readings, reading, arms, best_of(arms, direction=plan.direction) or arms[0])
+    seen = _Seen(readings, reading, arms, best_of(arms, direction=plan.direction) or arms[0], plan.metric)
     ratio = sample_ratio_of(plan, state, reading)
     harmful = all(arm.harm for arm in arms)
     phase = FAIL if harmful else PASS if any(arm.ready for arm in arms) else NEITHER
@@ -188,6 +189,9 @@ def _missing(plan: RolloutPlan, state: RolloutState, seen: _Seen, tally: Tally) 
         return f"Fewer than {plan.min_units} units with an outcome in a half of the champion's traffic"
     if (step.divides or step.kind == SHADOW) and not _measured(seen.readings, step):
         return f"No outcome of the challenger {at_step(step)} yet"
+    units = _fewest_units(seen, step) if step.min_units else 0
+    if units < step.min_units:
+        return f"Step {state.step + 1} has had {units} of {step.min_units} units of each arm"
     if state.step != plan.last_test:
         # Behind the last test no difference must be shown again: a ramp is there to meet harm.
         return ""
@@ -245,6 +249,19 @@ def _measured(readings: Mapping[str, Reading], step: Step) -> bool:
         for reading in readings.values()
         for one in reading.samples
     )
+
+
+def _fewest_units(seen: _Seen, step: Step) -> int:
+    """Return the units with an outcome, over the days of a step, of the arm that has fewest."""
+    names = [arm.arm for arm in seen.arms]
+    arms = [paired_name(arm) for arm in names] if step.kind == SHADOW else [CHAMPION, *names]
+    counts = dict.fromkeys(arms, 0)
+    for name, reading in seen.readings.items():
+        if name.removesuffix(PAIRED_METRIC) == seen.metric:
+            for one in reading.samples:
+                if one.variant in counts and _in_step(one.stratum, step):
+                    counts[one.variant] += one.units
+    return min(counts.values())
 
 
 def _in_step(stratum: str, step: Step | None) -> bool:

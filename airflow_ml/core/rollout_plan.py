@@ -33,7 +33,7 @@ _DAY_SECONDS = 86_400.0
 class Step:
     """A share of traffic, and how long it is kept at least."""
 
-    #: Percent of randomization units that each challenger answers, above 0, at most 100; 0 in a shadow.
+    #: Percent of randomization units that each challenger answers, from 1 to 100; 0 in a shadow.
     weight_percent: float
     #: Days on the data clock before the next step. A minimum: early evidence of superiority does not shorten it, since
     #: a step is also there to meet weekdays, batch loads and rare requests.
@@ -41,6 +41,8 @@ class Step:
     #: ``split``; ``shadow``: each challenger scores the champion's requests, and nobody gets its answers; ``aa``: both
     #: arms are the champion, which proves the way of measuring before a risk is taken.
     kind: str = SPLIT
+    #: Units with an outcome that each arm (of pairs: each challenger) has in this step before the next one.
+    min_units: int = 0
 
     @property
     def divides(self) -> bool:
@@ -225,14 +227,15 @@ def check_steps(plan: RolloutPlan) -> None:
     """
     weights = [step.weight_percent for step in plan.steps if step.kind == SPLIT]
     kinds = [step.kind for step in plan.steps]
-    if not kinds or any(not 0 < weight <= 100 for weight in weights) or weights != sorted(set(weights)):
-        raise ConfigurationError("Not the weights of a rollout", weights, "Give rising percentages, at most 100.")
+    if not kinds or any(not 1 <= weight <= 100 for weight in weights) or weights != sorted(set(weights)):
+        # Below 1 percent a sticky split is mostly chance, and some routers cannot take it.
+        raise ConfigurationError("Not the weights of a rollout", weights, "Give rising percentages from 1 to 100.")
     if kinds != sorted(kinds, key=(SAME, SHADOW, SPLIT).index) or kinds.count(SAME) > 1 or kinds.count(SHADOW) > 1:
         raise ConfigurationError(
             "Not the steps of a rollout", kinds, "Give at most one aa step, then at most one in shadow, then weights."
         )
     if any((step.kind == SHADOW) != (step.weight_percent == 0) for step in plan.steps) or any(
-        step.kind == SAME and not 0 < step.weight_percent < 100 for step in plan.steps
+        step.kind == SAME and not 1 <= step.weight_percent < 100 for step in plan.steps
     ):
         raise ConfigurationError(
             "A step's weight does not fit its kind", kinds, "shadow has the weight 0, aa one between 0 and 100."
@@ -320,9 +323,9 @@ _WEIGHT_OF: Mapping[str, float] = {SHADOW: 0.0, SAME: 50.0}
 def _step(value: Any) -> Step:
     if isinstance(value, Step):
         return value
-    kind = SPLIT
+    kind, units = SPLIT, 0
     if isinstance(value, Mapping):
-        weight, days = value.get("weight_percent"), value.get("data_days")
+        weight, days, units = value.get("weight_percent"), value.get("data_days"), value.get("min_units", 0)
         kind = str(value.get("kind", SPLIT))
     elif isinstance(value, list | tuple) and len(value) == 2:
         weight, days = value
@@ -341,4 +344,5 @@ def _step(value: Any) -> Step:
         weight_percent=number,
         data_days=parse_duration(days) / _DAY_SECONDS if isinstance(days, str) else float(days),
         kind=kind,
+        min_units=int(units),
     )

@@ -77,6 +77,7 @@ class CanaryOperator(MLOperator):
             (templated). A step's duration is a minimum. The default is one data day each. In a weight's place
             ``"shadow"`` lets challengers score the champion's requests unheard, and ``"aa"`` compares the champion
             with itself, which proves the way of measuring: ``[("aa", "1d"), ("shadow", "2d"), 5, 25, 50, 100]``.
+            A mapping may say ``min_units`` of each arm as well.
         alpha: Chance of a wrong decision over the whole rollout, however often it is looked at (templated).
         min_units: Randomization units of each arm before anything is decided (templated).
         tau_requests: Tunes the test, see `RolloutPlan`. None (default): before the start it is fixed for

@@ -54,3 +54,64 @@ def test_a_plan_that_cannot_work_is_refused_by_name(steps: list[Any], settings: 
 def test_defaults_are_the_documented_ones() -> None:
     plan = RolloutPlan(steps=(Step(weight_percent=5.0),))
     assert (plan.alpha, plan.max_data_days, plan.inconclusive) == (0.05, 21.0, "roll_back")
+
+
+def test_a_careful_plan() -> None:
+    plan = parse_plan([("aa", "1d"), ("shadow", "2d"), {"weight_percent": 5, "data_days": 1, "min_units": 300}, 100])
+    assert [(step.kind, step.weight_percent, step.data_days, step.min_units) for step in plan.steps] == [
+        ("aa", 50.0, 1.0, 0),
+        ("shadow", 0.0, 2.0, 0),
+        ("split", 5.0, 1.0, 300),
+        ("split", 100.0, 0.0, 0),
+    ]
+    assert plan.ways == 3
+    assert plan.test_alpha == pytest.approx(0.05 / 3)
+    assert plan.reads == ("brier", "brier paired")
+    assert plan.last_test == 2
+    assert RolloutPlan.from_dict(plan.to_dict()) == plan
+
+
+def test_what_a_design_reads_and_where_it_decides() -> None:
+    paired = parse_plan([("shadow", "7d"), (10, "1d"), 100], design="paired_shadow", guardrails=[("mae", 0.1)])
+    assert paired.last_test == 0
+    assert paired.reads == ("brier", "brier paired", "mae", "mae paired")
+    assert parse_plan([("shadow", "7d"), 100], design="paired_shadow").reads == ("brier paired",)
+    assert parse_plan([5, 100]).reads == ("brier",)
+    assert parse_plan([5, 100]).test_alpha == 0.05
+
+
+def test_records_of_plans_that_knew_only_splits_are_read() -> None:
+    wire = parse_plan([5, 100]).to_dict()
+    for name in ("design", "challengers", "cluster"):
+        del wire[name]
+    steps = [{"weight_percent": 5.0, "data_days": 1.0}, {"weight_percent": 100.0, "data_days": 0.0}]
+    assert RolloutPlan.from_dict({**wire, "steps": steps}) == parse_plan([5, 100])
+
+
+@pytest.mark.parametrize(
+    ("steps", "settings", "words"),
+    [
+        ([0.5, 100], {}, "from 1 to 100"),
+        ([5, ("shadow", "1d"), 100], {}, "at most one aa step"),
+        ([("shadow", "1d"), ("aa", "1d"), 5], {}, "at most one aa step"),
+        ([("shadow", "1d"), ("shadow", "1d"), 5], {}, "at most one in shadow"),
+        ([("shadow", "1d"), 100], {}, "without a split"),
+        ([5, 100], {"design": "paired_shadow"}, "no step in shadow"),
+        ([("aa", "1d")], {}, "without a split"),
+        ([{"kind": "aa", "weight_percent": 100}, 5], {}, "does not fit its kind"),
+        ([{"kind": "shadow", "weight_percent": 5}, 5], {}, "does not fit its kind"),
+        ([{"kind": "mirror", "weight_percent": 5}], {}, "Not a step"),
+        ([25, 50, 100], {"challengers": 2}, "champion would answer nothing"),
+        ([5, 25], {"challengers": 2, "failure_limit": 1}, "one challenger"),
+        ([5, 25], {"challengers": 0}, "whole number from 1"),
+        ([5, 25], {"cluster": "day"}, "unit, request"),
+        (
+            [("shadow", "1d")],
+            {"design": "paired_shadow", "guardrails": [{"metric": "mae", "margin": 1.0, "by": "origin"}]},
+            "no slices",
+        ),
+    ],
+)
+def test_what_proves_nothing_is_refused(steps: list[object], settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        parse_plan(steps, **settings)

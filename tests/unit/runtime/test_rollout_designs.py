@@ -202,3 +202,16 @@ def test_a_router_that_forgot_who_was_stopped_is_set_again() -> None:
     made.router.write(replace(made.traffic, stopped=()))
     made.look(state, day=False)
     assert made.traffic.stopped == ("challenger",)
+
+
+@pytest.mark.parametrize("kind", ["shadow", "split"])
+def test_a_step_waits_for_its_units(kind: str) -> None:
+    waiting = {"weight_percent": 0 if kind == "shadow" else 5, "data_days": 1, "kind": kind, "min_units": 600}
+    steps = [waiting, (50, "1d"), 100] if kind == "split" else [{**waiting, "min_units": 9000}, (50, "1d"), 100]
+    made = world(steps)
+    state, held = made.begin(), 0
+    while state.step < 1 and state.live:
+        state = made.look(state)
+        held += "of 600 units" in state.reason or "of 9000 units" in state.reason
+    assert held >= 1
+    assert made.run(state).state == PROMOTED

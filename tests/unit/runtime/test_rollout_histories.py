@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from airflow_ml.core.failpoint import arm
+from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import AirflowMLError, MetricUnreadable
 from airflow_ml.runtime.rollout_reconcile import reconcile_all
 from airflow_ml.testing.failpoints import FailpointError, failing
-from airflow_ml.testing.rollout_world import MODEL, PLAN, SPACE, World, check_history
+from airflow_ml.testing.rollout_world import MODEL, PLAN, SPACE, TWO, World, check_history
 
 POINTS = st.sampled_from(
     [
@@ -38,6 +39,12 @@ POINTS_REACHED = [
     *(f"rollout.after_end_{what}" for what in ("intent", "router")),
 ]
 OWNERS = st.sampled_from(["a", "b"])
+THREE = {**TWO, "version": "3"}
+PLANS = [
+    PLAN,
+    parse_plan([("aa", "1d"), ("shadow", "2d"), (5, "1d"), (40, "1d"), 100], max_data_days=8, challengers=2),
+    parse_plan([("shadow", "4d"), (20, "1d"), 100], max_data_days=8, design="paired_shadow"),
+]
 
 
 class Histories(RuleBasedStateMachine):
@@ -69,7 +76,7 @@ class Histories(RuleBasedStateMachine):
     @rule(owner=OWNERS, point=POINTS)
     def begins(self, owner: str, point: str) -> None:
         with suppress(AirflowMLError, FailpointError), failing(point):
-            self.known.append(self.world.begin(owner))
+            self.known.append(self.world.begin(owner, others=(THREE,) * (self.world.plan.challengers - 1)))
 
     @precondition(lambda self: bool(self.known))
     @rule(data=st.data(), point=POINTS, fresh=st.booleans())
@@ -131,9 +138,9 @@ class Histories(RuleBasedStateMachine):
         with suppress(AirflowMLError):
             self.known.append(getattr(self.world.acts, act)(MODEL, SPACE, who="ann", why="because"))
 
-    @rule(policy=st.sampled_from(["roll_back", "hold", "ask"]))
-    def the_next_plan_is_undecided_by(self, policy: str) -> None:
-        self.world.plan = replace(PLAN, inconclusive=policy)
+    @rule(policy=st.sampled_from(["roll_back", "hold", "ask"]), plan=st.sampled_from(PLANS))
+    def the_next_plan_is(self, policy: str, plan: RolloutPlan) -> None:
+        self.world.plan = replace(plan, inconclusive=policy)
 
     @rule(point=POINTS)
     def reconciles(self, point: str) -> None:
@@ -161,6 +168,7 @@ class Histories(RuleBasedStateMachine):
         written = [traffic.epoch for traffic in self.world.router.history]
         assert written == sorted(written)
         assert self.world.unled == []
+        assert not any(traffic.shadow and traffic.weight_percent for traffic in self.world.router.history)
 
     @invariant()
     def an_end_is_true_of_the_router(self) -> None:
