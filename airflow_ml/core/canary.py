@@ -23,7 +23,7 @@ class ArmResult:
     arm: str
     version: str
     #: Challenger minus champion at the last look at it, and its always-valid interval, which holds for all of them
-    #: together; None and empty where it was stopped before.
+    #: together.
     effect: float | None = None
     interval: tuple[float, ...] = ()
     #: Shown to be what the plan asked for, guardrails included; shown worse.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.rollout_plan import SAME
 
 
 def weight_of(stratum: str) -> float | None:
@@ -58,8 +59,14 @@ def merged(readings: Sequence[tuple[int, Reading]]) -> Reading:
 
 
 def without_samples(reading: Reading) -> Reading:
-    """Return only how far a reading's outcomes are known."""
-    return Reading(samples=(), watermark_at=reading.watermark_at, assigned={})
+    """Return only when a reading's traffic was, as that of the champion against itself, and how far it is known."""
+    days = {
+        f"{SAME}/{stratum.split('/')[1]}": units
+        for strata in reading.assigned.values()
+        for stratum, units in strata.items()
+        if day_of(stratum) is not None
+    }
+    return Reading(samples=(), watermark_at=reading.watermark_at, assigned={SAME: days} if days else {})
 
 
 def _add(to: dict[str, int], strata: Mapping[str, int], suffix: str) -> None:

@@ -34,7 +34,7 @@ def report(state: RolloutState) -> str:
             )
         if look.units:
             lines.append(f"- Units: {', '.join(f'{name} {count}' for name, count in sorted(look.units.items()))}")
-        for arm in look.arms:
+        for arm in state.seen_arms:
             interval = f" [{arm.interval[0]:+.5g}, {arm.interval[1]:+.5g}]" if len(arm.interval) == 2 else ""
             said = "no effect yet" if arm.effect is None else f"{arm.effect:+.5g}{interval}"
             version = _code(str(state.challengers[arm.arm].get("version", "")))

@@ -27,7 +27,7 @@ from airflow_ml.core.assessment import NOTHING_YET, Tally
 from airflow_ml.core.canary import CONCLUDED, INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.fingerprint import format_time, identity
 from airflow_ml.core.record import JSON, Record
-from airflow_ml.core.rollout_look import Act, Look
+from airflow_ml.core.rollout_look import Act, ArmLook, Look
 from airflow_ml.core.rollout_plan import SAME, SPLIT, RolloutPlan
 from airflow_ml.errors import FencedOut, RolloutBusy
 
@@ -105,6 +105,8 @@ class RolloutState(Record):
     tally: Tally = NOTHING_YET
     #: Further challengers, the arms ``challenger-2`` and so on.
     others: tuple[Mapping[str, JSON], ...] = ()
+    #: Of several challengers what the last look at each of them saw, stopped ones included.
+    seen_arms: tuple[ArmLook, ...] = ()
     #: Challengers that answer nothing any more, by arm, and why.
     stopped: Mapping[str, str] = field(default_factory=dict)
     #: Of several challengers the arm that alone goes on; empty until one is chosen.
@@ -263,6 +265,7 @@ def looked(
         stopped={**state.stopped, **(stopped or {})},
         chosen=state.chosen or chosen,
         confirmed=state.confirmed and not stopped,
+        seen_arms=_seen(state, look),
     )
     if state.step >= 0:
         renewed = replace(
@@ -336,6 +339,7 @@ def ending(
         watermark_at=(look.watermark_at if look else None) or state.watermark_at,
         acts=with_act(state, act),
         chosen=state.chosen or chosen,
+        seen_arms=_seen(state, look),
     )
 
 
@@ -348,6 +352,11 @@ def ended(state: RolloutState) -> RolloutState:
     if not state.live or state.pending is None:
         raise FencedOut("No end of the rollout is under way", state.state, "Read its newest record.")
     return replace(state, state=state.pending, pending=None, confirmed=True, lease_expires_at=None)
+
+
+def _seen(state: RolloutState, look: Look | None) -> tuple[ArmLook, ...]:
+    """Return the last look at each challenger."""
+    return tuple({one.arm: one for one in (*state.seen_arms, *(look.arms if look else ()))}.values())
 
 
 def with_act(state: RolloutState, act: Act | None) -> tuple[Act, ...]:

@@ -132,7 +132,7 @@ def closing_record(state: RolloutState) -> Rollout:
 def _results(state: RolloutState) -> tuple[ArmResult, ...]:
     from airflow_ml.core.canary import ArmResult
 
-    seen = {one.arm: one for one in (state.last_look.arms if state.last_look else ())}
+    seen = {one.arm: one for one in state.seen_arms}
     found = []
     for arm, variant in state.challengers.items():
         look = seen.get(arm)

@@ -615,8 +615,9 @@ def test_of_several_challengers_the_best_is_promoted(line: Line) -> None:
     assert [(one.version, one.worse, bool(one.stopped)) for one in record.arms] == [
         ("2", False, False),
         ("3", False, False),
-        ("4", False, True),
+        ("4", True, True),
     ]
+    assert [one.effect for one in record.arms] == [pytest.approx(x, abs=1e-6) for x in (-0.05, -0.1, 0.3)]
     assert (line.alias("champion"), line.alias("previous")) == ("3", "1")
 
 

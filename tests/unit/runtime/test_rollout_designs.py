@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -99,8 +100,9 @@ def test_the_champion_against_itself_comes_first_and_counts_for_nothing_else() -
     assert end.weights == (5.0, 50.0, 100.0)
     assert end.same_epoch == end.epoch
     assert end.metric_epochs == (end.epoch, end.epoch + 1)
-    assert end.last_look is not None
-    assert end.last_look.data_days < 12
+    assert end.evidence is not None
+    days = [json.loads(line)["data_days"] for line in made.store.get_bytes(end.evidence).splitlines()]
+    assert days == sorted(days), "its days count, its outcomes do not"
     made.check()
 
 
