@@ -150,19 +150,14 @@ def _bounds(state: RolloutState, y: _Scale) -> list[str]:
 
 
 def _evidence(state: RolloutState, looks: Sequence[Look], x: _Scale, y: _Scale) -> list[str]:
-    banded = [look for look in looks if len(look.interval) == 2 and all(map(math.isfinite, look.interval))]
-    upper = [f"{x(look.data_days)},{_near(y(look.interval[1]))}" for look in banded]
-    lower = [f"{x(look.data_days)},{_near(y(look.interval[0]))}" for look in reversed(banded)]
     points = [f"{x(look.data_days)},{_near(y(effect))}" for look, effect in _effects(looks)]
     if not points:
         middle = (_LEFT + _RIGHT) / 2
         return [_text(middle, (_TOP + _BOTTOM) / 2 - 12, "No effect could be estimated", anchor="middle", fill=_GREY)]
     parts = ['<g clip-path="url(#plot)">']
-    if len(banded) > 1:
-        parts.append(f'<polygon points="{" ".join([*upper, *lower])}" fill="{_BAND}" fill-opacity="0.6"/>')
-        for edge in (upper, lower):
-            parts.append(f'<polyline points="{" ".join(edge)}" fill="none" stroke="{_LINE}" stroke-opacity="0.45"/>')
-    parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{_LINE}" stroke-width="2"/>')
+    # What was compared in another way is another line: pairs have nothing of the width of a split.
+    for _, same in itertools.groupby(looks, key=lambda look: look.kind):
+        parts += _line(list(same), x, y)
     if len(points) <= 60:
         for (look, _), point in zip(_effects(looks), points, strict=True):
             left, top = point.split(",")
@@ -170,6 +165,22 @@ def _evidence(state: RolloutState, looks: Sequence[Look], x: _Scale, y: _Scale) 
             fill = _LINE if units >= state.plan.min_units else "#ffffff"
             parts.append(f'<circle cx="{left}" cy="{top}" r="3" fill="{fill}" stroke="{_LINE}" stroke-width="1.4"/>')
     parts.append("</g>")
+    return parts
+
+
+def _line(looks: Sequence[Look], x: _Scale, y: _Scale) -> list[str]:
+    """The effect and its interval over looks that compared in one way."""
+    banded = [look for look in looks if len(look.interval) == 2 and all(map(math.isfinite, look.interval))]
+    upper = [f"{x(look.data_days)},{_near(y(look.interval[1]))}" for look in banded]
+    lower = [f"{x(look.data_days)},{_near(y(look.interval[0]))}" for look in reversed(banded)]
+    points = [f"{x(look.data_days)},{_near(y(effect))}" for look, effect in _effects(looks)]
+    parts = []
+    if len(banded) > 1:
+        parts.append(f'<polygon points="{" ".join([*upper, *lower])}" fill="{_BAND}" fill-opacity="0.6"/>')
+        for edge in (upper, lower):
+            parts.append(f'<polyline points="{" ".join(edge)}" fill="none" stroke="{_LINE}" stroke-opacity="0.45"/>')
+    if points:
+        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{_LINE}" stroke-width="2"/>')
     return parts
 
 

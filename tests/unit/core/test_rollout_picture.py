@@ -126,3 +126,15 @@ def test_any_text_and_any_numbers_give_a_well_formed_picture(
         assert not {name for name in node.attrib if name.startswith("on") or "href" in name}
         assert "nan" not in " ".join(node.attrib.values())
         assert "inf" not in " ".join(node.attrib.values())
+
+
+def test_each_way_of_comparing_has_its_own_line_and_name() -> None:
+    kinds = ["aa", "aa", "shadow", "shadow", "split", "split"]
+    looks = [look(n, float(n), -0.1, kind=kind, action="hold") for n, kind in enumerate(kinds)]
+    looks[1] = replace(looks[1], action="advance", step=0)
+    careful = state()
+    plan = parse_plan([("aa", "1d"), ("shadow", "1d"), (5, "2d"), (50, "1d"), 100])
+    picture = ET.fromstring(rollout_picture(replace(careful, plan=plan), looks))
+    lines = [one for one in picture.iter(f"{SVG}polyline") if one.get("stroke-width") == "2"]
+    assert len(lines) == 3
+    assert "shadow" in "".join(picture.itertext())
