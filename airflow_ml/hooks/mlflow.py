@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from airflow.sdk import BaseHook
 
@@ -14,6 +15,9 @@ from airflow_ml.hooks.connection import base_url, get_connection
 
 if TYPE_CHECKING:
     from airflow_ml.adapters.mlflow import MLflowRegistry
+
+
+_LARGEST_ANSWER_BYTES = 1024 * 1024
 
 
 class MLflowHook(BaseHook):
@@ -54,6 +58,33 @@ class MLflowHook(BaseHook):
         """Return the connection's experiment, None where every DAG has its own."""
         connection = get_connection(self.mlflow_conn_id, conn_type=self.conn_type)
         return connection.extra_dejson.get("experiment") or None
+
+    def aliases(self, model: str, *, timeout_seconds: float) -> dict[str, str]:
+        """Return the versions of a registered model by alias; for pages, without importing mlflow.
+
+        Args:
+            model: Its name.
+            timeout_seconds: Of each step of the request.
+
+        Raises:
+            ConnectionMissing: the connection is not defined.
+            OSError: the server does not answer, or has no such model.
+            ValueError: the address is no http address, or the answer none of MLflow.
+        """
+        from airflow_ml.adapters.mlflow_session import split_credentials
+
+        connection = get_connection(self.mlflow_conn_id, conn_type=self.conn_type)
+        url, user, secret = split_credentials(base_url(connection, default_port=5000))
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("The host must be an http or https address")
+        request = urllib.request.Request(  # noqa: S310 - http and https only, checked above
+            f"{url}/api/2.0/mlflow/registered-models/get?{urlencode({'name': model})}",
+            headers=_authorization(connection.login or user, connection.password or secret),
+        )
+        with _without_redirects().open(request, timeout=timeout_seconds) as answer:
+            found = json.loads(answer.read(_LARGEST_ANSWER_BYTES))
+        rows = found["registered_model"].get("aliases", []) if isinstance(found, dict) else []
+        return {str(row["alias"]): str(row["version"]) for row in rows}
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask the server for its experiments; for the Test button, without importing mlflow."""

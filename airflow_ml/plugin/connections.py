@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.connection import base_url, get_connection
 from airflow_ml.links import query_history_url, safe_url
+from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.summary import RunSummary
+
+#: A registry is asked for a model's aliases at most so often, and waited for so long.
+_ALIASES_SECONDS, _TIMEOUT_SECONDS = 30.0, 2.0
+_aliases: Lru[Mapping[str, str]] = Lru(200)
+
+
+def registered_aliases(model: str, conn_id: str | None) -> Mapping[str, str]:
+    """Return the versions of a model by alias as MLflow has them; none where it does not answer."""
+    if not conn_id:
+        return {}
+
+    def ask() -> Mapping[str, str]:
+        from airflow_ml.hooks.mlflow import MLflowHook
+
+        try:
+            return MLflowHook(conn_id).aliases(model, timeout_seconds=_TIMEOUT_SECONDS)
+        except (AirflowMLError, ValueError, KeyError, TypeError, AttributeError, OSError):
+            return {}
+
+    return _aliases.get((conn_id, model), ask, seconds=lambda _: _ALIASES_SECONDS)
 
 
 def mlflow_page(model: str, summaries: Sequence[RunSummary]) -> str | None:

@@ -55,6 +55,21 @@ class TestMLflow(ModelRegistryContract):
     def registry(self, server: MLflowServer) -> ModelRegistry:
         return MLflowRegistry(server.uri)
 
+    def test_aliases_are_read_without_mlflows_client(
+        self, registry: ModelRegistry, register: Any, name: str, server: MLflowServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the pages of the Airflow UI read them."""
+        from airflow_ml.hooks.mlflow import MLflowHook
+
+        monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_PAGES", json.dumps({"conn_type": "mlflow", "host": server.uri}))
+        hook = MLflowHook("mlflow_pages")
+        with pytest.raises(OSError, match="404"):
+            hook.aliases(name, timeout_seconds=10)
+        version = register("key-1").version
+        assert hook.aliases(name, timeout_seconds=10) == {}
+        registry.set_alias(name, "champion", version, expected=None)
+        assert hook.aliases(name, timeout_seconds=10) == {"champion": version}
+
     def test_the_run_holds_files_params_and_metrics(self, server: MLflowServer, tmp_path: Path, name: str) -> None:
         from mlflow import MlflowClient
 

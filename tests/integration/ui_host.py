@@ -132,6 +132,8 @@ class Host(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
+        if "javascript" in kind:  # what an API server sends with its files: a second load compiles nothing again
+            self.send_header("cache-control", "max-age=3600")
         self.end_headers()
         self.wfile.write(body)
 

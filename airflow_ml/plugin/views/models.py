@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.registration import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
-from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS, RolloutState
+from airflow_ml.core.rollout_state import ENDS, RolloutState
 from airflow_ml.errors import AirflowMLError, InvalidKey, RecordError
+from airflow_ml.plugin.views.aliases import Registered, aliases_of, registries_of, unasked
 from airflow_ml.plugin.views.canary import action_row, rollout_brief, versions_of
 from airflow_ml.plugin.views.documents import feature_view_of, gate_detail, signature_of
 from airflow_ml.plugin.views.lru import Lru
@@ -25,10 +28,27 @@ _DETAILED = 20
 #: How long the details of a version are believed: its documents never change, but a lost one may come back.
 _SECONDS = 60.0
 _read: Lru[Any] = Lru(400)
+#: How long one list of models may wait for registries.
+_REGISTRY_SECONDS = 2.0
 
 
-def model_rows(shelf: Shelf, summaries: Sequence[RunSummary], may_read: Callable[[str], bool]) -> list[dict[str, Any]]:
-    """Return all models of the namespace, those with a rollout under way first, then the newest."""
+def model_rows(
+    shelf: Shelf, summaries: Sequence[RunSummary], may_read: Callable[[str], bool], registered: Registered = unasked
+) -> list[dict[str, Any]]:
+    """Return all models of the namespace, those with a rollout under way first, then the newest.
+
+    Args:
+        shelf: The store's runs.
+        summaries: Runs of DAGs that may be read, newest first.
+        may_read: Whose rollouts are shown.
+        registered: Asked for the aliases of models without a rollout.
+    """
+    began, conns = time.monotonic(), registries_of(summaries)
+
+    def ask(model: str, conn_id: str | None) -> Mapping[str, str]:
+        # A registry that is away holds up a list of models once, and not for each of them.
+        return registered(model, conn_id) if time.monotonic() - began < _REGISTRY_SECONDS else {}
+
     names = sorted(
         {
             *names_below(shelf.store, f"models/{shelf.namespace}"),
@@ -37,12 +57,21 @@ def model_rows(shelf: Shelf, summaries: Sequence[RunSummary], may_read: Callable
     )
     drifts = {row["model"]: row for row in _oldest_first(row for summary in summaries for row in summary.drifts)}
     made = {row["model"]: row["at"] for row in _oldest_first(row for summary in summaries for row in summary.versions)}
-    rows = [_row(shelf, name, drifts.get(name), made.get(name), may_read) for name in names[:_MODELS]]
+    rows = [
+        _row(shelf, name, drifts.get(name), made.get(name), may_read, partial(ask, name, conns.get(name)))
+        for name in names[:_MODELS]
+    ]
     return sorted(rows, key=lambda row: (bool(row["rollout"] and row["rollout"]["live"]), row["newest_at"] or ""))[::-1]
 
 
 def model_view(
-    shelf: Shelf, name: str, summaries: Sequence[RunSummary], may_read: Callable[[str], bool], *, mlflow: str | None
+    shelf: Shelf,
+    name: str,
+    summaries: Sequence[RunSummary],
+    may_read: Callable[[str], bool],
+    *,
+    mlflow: str | None,
+    registered: Registered = unasked,
 ) -> dict[str, Any]:
     """Return one model.
 
@@ -52,6 +81,7 @@ def model_view(
         summaries: Runs of DAGs that may be read, newest first.
         may_read: Whose rollouts are shown.
         mlflow: Its page in MLflow.
+        registered: Asked for its aliases where it has no rollout.
 
     Raises:
         NotHere: the namespace has no such model.
@@ -63,7 +93,7 @@ def model_view(
     book = shelf.rollouts.book(shelf.store, shelf.namespace, name)
     if not records and not book.states:
         raise NotHere(f"No model {name}")
-    aliases = _aliases(book, records)
+    aliases = aliases_of(book, records, partial(registered, name, registries_of(summaries).get(name)))
     made = {row["version"]: row for summary in summaries for row in summary.versions if row["model"] == name}
     gates = {
         (summary.dag, summary.run): row for summary in summaries for row in summary.gates if row["kind"] == "model"
@@ -102,7 +132,14 @@ def model_view(
     }
 
 
-def _row(shelf: Shelf, name: str, drift: Any, newest_at: str | None, may_read: Callable[[str], bool]) -> dict[str, Any]:
+def _row(
+    shelf: Shelf,
+    name: str,
+    drift: Any,
+    newest_at: str | None,
+    may_read: Callable[[str], bool],
+    registered: Callable[[], Mapping[str, str]],
+) -> dict[str, Any]:
     records: list[ModelVersion] = []
     count = 0
     try:
@@ -113,7 +150,7 @@ def _row(shelf: Shelf, name: str, drift: Any, newest_at: str | None, may_read: C
     except (AirflowMLError, TypeError, ValueError):
         pass  # the model's own page says what is wrong with it
     book = shelf.rollouts.book(shelf.store, shelf.namespace, name)
-    aliases = _aliases(book, records)
+    aliases = aliases_of(book, records, registered)
     shown = next(iter(_shown(book, may_read)), None)
     return {
         "name": name,
@@ -124,25 +161,6 @@ def _row(shelf: Shelf, name: str, drift: Any, newest_at: str | None, may_read: C
         "rollout": None if shown is None else rollout_brief(shown, shelf.now()),
         "drift": drift,
     }
-
-
-def _aliases(book: Book, records: Sequence[ModelVersion]) -> dict[str, str]:
-    """Return what serves by the rollouts' records: they are the truth, the registry's aliases their projection."""
-    found: dict[str, str] = {}
-    ended = [state for _, state in sorted(book.states.values(), key=lambda one: one[0]) if state.state in ENDS]
-    for state in ended:
-        if state.state in SERVING_ENDS:
-            found[CHAMPION] = version_of(state.candidate)
-            found[PREVIOUS] = version_of(state.champion)
-        elif version_of(state.champion):
-            found[CHAMPION] = version_of(state.champion)
-    live = book.newest
-    if live is not None and live.live and version_of(live.champion):
-        found[CHAMPION] = version_of(live.champion)
-    newest = next((record for record in records if record.alias == CHALLENGER), None)
-    if newest is not None and newest.version != found.get(CHAMPION):
-        found[CHALLENGER] = newest.version
-    return {alias: version for alias, version in found.items() if version}
 
 
 def _went_on(state: RolloutState, arm: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError
+from airflow_ml.plugin.views.aliases import Registered, unasked
 from airflow_ml.plugin.views.models import model_rows
 from airflow_ml.plugin.views.progress import ShardReader, running_row
 from airflow_ml.plugin.views.shelf import NEWEST_RUNS, Head, Shelf
@@ -29,12 +30,14 @@ _TURN_ON = (
 )
 
 
-def overview(shelf: Shelf, shards: ShardReader, may_read: Callable[[str], bool], *, user: str) -> dict[str, Any]:
+def overview(
+    shelf: Shelf, shards: ShardReader, may_read: Callable[[str], bool], *, user: str, registered: Registered = unasked
+) -> dict[str, Any]:
     """Return the first page, with what was made by DAGs that may be read."""
     store_health, heads = _store_health(shelf, may_read)
     summaries = list(shelf.summaries(heads, seconds=_BUDGET_SECONDS))
     complete = len(summaries) == min(len(heads), NEWEST_RUNS)
-    models = model_rows(shelf, summaries, may_read)
+    models = model_rows(shelf, summaries, may_read, registered)
     return {
         "now_at": format_time(shelf.now()),
         "namespace": shelf.namespace,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from airflow_ml.plugin.auth import VIEW, MayReadDep, may_edit_tasks, user_name
-from airflow_ml.plugin.connections import mlflow_page
+from airflow_ml.plugin.connections import mlflow_page, registered_aliases
 from airflow_ml.plugin.views.canary import canary_view
 from airflow_ml.plugin.views.data import dataset_list, dataset_view
 from airflow_ml.plugin.views.lineage import lineage_view
@@ -30,7 +30,9 @@ def _summaries(shelf: Shelf, may_read: MayReadDep) -> list[RunSummary]:
 async def overview(request: Request, place: PlaceDep, may_read: MayReadDep) -> Response:
     """The first page."""
     user = user_name(request.state.ml_user)
-    return await answer(lambda: overview_view(place.shelf(), place.boards.shards, may_read, user=user))
+    return await answer(
+        lambda: overview_view(place.shelf(), place.boards.shards, may_read, user=user, registered=registered_aliases)
+    )
 
 
 @router.api_route("/models", methods=_READ)
@@ -39,7 +41,7 @@ async def models(place: PlaceDep, may_read: MayReadDep) -> Response:
 
     def read() -> dict[str, object]:
         shelf = place.shelf()
-        return {"models": model_rows(shelf, _summaries(shelf, may_read), may_read)}
+        return {"models": model_rows(shelf, _summaries(shelf, may_read), may_read, registered_aliases)}
 
     return await answer(read)
 
@@ -51,7 +53,9 @@ async def model(place: PlaceDep, may_read: MayReadDep, model: Model) -> Response
     def read() -> dict[str, object]:
         shelf = place.shelf()
         found = _summaries(shelf, may_read)
-        return model_view(shelf, model, found, may_read, mlflow=mlflow_page(model, found))
+        return model_view(
+            shelf, model, found, may_read, mlflow=mlflow_page(model, found), registered=registered_aliases
+        )
 
     return await answer(read)
 

@@ -451,3 +451,24 @@ def test_several_challengers_in_shadow_against_itself_and_side_by_side() -> None
     ]  # fmt: skip
     row = as_declared({"models": model_rows(shelf, [], anything)}, "ModelList")["models"][0]
     assert row["champion"] == "3"
+
+
+def test_without_a_rollout_the_registry_says_who_serves(store: MemoryStore) -> None:
+    """Its word counts only then: the rollouts' records are the truth."""
+    asked: list[str] = []
+
+    def registered(model: str, conn_id: str | None) -> dict[str, str]:
+        asked.append(model)
+        return {"champion": "7", "challenger": "8", "somebody's": "1"}
+
+    alone = MemoryStore()
+    Line(alone).record_run("first")
+    fresh = Shelf(alone, "prod", clock=lambda: NOW)
+    row = as_declared({"models": model_rows(fresh, [], anything, registered)}, "ModelList")["models"][0]
+    assert (row["champion"], row["challenger"]) == ("7", "8")
+    page = model_view(fresh, MODEL, [], anything, mlflow=None, registered=registered)
+    assert (page["champion"], page["challenger"], page["previous"]) == ("7", "8", None)
+    assert asked == [MODEL, MODEL]
+    led = Shelf(store, "prod", clock=lambda: NOW)
+    assert model_view(led, MODEL, [], anything, mlflow=None, registered=registered)["champion"] == "1"
+    assert asked == [MODEL, MODEL], "a model with rollouts needs no registry"

@@ -1,6 +1,6 @@
 /** One rollout: how sure it is, what it has done, and what may be done about it. */
 
-import { HStack, NativeSelect, Text } from "@chakra-ui/react";
+import { Box, HStack, NativeSelect, Text } from "@chakra-ui/react";
 import { useState } from "react";
 import { useNavigate } from "react-router-dom";
 
@@ -72,11 +72,11 @@ function Rollout({ view }: { view: CanaryView }) {
         )}
       </Section>
       {several && <Section title="Challengers"><Challengers view={view} /></Section>}
-      <HStack align="stretch" gap={4} wrap="wrap" css={{ "& > *": { flex: "1 1 26rem" } }}>
+      <Box display="grid" gridTemplateColumns="repeat(auto-fit, minmax(min(100%, 24rem), 1fr))" columnGap={4}>
         <Section title="Samples per arm"><Samples looks={view.looks} plan={plan} challengers={view.challengers} /></Section>
         <Section title="Guardrails"><Guardrails look={looks.at(-1)} plan={plan} /></Section>
         <Section title="Sample ratio"><SampleRatio looks={view.looks} /></Section>
-      </HStack>
+      </Box>
       <Section title="Decisions" aside="newest first">
         <Grid columns={LOG} rows={view.log} rowKey={(row, at) => `${row.sequence}-${at}`} label="Decisions" height="26rem" />
       </Section>
@@ -109,7 +109,7 @@ function figures(view: CanaryView): Fact[] {
     {
       label: view.challengers.length > 1 ? "Weight of each" : "Challenger's weight",
       value: weight(brief.weight_percent),
-      note: `step ${brief.step + 1} of ${brief.steps.length}${KIND[brief.kind]}${view.confirmed ? "" : ", not confirmed by the router"}`,
+      note: `step ${brief.step + 1} of ${brief.steps.length}${KIND[brief.kind] ?? ""}${view.confirmed ? "" : ", not confirmed by the router"}`,
     },
     {
       label: `Effect on ${plan.metric}`,
@@ -128,7 +128,7 @@ function figures(view: CanaryView): Fact[] {
   return items;
 }
 
-const KIND = { split: "", shadow: ", scoring unheard", aa: ", champion against itself" } as const;
+const KIND: Record<string, string> = { shadow: ", scoring unheard", aa: ", champion against itself" };
 
 /** The time that the leader has left to renew its lease, second by second. */
 function Lease({ at }: { at: string | null }) {

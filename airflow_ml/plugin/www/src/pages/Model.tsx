@@ -92,14 +92,14 @@ function versionColumns(model: string, choose: (version: string) => void): Colum
     { key: "by", label: "By", width: "10rem", cell: (row) => (row.made_by ? <TaskLink task={row.made_by} /> : "–") },
     { key: "gate", label: "Gate", cell: (row) => (row.gate.state === "present" ? <Mark of={row.gate.value.verdict} /> : words(row.gate.state)) },
     {
-      key: "rollout", label: "Rollout",
+      key: "rollout", label: "Rollout", width: "7rem",
       cell: (row) => (row.rollout ? <To to={page("canary", { model, epoch: row.rollout.epoch })}>{words(row.rollout.outcome)}</To> : "–"),
     },
     {
       key: "metrics", label: "Metrics", width: "12rem",
       cell: (row) => Object.entries(row.metrics).slice(0, 3).map(([name, value]) => `${name} ${number(value)}`).join(", ") || "–",
     },
-    { key: "commit", label: "Commit", cell: (row) => row.commit.slice(0, 10) || "–" },
+    { key: "commit", label: "Commit", width: "7rem", cell: (row) => row.commit.slice(0, 10) || "–" },
     { key: "model", label: "Bytes", cell: (row) => <DigestText digest={row.model_digest} /> },
   ];
 }
@@ -168,7 +168,7 @@ function historyColumns(model: string): Column<PromotionRow>[] {
   return [
     { key: "epoch", label: "Rollout", cell: (row) => <To to={page("canary", { model, epoch: row.epoch })}>{String(row.epoch)}</To> },
     { key: "outcome", label: "Outcome", cell: (row) => <Mark of={row.outcome} /> },
-    { key: "versions", label: "Versions", cell: (row) => (row.champion ? `${row.challenger} against ${row.champion}` : row.challenger) },
+    { key: "versions", label: "Versions", width: "8.5rem", cell: (row) => (row.champion ? `${row.challenger} against ${row.champion}` : row.challenger) },
     { key: "reason", label: "Why", width: "16rem", cell: (row) => row.reason },
     {
       key: "who", label: "Who", width: "14rem",

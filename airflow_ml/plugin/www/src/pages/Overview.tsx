@@ -122,11 +122,11 @@ function Sweeps({ rows }: { rows: readonly RunningSweep[] }) {
 
 const GATES: readonly Column<GateRow>[] = [
   { key: "verdict", label: "Verdict", cell: (row) => <Mark of={row.verdict} /> },
-  { key: "subject", label: "Of", width: "8rem", cell: (row) => <TaskLink task={row.task}>{row.subject}</TaskLink> },
-  { key: "reason", label: "Reason", width: "14rem", cell: (row) => row.reason },
+  { key: "subject", label: "Of", width: "9.5rem", cell: (row) => <TaskLink task={row.task}>{row.subject}</TaskLink> },
+  { key: "reason", label: "Reason", width: "10rem", cell: (row) => row.reason },
   {
-    key: "checks", label: "Checks", figure: true,
-    cell: (row) => (row.checks_failed ? `${row.checks_failed} of ${row.checks_run} failed` : count(row.checks_run)),
+    key: "checks", label: "Failed", figure: true,
+    cell: (row) => `${count(row.checks_failed)} of ${count(row.checks_run)}`,
   },
   { key: "at", label: "When", figure: true, cell: (row) => <Time at={row.at} ago /> },
 ];
@@ -141,10 +141,10 @@ function Gates({ rows }: { rows: readonly GateRow[] }) {
 const DRIFTS: readonly Column<DriftRow>[] = [
   { key: "drifted", label: "Drift", cell: (row) => <Mark of={row.drifted ? "drift" : "no_drift"} /> },
   {
-    key: "model", label: "Model", width: "8rem",
+    key: "model", label: "Model", width: "9rem",
     cell: (row) => <To to={page("model", { model: row.model })}>{`${row.model} ${row.version}`}</To>,
   },
-  { key: "reason", label: "Reason", width: "14rem", cell: (row) => row.reason },
+  { key: "reason", label: "Reason", width: "10rem", cell: (row) => row.reason },
   { key: "rows", label: "Rows", figure: true, cell: (row) => count(row.rows) },
   { key: "at", label: "When", figure: true, cell: (row) => <Time at={row.at} ago /> },
 ];

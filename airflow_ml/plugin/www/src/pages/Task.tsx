@@ -101,10 +101,10 @@ function Failure({ view }: { view: TaskView }) {
 }
 
 const CAUSES: readonly Column<NonNullable<TaskView["failure"]>["causes"][number]>[] = [
-  { key: "name", label: "Cause", cell: (row) => words(row.name) },
+  { key: "name", label: "Cause", width: "8.5rem", cell: (row) => words(row.name) },
   { key: "meaning", label: "What happened", width: "14rem", cell: (row) => row.meaning },
   { key: "remedy", label: "What helps", width: "16rem", cell: (row) => row.remedy },
-  { key: "again", label: "Another try", cell: (row) => (row.retryable ? "can succeed" : "fails the same way") },
+  { key: "again", label: "Another try", width: "9.5rem", cell: (row) => (row.retryable ? "can succeed" : "fails the same way") },
 ];
 
 function cache({ cache: { verdict, changed, nearest } }: TaskView): Fact {

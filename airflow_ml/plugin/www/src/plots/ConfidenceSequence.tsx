@@ -72,7 +72,7 @@ export function ConfidenceSequence({ looks, plan }: { looks: readonly LookRow[];
 }
 
 /** What is measured in shadow, or of the champion against itself, is another quantity than what a split shows. */
-const COLOUR = { split: INK.line, shadow: INK.other, aa: INK.quiet } as const;
+const COLOUR: Record<string, string> = { shadow: INK.other, aa: INK.quiet };
 
 /** Looks of one kind of step that follow each other: no line leads from one kind to another. */
 function ofOneKind(looks: readonly LookRow[]): LookRow[][] {
@@ -90,7 +90,7 @@ function ofOneKind(looks: readonly LookRow[]): LookRow[][] {
 
 /** "25 %", "shadow", "A/A at 50 %". */
 export function stepName({ weight_percent, kind }: { weight_percent: number; kind: StepKind }): string {
-  return { split: weight(weight_percent), shadow: "shadow", aa: `A/A at ${weight(weight_percent)}` }[kind];
+  return kind === "shadow" ? "shadow" : `${kind === "aa" ? "A/A at " : ""}${weight(weight_percent)}`;
 }
 
 function place(width: number): Area {
@@ -126,7 +126,7 @@ function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
       </clipPath>
       <g clipPath="url(#canary-plot)">
         {spells.map((spell, index) => {
-          const colour = COLOUR[spell[0]?.kind ?? "split"];
+          const colour = COLOUR[spell[0]?.kind ?? ""] ?? INK.line;
           return (
             <g key={index}>
               <path

@@ -27,6 +27,7 @@ export function Lineage({ graph }: { graph: LineageGraph }) {
             about={`${graph.nodes.length} records: ${graph.nodes.map((one) => `${one.record} ${one.label}`).join(", ")}`}
             height={drawn.height}
             least={drawn.width}
+            shrinks
             sheet={{
               columns: ["digest", "record", "label", "depth", "dag", "run", "task", "commit", "at"],
               rows: graph.nodes.map((one) => [

@@ -41,6 +41,8 @@ interface Props {
   height: number;
   /** Pixels that it needs at least; a narrower page scrolls it. */
   least?: number;
+  /** Drawn smaller, down to six tenths, before it is scrolled. */
+  shrinks?: boolean;
   sheet: Sheet;
   /** Beside the title: a legend, or the values under the pointer. */
   aside?: ReactNode;
@@ -51,10 +53,12 @@ interface Props {
   onStep?: (step: number) => void;
 }
 
-export function Plot({ title, about, height, least = 0, sheet, aside, children, onPoint, onStep }: Props) {
+export function Plot({ title, about, height, least = 0, shrinks = false, sheet, aside, children, onPoint, onStep }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const svg = useRef<SVGSVGElement>(null);
-  const width = useWidth(box, least);
+  const room = useWidth(box);
+  const width = room && Math.max(room, least);
+  const scale = shrinks && width ? Math.max(0.6, Math.min(1, room / width)) : 1;
   const [problem, setProblem] = useState("");
   const png = () => {
     if (svg.current) {
@@ -90,10 +94,10 @@ export function Plot({ title, about, height, least = 0, sheet, aside, children, 
           </HStack>
         </HStack>
       </Flex>
-      <Box ref={box} minH={`${height}px`} minW={0} overflowX={least ? "auto" : "hidden"} overflowY="hidden">
+      <Box ref={box} minH={`${scale * height}px`} minW={0} overflowX={least ? "auto" : "hidden"} overflowY="hidden">
         {width > 0 && (
           <svg
-            ref={svg} role="img" aria-label={about} width={width} height={height} viewBox={`0 0 ${width} ${height}`}
+            ref={svg} role="img" aria-label={about} width={scale * width} height={scale * height} viewBox={`0 0 ${width} ${height}`}
             tabIndex={onStep ? 0 : undefined} onKeyDown={key} onPointerMove={move}
             onPointerLeave={() => onPoint?.(null, width)}
             fill={INK.text} style={{ fontSize: "11px", fontVariantNumeric: "tabular-nums", display: "block" }}
@@ -106,7 +110,7 @@ export function Plot({ title, about, height, least = 0, sheet, aside, children, 
   );
 }
 
-function useWidth(box: React.RefObject<HTMLDivElement | null>, least: number): number {
+function useWidth(box: React.RefObject<HTMLDivElement | null>): number {
   const [width, setWidth] = useState(0);
   useEffect(() => {
     const element = box.current;
@@ -119,7 +123,7 @@ function useWidth(box: React.RefObject<HTMLDivElement | null>, least: number): n
     observer.observe(element);
     return () => observer.disconnect();
   }, [box]);
-  return width && Math.max(width, least);
+  return width;
 }
 
 /** One entry of a legend. */

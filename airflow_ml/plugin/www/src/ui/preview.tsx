@@ -27,7 +27,7 @@ export function Preview({ table, label }: { table: Table; label: string }) {
           },
         }))}
       />
-      <Text fontSize="xs" color="fg.muted" mt={2}>
+      <Text fontSize="xs" color="fg.muted" mt={3}>
         {`${count(table.rows.length)} of ${counted(table.total_rows, "row")}`}
         {left > 0 && `; ${counted(left, "more column")}`}
       </Text>
