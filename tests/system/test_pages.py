@@ -54,7 +54,7 @@ from airflow.utils.session import create_session
 with create_session() as session:
     session.merge(DagBundleModel(name="tests"))
     session.flush()
-    for dag in ("flights", "parked"):
+    for dag in ("flights", "led", "parked"):
         session.add(DagModel(dag_id=dag, bundle_name="tests", is_stale=False))
 """
 #: A task that waits for an answer on Airflow's page of required actions, as a parked canary does.
@@ -246,13 +246,14 @@ def test_every_page_in_a_browser(
 @in_a_browser
 def test_a_canary_is_led_by_hand(chromium: Any, airflow: AirflowInstance, store: FolderStore) -> None:
     """Hold, resume, roll back: each asks for a reason, and the record has it beside the name of who pressed."""
-    Line(store).record_rollout("by hand", end=False, looks=4, began=datetime.now(UTC))
+    line = Line(store, dag="led")
+    line.record_rollout("by hand", end=False, looks=4, began=datetime.now(UTC))
     visit = Visit(chromium, airflow)
-    visit.go("canary?model=flights_model", "Samples per arm")
+    visit.go(f"canary?model={line.model}", "Samples per arm")
     visit.act("Hold", "the weather feed stopped")
     visit.act("Resume", "the feed is back")
     visit.act("Roll back", "worse than thought")
-    newest = store.latest(rollout_ref("flights_model", "prod"))
+    newest = store.latest(rollout_ref(line.model, "prod"))
     assert newest is not None
     state = RolloutState.from_dict(newest.value)
     assert [(one.kind, one.who, one.why) for one in state.acts] == [
