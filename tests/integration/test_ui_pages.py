@@ -355,7 +355,7 @@ def test_loading_failed_empty_and_stale_are_shown(pages: Pages) -> None:
 
 def later(pages: Pages) -> None:
     """Let a minute pass: answers are asked for anew."""
-    pages.page.clock.set_fixed_time(pages.page.evaluate("() => Date.now() + 60_000"))
+    pages.page.clock.set_fixed_time(pages.page.evaluate("() => Date.now() / 1_000 + 60"))
 
 
 def test_plots_can_be_saved_and_walked(pages: Pages) -> None:
