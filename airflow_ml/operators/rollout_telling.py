@@ -43,7 +43,10 @@ def foretell(
             'Use cluster="unit" with the unit that sends them, or design="paired_shadow".',
         )
     if plan.design != "split":
-        return plan  # what decides are days of pairs, of which there is no history
+        log.info(
+            "Pairs of scores decide, each data day is one observation: how they differ is known once there are some"
+        )
+        return plan
     if not fixed_tau:
         plan = planned(plan, found.observed)
         found = forecast(plan, found.observed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_ml.core.ports import Reading, Sample
-from airflow_ml.core.rollout_forecast import Forecast, ObservedTraffic, forecast, observe
+from airflow_ml.core.rollout_forecast import Forecast, ObservedTraffic, alike, forecast, observe, planned
 from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
 from airflow_ml.core.statistics import requests_needed, two_sided_boundary
 
@@ -147,3 +148,36 @@ def test_more_traffic_never_makes_a_plan_worse(requests: float, more: float, eff
     assert not larger.problem or less.problem
     assert (larger.goal_days or math.inf) <= (less.goal_days or math.inf)
     assert all(text and "nan" not in text for text in less.sentences("brier"))
+
+
+TRAFFIC = ObservedTraffic(days=10, units_per_day=800, requests_per_day=1000, sigma=0.3, design_effect=2.0)
+
+
+def test_the_mixture_is_fixed_for_the_planned_difference_of_a_split_only() -> None:
+    steps = [(20, "2d"), (50, "2d"), 100]
+    assert planned(parse_plan(steps), TRAFFIC) == parse_plan(steps)
+    small = planned(parse_plan(steps, expected_effect=0.015), TRAFFIC)
+    large = planned(parse_plan(steps, expected_effect=0.3), TRAFFIC)
+    assert 100 == large.tau_requests < small.tau_requests < 1000
+    margin = planned(parse_plan(steps, hypothesis="non_inferiority", margin=0.015), TRAFFIC)
+    assert margin.tau_requests == small.tau_requests
+    pairs = parse_plan([("shadow", "7d"), 100], design="paired_shadow", expected_effect=0.015)
+    assert planned(pairs, TRAFFIC) == pairs
+    found = forecast(pairs, TRAFFIC)
+    assert (found.problem, found.goal_days) == ("", None)
+
+
+def test_a_plan_that_takes_requests_as_independent_is_refused_where_they_are_alike() -> None:
+    steps = [(20, "2d"), 100]
+    assert "2.00 above 1.5" in alike(parse_plan(steps, cluster="request"), TRAFFIC)
+    assert not alike(parse_plan(steps), TRAFFIC)
+    assert not alike(parse_plan(steps, cluster="request"), replace(TRAFFIC, design_effect=1.4))
+    assert not alike(parse_plan(steps, cluster="request"), replace(TRAFFIC, design_effect=None))
+
+
+def test_several_challengers_and_steps_without_a_split_take_longer() -> None:
+    one = forecast(parse_plan([(20, "2d"), (30, "2d"), 100], expected_effect=0.02), TRAFFIC)
+    three = forecast(parse_plan([(20, "2d"), (30, "2d"), 100], challengers=3, expected_effect=0.02), TRAFFIC)
+    careful = parse_plan([("aa", "3d"), ("shadow", "3d"), (20, "2d"), (30, "2d"), 100], expected_effect=0.02)
+    assert one.detectable < three.detectable
+    assert one.detectable < forecast(careful, TRAFFIC).detectable

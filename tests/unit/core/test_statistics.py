@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from scipy import stats as scipy_stats
 
 from airflow_ml.core.ports import Sample
 from airflow_ml.core.statistics import (
+    LEAST_TAU,
+    MOST_TAU,
     Effect,
     confidence_sequence,
     effect_of,
@@ -22,6 +25,7 @@ from airflow_ml.core.statistics import (
     log_e_two_sided,
     mean_of,
     one_sided_boundary,
+    planned_tau,
     requests_needed,
     two_sided_boundary,
 )
@@ -258,3 +262,24 @@ def test_the_interval_is_centred_on_the_difference() -> None:
     low, high = confidence_sequence(effect, alpha=0.05, tau_requests=2000)
     assert (low + high) / 2 == pytest.approx(-0.01)
     assert high < 0
+
+
+@given(st.floats(0.001, 0.2), st.floats(0.1, 10))
+def test_the_planned_mixture_is_tightest_where_the_effect_is_to_be_shown(alpha: float, sigma: float) -> None:
+    normal = NormalDist()
+    effect = 0.03 * sigma  # between the bounds
+    tau = planned_tau(effect, sigma, alpha=alpha)
+    if not LEAST_TAU < tau < MOST_TAU:
+        return
+    weight = ((normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(0.95)) * sigma / effect) ** 2
+    best = two_sided_boundary(weight / tau, alpha)
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        assert best < two_sided_boundary(weight / (tau * factor), alpha)
+
+
+def test_a_planned_mixture_stays_within_its_bounds() -> None:
+    assert planned_tau(10.0, 1.0) == LEAST_TAU
+    assert planned_tau(0.0001, 1.0) == MOST_TAU
+    # What the docstring says of ten times the data.
+    far = two_sided_boundary(10 * 8.2, 0.05) / two_sided_boundary(8.2, 0.05)
+    assert far == pytest.approx(1.07, abs=0.005)

@@ -217,3 +217,16 @@ def test_a_step_waits_for_its_units(kind: str) -> None:
         held += "of 600 units" in state.reason or "of 9000 units" in state.reason
     assert held >= 1
     assert made.run(state).state == PROMOTED
+
+
+def test_requests_that_are_alike_are_not_taken_as_independent() -> None:
+    alike = world([(20, "1d"), (50, "1d"), 100], cluster="request")
+    alike.metrics.design_effect = 3.0
+    end = alike.run(alike.begin())
+    assert end.state == ROLLED_BACK
+    assert end.reason.startswith("invalid: requests of one unit are alike, design effect 3.")
+    alone = world([(20, "1d"), (50, "1d"), 100], cluster="request")
+    assert alone.run(alone.begin()).state == PROMOTED
+    clustered = world([(20, "1d"), (50, "1d"), 100])
+    clustered.metrics.design_effect = 3.0
+    assert clustered.run(clustered.begin()).state == PROMOTED
