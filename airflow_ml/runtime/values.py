@@ -16,8 +16,10 @@ from airflow_ml.core.fingerprint import canonical_json, format_time, parse_time
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON, XCOM_LIMIT_BYTES, Record, parse
 from airflow_ml.core.snapshot import DatasetSnapshot
+from airflow_ml.core.sweep import Leaderboard
 from airflow_ml.errors import NotARecord
 from airflow_ml.runtime.codecs import load_value, store_value
+from airflow_ml.runtime.open_leaderboard import OpenLeaderboard
 
 #: A larger table arrives as `Rows`, to be read as far as it is used: as a frame it would take a few times its size.
 LARGE_BYTES = 256 * 1024 * 1024
@@ -33,8 +35,8 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
     """Return a value as a user's function sees it.
 
     A `FeatureSet` becomes `Data`, with its record as ``.record``; a `DatasetSnapshot` and a large table become `Rows`;
-    `CallResults` become the list of what the calls returned; another artifact becomes the value it holds, any other
-    record is parsed. Lists and dicts are looked through.
+    a `Leaderboard` becomes an `OpenLeaderboard`; `CallResults` become the list of what the calls returned; another
+    artifact becomes the value it holds, any other record is parsed. Lists and dicts are looked through.
 
     Args:
         value: JSON, with records in wire form.
@@ -63,6 +65,8 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
         return Data(lambda: store.path(table), record)
     if isinstance(record, DatasetSnapshot):
         return _rows(record, record.artifact, store)
+    if isinstance(record, Leaderboard):
+        return OpenLeaderboard(record, store)
     if isinstance(record, CallResults):
         from airflow_ml.runtime.call_results import read_values
 
@@ -94,6 +98,8 @@ def wire_argument(value: Any, store: ArtifactStore) -> JSON:
     Raises:
         NoCodec: nothing stores a value of that type safely.
     """
+    if isinstance(value, OpenLeaderboard):
+        value = value.record
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, datetime):
@@ -160,6 +166,8 @@ def to_wire(value: Any, store: ArtifactStore, *, items: bool = False, parts: boo
     Raises:
         NoCodec: nothing stores a value of that type safely.
     """
+    if isinstance(value, OpenLeaderboard):
+        value = value.record
     if isinstance(value, Record):
         return value.to_dict()
     if parts and isinstance(value, Mapping):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -203,6 +204,40 @@ def test_what_one_pod_says_is_told_while_it_runs_and_once(
     told = [f"word {number}" for number in range(6)]
     assert [(early + late).count(word) for word in told] == [1] * 6
     assert early.index("word 0") < early.index("is succeeded")
+
+
+def longer(frame: Any, least: int) -> Any:
+    return frame[frame["a"] >= least].assign(double=frame["a"] * 2)
+
+
+def test_what_ran_in_a_pod_is_reproduced_from_the_store_alone(
+    k8s: KubernetesDouble, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    import pandas as pd
+
+    from airflow_ml.cli import main
+    from airflow_ml.runtime.codecs import store_value
+
+    store = FolderStore(places.parent / "store")
+    frame = store_value(pd.DataFrame({"a": [1, 2, 3]}), store).to_dict()
+    operator, context = built(task.ml(compute="k8s", seed=3), longer, frame, 2), a_context("longer", run="in_a_pod")
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(context)
+    operator.resume_execution(caught.value.method_name, {"event": event_of(caught.value)}, context)
+    shutil.copytree(places.parent / "store", tmp_path / "at_home")
+    shutil.move(places.parent / "store", tmp_path / "out_of_reach")
+    for name in ("AIRFLOW_CONN_KUBERNETES_DEFAULT", "AIRFLOW__ML__COMPUTE_PROFILES", "AIRFLOW__ML__ARTIFACT_STORE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", "planted-secret")
+    capfd.readouterr()
+    asked = ["reproduce", "d", "in_a_pod", "longer", "--store", f"file://{tmp_path}/at_home", "--output", "json"]
+    assert main([*asked, "--keep", str(tmp_path / "kept")]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert (said["verdict"], said["what"]) == ("identical", "longer, function longer")
+    assert said["recorded"] == said["here"]
+    assert said["here"]["record"] == "Artifact"
+    kept = [path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert not any(b"planted-secret" in data for data in kept)
 
 
 @pytest.mark.fault("K7", "A9")

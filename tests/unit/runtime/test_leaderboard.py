@@ -18,10 +18,12 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import TrialResult, shard_ref, shards_ref
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, SweepFailed
+from airflow_ml.reading import read
 from airflow_ml.runtime.leaderboard import best, collect, read_rows, to_pandas
 from airflow_ml.runtime.ledger import Ledger
 from airflow_ml.runtime.shard import planned_trials, shard_trials
 from airflow_ml.runtime.sweep_plan import make_plan, read_groups, shard_job
+from airflow_ml.runtime.values import to_wire, wire_argument
 from airflow_ml.runtime.warm_start import best_params, newest_best_params
 
 TEXT = "def train(data, params, trial):\n    return 1.0\n"
@@ -93,6 +95,23 @@ def test_the_best_by_a_column_and_the_frame(tmp_path):
     assert list(frame["status"]).count("succeeded") == 6
     with pytest.raises(ColumnMissing, match="no column: country"):
         best(board, store, by="country")
+
+
+def test_a_function_is_given_the_leaderboard_with_its_trials(tmp_path):
+    plan, store = plan_of(tmp_path, TEXT, space=SPACE, min_success_fraction=0.1)
+    fill(plan, store, {1: 0.9, 5: 0.95})
+    record = collect(plan, store)
+    board = read(record, store=store)
+    assert (board.best.trial, board.best.value, board.best.group) == ("t00005", 0.95, "JFK")
+    assert board.best.params == record.best.params
+    assert [row["trial"] for row in board.best(by="group")] == ["t00001", "t00005"]
+    assert board.best() == best(record, store)
+    assert len(board.to_pandas()) == board.trials == 8
+    assert (board.importance(), board.pictures()) == ({}, {})
+    assert "8 trials, 8 succeeded, best score 0.95 in group JFK" in repr(board)
+    assert to_wire(board, store) == wire_argument(board, store) == record.to_dict()
+    with pytest.raises(AttributeError):
+        board.winner  # noqa: B018
 
 
 def test_trials_that_a_storm_left_out_are_not_lost_and_pruned_ones_are_no_failures(tmp_path):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,10 @@ def native(pruner: str, name: str, values: list[float]) -> list[tuple[str, int]]
     return ended
 
 
-@pytest.mark.parametrize("sampler", ["nsgaii", "QMCSampler"])
+NEEDS_CMAES = pytest.mark.skipif(find_spec("cmaes") is None, reason="cmaes is not installed")
+
+
+@pytest.mark.parametrize("sampler", ["nsgaii", "QMCSampler", pytest.param("cmaes", marks=NEEDS_CMAES)])
 def test_other_samplers_pass_through(tmp_path, sampler):
     plan, store = plan_of(tmp_path, BOWL, space=SPACE, sampler=sampler, trials_per_group=12)
     run(plan, store)
