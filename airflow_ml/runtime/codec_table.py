@@ -147,47 +147,15 @@ def _read_numpy(path: Path, artifact: Artifact) -> np.ndarray[Any, Any]:
     return loaded
 
 
-PANDAS_CODEC = Codec(
-    name="pandas",
-    format="parquet",
-    handles=lambda value: is_instance(value, "pandas.DataFrame"),
-    write=_write_pandas,
-    read=_read_pandas,
+def _table(name: str, kind: str, write: Any, read: Any, *, format: str = "parquet") -> Codec:
+    return Codec(name=name, format=format, handles=lambda value: is_instance(value, kind), write=write, read=read)
+
+
+CODECS = (
+    _table("pandas", "pandas.DataFrame", _write_pandas, _read_pandas),
+    _table("pyarrow", "pyarrow.Table", _write_arrow, _read_arrow),
+    _table("dataset", "pyarrow.Dataset", _write_dataset, _read_dataset),
+    _table("polars", "polars.DataFrame", _write_polars, _read_polars),
+    _table("polars_lazy", "polars.LazyFrame", _write_polars, _read_polars_lazy),
+    _table("numpy", "numpy.ndarray", _write_numpy, _read_numpy, format="npy"),
 )
-ARROW_CODEC = Codec(
-    name="pyarrow",
-    format="parquet",
-    handles=lambda value: is_instance(value, "pyarrow.Table"),
-    write=_write_arrow,
-    read=_read_arrow,
-)
-NUMPY_CODEC = Codec(
-    name="numpy",
-    format="npy",
-    handles=lambda value: is_instance(value, "numpy.ndarray"),
-    write=_write_numpy,
-    read=_read_numpy,
-)
-DATASET_CODEC = Codec(
-    name="dataset",
-    format="parquet",
-    handles=lambda value: is_instance(value, "pyarrow.Dataset"),
-    write=_write_dataset,
-    read=_read_dataset,
-)
-POLARS_CODEC = Codec(
-    name="polars",
-    format="parquet",
-    handles=lambda value: is_instance(value, "polars.DataFrame"),
-    write=_write_polars,
-    read=_read_polars,
-)
-#: Comes back lazy as well.
-POLARS_LAZY_CODEC = Codec(
-    name="polars_lazy",
-    format="parquet",
-    handles=lambda value: is_instance(value, "polars.LazyFrame"),
-    write=_write_polars,
-    read=_read_polars_lazy,
-)
-CODECS = (PANDAS_CODEC, ARROW_CODEC, DATASET_CODEC, POLARS_CODEC, POLARS_LAZY_CODEC, NUMPY_CODEC)
