@@ -58,6 +58,19 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
         if record.kind not in _COLLECTIONS:
             return _constant(record)
         return _COLLECTIONS[record.kind](open_value(record.value, store, lazily=lazily, trusted=trusted))
+    if isinstance(record, CallResults):
+        from airflow_ml.runtime.call_results import read_values
+
+        return [open_value(item, store, lazily=lazily, trusted=trusted) for item in read_values(record, store)]
+    if not isinstance(record, Artifact):
+        return _opened(record, store)
+    if record.format == "parquet" and (lazily or record.size_bytes > LARGE_BYTES):
+        return _rows(record, record, store)
+    return load_value(record, store, trusted=trusted)
+
+
+def _opened(record: Record, store: ArtifactStore) -> Any:
+    """Return what a record stands for, to be read when it is used; a record that stands for no rows itself."""
     if isinstance(record, FeatureSet):
         from airflow_ml.runtime.data import Data
 
@@ -65,17 +78,7 @@ def open_value(value: Any, store: ArtifactStore, *, lazily: bool = False, truste
         return Data(lambda: store.path(table), record)
     if isinstance(record, DatasetSnapshot):
         return _rows(record, record.artifact, store)
-    if isinstance(record, Leaderboard):
-        return OpenLeaderboard(record, store)
-    if isinstance(record, CallResults):
-        from airflow_ml.runtime.call_results import read_values
-
-        return [open_value(item, store, lazily=lazily, trusted=trusted) for item in read_values(record, store)]
-    if not isinstance(record, Artifact):
-        return record
-    if record.format == "parquet" and (lazily or record.size_bytes > LARGE_BYTES):
-        return _rows(record, record, store)
-    return load_value(record, store, trusted=trusted)
+    return OpenLeaderboard(record, store) if isinstance(record, Leaderboard) else record
 
 
 def open_arguments(
