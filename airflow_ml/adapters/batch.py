@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_ml.adapters.batch_api import BatchApi
-from airflow_ml.adapters.kubernetes_pods import index_failure
 from airflow_ml.core.batch_failure import (
     CANCELLED as CANCELLED_BY_US,
 )
@@ -23,11 +22,12 @@ from airflow_ml.core.batch_failure import (
 from airflow_ml.core.batch_options import BatchOptions
 from airflow_ml.core.batch_request import batch_options, batch_requests
 from airflow_ml.core.compute import BATCH
-from airflow_ml.core.failure import Failure
+from airflow_ml.core.failure import Failure, index_failure
 from airflow_ml.core.job import (
     CANCELLED,
     FAILED,
     LOST,
+    MAX_FAILURES,
     RUNNING,
     SUCCEEDED,
     WAITING,
@@ -39,8 +39,6 @@ from airflow_ml.core.job import (
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError, JobConflict
 
-#: Failures that are told; the newest are kept.
-MAX_FAILURES = 100
 #: Where Batch writes logs unless the job definition says otherwise.
 LOG_GROUP = "/aws/batch/job"
 REQUEST_TAG = "airflow-ml:request"

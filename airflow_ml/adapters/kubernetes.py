@@ -16,17 +16,18 @@ from airflow_ml.adapters.kubernetes_pods import (
     INDEX,
     JOB_NAME,
     failure_of,
-    index_failure,
     index_of,
     job_end,
     parse_indexes,
 )
 from airflow_ml.core.compute import KUBERNETES
+from airflow_ml.core.failure import index_failure
 from airflow_ml.core.indexed_job import CONTAINER, indexed_job
 from airflow_ml.core.job import (
     CANCELLED,
     FAILED,
     LOST,
+    MAX_FAILURES,
     RUNNING,
     SUCCEEDED,
     WAITING,
@@ -43,8 +44,6 @@ from airflow_ml.core.pod_template import kubernetes_options
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError, BackendUnavailable, ConfigurationError, JobConflict
 
-#: Failures that are told; the newest are kept.
-MAX_FAILURES = 100
 #: Pods that are looked at to say why nothing runs: they are all alike.
 _LOOKED_AT = 20
 _LOG_BYTES = 1 << 20

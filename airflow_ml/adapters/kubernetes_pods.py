@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_ml.core.failure import Failure
+from airflow_ml.core.failure import Failure, index_failure
 from airflow_ml.core.job import FAILED, SUCCEEDED, IndexFailure
 from airflow_ml.core.pod_failure import pod_failure
 
@@ -49,8 +49,3 @@ def failure_of(pod: Mapping[str, Any], index: int) -> IndexFailure:
     """Return why an index failed, by its pod."""
     found = pod_failure(pod) or Failure(reason="lost", message="its pod failed and says nothing of it")
     return index_failure(found, index, pod["metadata"]["name"])
-
-
-def index_failure(found: Failure, index: int, name: str = "") -> IndexFailure:
-    """Return a failure as that of one index."""
-    return IndexFailure(index=index, reason=found.reason, message=found.message, exit_code=found.exit_code, name=name)

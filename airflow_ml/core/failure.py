@@ -41,6 +41,11 @@ class Failure:
         return REASONS[self.reason]
 
 
+def index_failure(found: Failure, index: int, name: str = "") -> IndexFailure:
+    """Return a failure as that of one index; ``name`` is its pod's or child's."""
+    return IndexFailure(index=index, reason=found.reason, message=found.message, exit_code=found.exit_code, name=name)
+
+
 def failure_of_exit(code: int, said: str = "") -> Failure:
     """Classify the end of a process by its exit code.
 

@@ -19,6 +19,8 @@ WAITING, RUNNING, SUCCEEDED, FAILED, CANCELLED, LOST = (
     "lost",
 )
 ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, LOST})
+#: Failures of one job that are told; the newest are kept.
+MAX_FAILURES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,5 +88,5 @@ class JobStatus(Record):
     failed: int = 0
     #: Why nothing runs, in the scheduler's words; empty where something does.
     waiting_for: str = ""
-    #: At most 100, newest last.
+    #: At most ``MAX_FAILURES``, newest last.
     failures: tuple[IndexFailure, ...] = ()

@@ -17,6 +17,7 @@ from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
+from airflow_ml.operators.circumstances import refuse_secrets
 from airflow_ml.operators.ml_arguments import settled
 from airflow_ml.operators.ml_cache import owner_of
 from airflow_ml.operators.remote import POLL_SECONDS, collect, is_remote, job_key, refuse_failures, run_remotely
@@ -63,7 +64,8 @@ class CallJobOperator(MLOperator):
     Raises:
         CallFailed: too few calls succeeded, by the function's own errors. What succeeded is in the XCom ``partial``.
         JobFailed: too few have any result; the message has the reasons and their remedies.
-        ConfigurationError: no such profile, inputs that are no list, or arguments that the function does not take.
+        ConfigurationError: no such profile, inputs that are no list, a secret among the arguments, or some that the
+            function does not take.
     """
 
     template_fields: Sequence[str] = ("inputs", "completions", "constants")
@@ -135,12 +137,14 @@ class CallJobOperator(MLOperator):
         self.function = as_function_ref(capture(self.python_callable), store)
         first = next(iter(inspect.signature(self.python_callable).parameters))
         shared = {name: wire_argument(settled(value), store) for name, value in self.constants.items()}
+        each = [wire_argument(value, store) for value in self._inputs(store)]
+        refuse_secrets({**shared, first: each})
         environment, owner = environment_digest(), owner_of(context)
         return [
             CallJob(
                 call=Call(
                     function=self.function,
-                    arguments={first: wire_argument(value, store), **shared},
+                    arguments={first: value, **shared},
                     seed=seed_of(str(self.seed), str(number)),
                     environment=environment,
                     compute=profile.name,
@@ -149,7 +153,7 @@ class CallJobOperator(MLOperator):
                 timeout_seconds=self.timeout_seconds,
                 owner=owner,
             )
-            for number, value in enumerate(self._inputs(store))
+            for number, value in enumerate(each)
         ]
 
     def _inputs(self, store: ArtifactStore) -> Sequence[Any]:

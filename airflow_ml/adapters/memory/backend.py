@@ -22,6 +22,7 @@ from airflow_ml.core.job import (
     CANCELLED,
     FAILED,
     LOST,
+    MAX_FAILURES,
     RUNNING,
     SUCCEEDED,
     WAITING,
@@ -34,7 +35,6 @@ from airflow_ml.core.job_names import job_name
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import BackendUnavailable, JobConflict
 
-_MAX_FAILURES = 100
 #: Between SIGTERM and SIGKILL; a pod has 30 s.
 _GRACE_SECONDS = 5.0
 #: What a process here inherits: no settings of Airflow, no credentials, but the way to its programs.
@@ -166,7 +166,7 @@ class MemoryBackend:
             succeeded=good,
             failed=len(done) - good,
             waiting_for="a free process" if phase == WAITING else "",
-            failures=tuple(failures[-_MAX_FAILURES:]),
+            failures=tuple(failures[-MAX_FAILURES:]),
         )
 
     def log(self, handle: JobHandle, index: int, *, tail_lines: int = 200) -> Iterator[str]:

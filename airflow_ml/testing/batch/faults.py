@@ -6,26 +6,25 @@ import fnmatch
 import threading
 from dataclasses import dataclass
 
+from airflow_ml.testing.scripted import Scripted
 
-@dataclass(slots=True)
-class ApiFault:
+
+@dataclass(slots=True, kw_only=True)
+class ApiFault(Scripted):
     """Requests that are refused."""
 
     operation: str
     status: int
     code: str
     message: str
-    times: int
-    skip: int
 
 
-@dataclass(slots=True)
-class HostFault:
+@dataclass(slots=True, kw_only=True)
+class HostFault(Scripted):
     """Jobs whose host vanishes."""
 
     job: str
     after_seconds: float
-    times: int
 
 
 class Faults:
@@ -51,7 +50,10 @@ class Faults:
     ) -> None:
         """Refuse requests of an operation, such as ``SubmitJob`` or ``Describe*``."""
         with self._lock:
-            self._api.append(ApiFault(operation.lower(), status, code, message, times, skip))
+            fault = ApiFault(
+                operation=operation.lower(), status=status, code=code, message=message, times=times, skip=skip
+            )
+            self._api.append(fault)
 
     def reclaim_hosts(self, job: str = "*", *, after_seconds: float = 0.3, times: int = 1) -> None:
         """Let the spot host of the next attempts vanish: ``Host EC2 (instance i-...) terminated.``
@@ -62,7 +64,7 @@ class Faults:
             times: So many attempts; -1 for all.
         """
         with self._lock:
-            self._hosts.append(HostFault(job, after_seconds, times))
+            self._hosts.append(HostFault(job=job, after_seconds=after_seconds, times=times))
 
     def refuse_images(self, image: str) -> None:
         """Let images of this pattern be missing: CannotPullContainerError."""
@@ -74,22 +76,15 @@ class Faults:
     def for_request(self, operation: str) -> ApiFault | None:
         """Return the fault of one request, and count it."""
         with self._lock:
-            for fault in self._api:
-                if fault.times == 0 or not fnmatch.fnmatchcase(operation, fault.operation):
-                    continue
-                if fault.skip:
-                    fault.skip -= 1
-                    continue
-                fault.times -= 1
-                return fault
-        return None
+            return next(
+                (one for one in self._api if fnmatch.fnmatchcase(operation, one.operation) and one.strikes()), None
+            )
 
     def host_vanishes_after(self, job_id: str, name: str) -> float | None:
         """Return after how many seconds an attempt loses its host, and count it; None where it does not."""
         with self._lock:
             for fault in self._hosts:
-                if fault.times and any(fnmatch.fnmatchcase(text, fault.job) for text in (job_id, name)):
-                    fault.times -= 1
+                if any(fnmatch.fnmatchcase(text, fault.job) for text in (job_id, name)) and fault.strikes():
                     return fault.after_seconds
         return None
 

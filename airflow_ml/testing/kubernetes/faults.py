@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 
 from airflow_ml.testing.kubernetes.resources import ApiError, Object
+from airflow_ml.testing.scripted import Scripted
 
 _REASONS = {
     400: "BadRequest",
@@ -26,39 +27,35 @@ DISRUPTIONS = ("evict", "evict_without_statuses", "evict_by_api", "preempt", "no
 CUT = 0
 
 
-@dataclass(slots=True)
-class RequestFault:
+@dataclass(slots=True, kw_only=True)
+class RequestFault(Scripted):
     """Requests that are answered with an error."""
 
     status: int
     verb: str
     resource: str
     name: str
-    times: int
-    skip: int
     message: str
     retry_after_seconds: float | None
     delay_seconds: float
 
 
-@dataclass(slots=True)
-class WatchFault:
+@dataclass(slots=True, kw_only=True)
+class WatchFault(Scripted):
     """Watches that break."""
 
     how: str
     resource: str
     after_events: int
-    times: int
 
 
-@dataclass(slots=True)
-class PodFault:
+@dataclass(slots=True, kw_only=True)
+class PodFault(Scripted):
     """Pods that something befalls."""
 
     what: str
     name: str
     after_seconds: float
-    times: int
 
 
 class Faults:
@@ -102,7 +99,17 @@ class Faults:
             retry_after_seconds: Sent as the header Retry-After.
             delay_seconds: Waited before the answer.
         """
-        fault = RequestFault(status, verb, resource, name, times, skip, message, retry_after_seconds, delay_seconds)
+        fault = RequestFault(
+            status=status,
+            verb=verb,
+            resource=resource,
+            name=name,
+            times=times,
+            skip=skip,
+            message=message,
+            retry_after_seconds=retry_after_seconds,
+            delay_seconds=delay_seconds,
+        )
         with self._lock:
             self._requests.append(fault)
 
@@ -119,7 +126,7 @@ class Faults:
         if how not in ("cut", "silent", "gone"):
             raise ValueError(f"A watch breaks by being cut, silent or gone, not {how!r}.")
         with self._lock:
-            self._watches.append(WatchFault(how, resource, after_events, times))
+            self._watches.append(WatchFault(how=how, resource=resource, after_events=after_events, times=times))
 
     def disrupt_pods(self, what: str, *, name: str = "*", times: int = 1, after_seconds: float = 0.3) -> None:
         """Let something befall the next pods that are bound to a node.
@@ -134,7 +141,7 @@ class Faults:
         if what not in DISRUPTIONS:
             raise ValueError(f"Pods are disrupted by {', '.join(DISRUPTIONS)}, not {what!r}.")
         with self._lock:
-            self._pods.append(PodFault(what, name, after_seconds, times))
+            self._pods.append(PodFault(what=what, name=name, after_seconds=after_seconds, times=times))
 
     def refuse_images(self, image: str, *, reason: str = "ImagePullBackOff") -> None:
         """Let no node have images of this pattern; reason ImagePullBackOff, ErrImagePull or InvalidImageName."""
@@ -147,33 +154,20 @@ class Faults:
         """Return the fault of one request, and count it."""
         with self._lock:
             for fault in self._requests:
-                if fault.times == 0 or not _matches(fault.verb, verb) or not _matches(fault.resource, resource):
-                    continue
-                if not _matches(fault.name, name):
-                    continue
-                if fault.skip:
-                    fault.skip -= 1
-                    continue
-                fault.times -= 1
-                return fault
+                asked = ((fault.verb, verb), (fault.resource, resource), (fault.name, name))
+                if all(_matches(pattern, text) for pattern, text in asked) and fault.strikes():
+                    return fault
         return None
 
     def for_watch(self, resource: str) -> WatchFault | None:
         """Return the fault of one watch, and count it."""
         with self._lock:
-            for fault in self._watches:
-                if fault.times and _matches(fault.resource, resource):
-                    fault.times -= 1
-                    return fault
-        return None
+            return next((one for one in self._watches if _matches(one.resource, resource) and one.strikes()), None)
 
     def disruptions_of(self, pod: Object) -> list[PodFault]:
         """Return what befalls a pod, and count it."""
         with self._lock:
-            found = [one for one in self._pods if one.times and _matches(one.name, pod["metadata"]["name"])]
-            for fault in found:
-                fault.times -= 1
-        return found
+            return [one for one in self._pods if _matches(one.name, pod["metadata"]["name"]) and one.strikes()]
 
     def image_refusal(self, image: str) -> str | None:
         """Return why a node cannot have an image; None where it can."""

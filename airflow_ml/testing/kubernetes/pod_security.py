@@ -1,4 +1,8 @@
-"""The Pod Security Standards, as far as pods of calls can violate them."""
+"""The Pod Security Standards in the API server's words, as far as pods of calls can violate them.
+
+Written apart from ``core/pod_security.py``, which decides what we send: a test holds one against the other, and a
+mistake in either shows.
+"""
 
 from __future__ import annotations
 

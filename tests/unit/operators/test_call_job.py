@@ -185,6 +185,11 @@ def test_inputs_that_are_no_list_are_refused(here: None) -> None:
         CallJobOperator(python_callable=drawn, completions="many").run(context())
 
 
+def test_a_secret_is_no_input(here: None) -> None:
+    with pytest.raises(ConfigurationError, match="A secret is an argument"):
+        CallJobOperator(python_callable=pair, inputs=[{"password": "hunter2-and-more"}]).run(context())
+
+
 @pytest.mark.fault("K9")
 def test_an_indexed_job_in_chunks_and_its_retry(k8s: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     settings: dict[str, Any] = {

@@ -115,7 +115,7 @@ def deferred_by(operator: Any, context: Any) -> TaskDeferred:
     return caught.value
 
 
-def event_of(deferral: TaskDeferred, *, seconds: float = 60.0) -> dict[str, Any]:
+def event_of(deferral: TaskDeferred, *, seconds: float = 240.0) -> dict[str, Any]:
     """Run the trigger as another process would: from its serialized form."""
     name, arguments = deferral.trigger.serialize()
     assert name == "airflow_ml.triggers.job.JobTrigger"
@@ -364,13 +364,15 @@ def train(data: Any, params: Any, trial: Any) -> dict[str, float]:
     return {"loss": float(abs(x["x"].mean() * params["a"] - y.mean())), "rows": float(len(x)), "seed": trial.seed % 97}
 
 
-def sweep(compute: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SweepPlan, Leaderboard, str]:
+def sweep(
+    compute: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, groups: tuple[str, ...] = ("EWR", "JFK", "LGA")
+) -> tuple[SweepPlan, Leaderboard, str]:
     """Run the same sweep in a store of its own, task by task."""
     monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", f"file://{folder}")
     job_backend.forget_backends(at_once=True)
     folder.mkdir()
     store = FolderStore(folder)
-    features = feature_set(store, folder, groups=("EWR", "JFK", "LGA"), rows=40)
+    features = feature_set(store, folder, groups=groups, rows=40)
     pushed: dict[str, Any] = {}
     run = a_context("train.plan")
     run["ti"].xcom_push = lambda key, value: pushed.update({key: value})
@@ -383,7 +385,9 @@ def sweep(compute: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
         for shard in shards:
             run["ti"].map_index = shard
             drive(RunShardOperator(plan=pushed["plan"], shard=shard, compute=compute, task_id=f"shards{shard}"), run)
-        board = CollectSweepOperator(plan=pushed["plan"], task_id="collect").run(a_context("train.collect"))
+        board = CollectSweepOperator(plan=pushed["plan"], pictures=False, task_id="collect").run(
+            a_context("train.collect")
+        )
     return parse_as(SweepPlan, pushed["plan"]), board, leaderboard_digest(store.path(board.artifact))
 
 
@@ -396,6 +400,19 @@ def test_a_sweep_has_the_same_leaderboard_wherever_it_runs(
     assert len({digest for _, _, digest in found.values()}) == 1
     assert found["k8s"][0].shards == 3
     assert {plan.compute for plan, _, _ in found.values()} == {"local", "k8s", "batch"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_sweep_of_two_hundred_groups_has_the_same_leaderboard_wherever_it_runs(
+    k8s: KubernetesDouble, batch: BatchDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = tuple(f"G{number:03d}" for number in range(200))
+    found = {
+        name: sweep(name, tmp_path / f"at-{name}", monkeypatch, groups=groups) for name in ("local", "k8s", "batch")
+    }
+    assert {(board.groups, board.succeeded) for _, board, _ in found.values()} == {(200, 1000)}
+    assert len({digest for _, _, digest in found.values()}) == 1
 
 
 @pytest.mark.long
