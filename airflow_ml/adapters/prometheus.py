@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_ml.core.arms import PAIRED_METRIC, is_paired
 from airflow_ml.core.metric_series import PrometheusQueries, PrometheusSums, filled, sums_of
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.errors import MetricUnreadable
@@ -72,7 +73,9 @@ class PrometheusMetrics:
         places = ask(self._queries.assigned)
         assigned: dict[str, dict[str, int]] = {}
         for (variant, stratum), units in places.items():
-            assigned.setdefault(variant, {})[stratum] = _whole(units, "assigned")
+            # One query counts for all metrics: pairs belong to the metrics of pairs.
+            if is_paired(variant) == metric.endswith(PAIRED_METRIC):
+                assigned.setdefault(variant, {})[stratum] = _whole(units, "assigned")
         found = {name: ask(query) for name, query in sums_of(sums).items()}
         day = f"{watermark:%Y-%m-%d}" if watermark else ""
         strata = sorted(place for place in found["requests"] if place[1].partition("/")[2][:10] < day)

@@ -36,6 +36,11 @@ def paired_name(arm: str) -> str:
     return _PAIRED if arm == CHALLENGER else f"{_PAIRED} {arm}"
 
 
+def is_paired(variant: str) -> bool:
+    """Whether a variant's samples are over differences."""
+    return variant == _PAIRED or variant.startswith(f"{_PAIRED} ")
+
+
 def challengers_of(traffic: Traffic) -> dict[str, Mapping[str, JSON]]:
     """Return the challengers of a division by arm, stopped ones included."""
     found = [] if traffic.challenger is None else [traffic.challenger, *traffic.others]

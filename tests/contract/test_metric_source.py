@@ -94,7 +94,6 @@ class TestPrometheus(MetricSourceContract):
     """An application that exposes its sums, scraped by a server that speaks Prometheus' API."""
 
     sees_units = False
-    sees_pairs = False
 
     @pytest.fixture
     def server(self) -> Iterator[LocalPrometheus]:
@@ -103,14 +102,17 @@ class TestPrometheus(MetricSourceContract):
 
     @pytest.fixture
     def source(self, server: LocalPrometheus) -> MetricSource:
-        def series(name: str) -> str:
-            return f'sum by (variant, stratum) (brier_{name}{{model="$model", epoch="$epoch"}})'
+        def series(name: str, metric: str = "brier") -> str:
+            return f'sum by (variant, stratum) ({metric}_{name}{{model="$model", epoch="$epoch"}})'
 
         queries = PrometheusQueries(
             known='max(assigned{model="$model"})',
             assigned='sum by (variant, stratum) (assigned{model="$model", epoch="$epoch"})',
             watermark='max(watermark_seconds{model="$model", epoch="$epoch"})',
-            metrics={"brier": PrometheusSums(**{name: series(name) for name in SUMS})},
+            metrics={
+                "brier": PrometheusSums(**{name: series(name) for name in SUMS}),
+                "brier paired": PrometheusSums(**{name: series(name, "pairs") for name in SUMS}),
+            },
         )
         return PrometheusMetrics(server.url, queries, password="a token")
 
@@ -120,8 +122,9 @@ class TestPrometheus(MetricSourceContract):
 
         def load(model: str, requests: Sequence[Request], watermark_at: datetime | None) -> None:
             twin.add(model, requests, watermark_at=watermark_at)
-            for epoch in (1, 2, 9):
-                reading = twin.read(model, metric="brier", epoch=epoch)
+            for epoch, metric in itertools.product((1, 2, 9), ("brier", "brier paired")):
+                reading = twin.read(model, metric=metric, epoch=epoch)
+                series = "brier" if metric == "brier" else "pairs"
                 names = {"model": model, "epoch": str(epoch)}
                 for arm, strata in reading.assigned.items():
                     for stratum, units in strata.items():
@@ -129,7 +132,7 @@ class TestPrometheus(MetricSourceContract):
                 for sample in reading.samples:
                     place = {**names, "variant": sample.variant, "stratum": sample.stratum, "instance": "a:1"}
                     for name in SUMS:
-                        server.set(f"brier_{name}", place, getattr(sample, name))
+                        server.set(f"{series}_{name}", place, getattr(sample, name))
                 if reading.watermark_at is not None:
                     server.set("watermark_seconds", names, reading.watermark_at.timestamp())
 

@@ -76,8 +76,6 @@ class MetricSourceContract:
 
     #: Whether the source sees units, and so gives the sum of their squared scores.
     sees_units = True
-    #: Whether it reads what challengers say in shadow.
-    sees_pairs = True
 
     @pytest.fixture
     def source(self) -> MetricSource:
@@ -145,8 +143,6 @@ class MetricSourceContract:
         assert not reading.assigned
 
     def test_pairs_are_the_differences_of_two_scores(self, source: MetricSource, load: Load, model: str) -> None:
-        if not self.sees_pairs:
-            pytest.skip("this source is not told what challengers say in shadow")
         requests = make_pairs(10)
         load(model, requests, _START + timedelta(days=3))
         reading = source.read(model, metric="brier paired", epoch=1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_ml.core.arms import arm_at, arm_names, challengers_of, effective_weight, in_shadow, paired_name
+from airflow_ml.core.arms import arm_at, arm_names, challengers_of, effective_weight, in_shadow, is_paired, paired_name
 from airflow_ml.core.ports import Traffic
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -16,6 +16,12 @@ PLACES = st.floats(0, 1, exclude_max=True)
 def test_names() -> None:
     assert arm_names(3) == ("challenger", "challenger-2", "challenger-3")
     assert [paired_name(arm) for arm in arm_names(2)] == ["paired", "paired challenger-2"]
+    assert [is_paired(name) for name in ("paired", "paired challenger-2", "challenger", "pairedness")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @given(PLACES, st.floats(0, 100))
