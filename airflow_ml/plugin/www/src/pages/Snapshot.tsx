@@ -85,9 +85,9 @@ function profileColumns(rows: number): Column<ColumnProfile>[] {
       cell: (column) => (column.nulls ? `${count(column.nulls)} (${percent(column.nulls / Math.max(rows, 1))})` : count(column.nulls)),
     },
     { key: "distinct", label: "Distinct", figure: true, cell: (column) => count(column.distinct) },
-    { key: "minimum", label: "Least", width: "6rem", cell: (column) => value(column.minimum) },
+    { key: "minimum", label: "Least", end: true, width: "6rem", cell: (column) => value(column.minimum) },
     { key: "mean", label: "Mean", figure: true, cell: (column) => number(column.mean) },
-    { key: "maximum", label: "Greatest", width: "6rem", cell: (column) => value(column.maximum) },
+    { key: "maximum", label: "Greatest", end: true, width: "6rem", cell: (column) => value(column.maximum) },
     { key: "values", label: "Values", width: "12rem", cell: (column) => <Distribution column={column} rows={rows} /> },
   ];
 }

@@ -10,6 +10,8 @@ export interface Column<T> {
   label: ReactNode;
   cell: (row: T) => ReactNode;
   figure?: boolean;
+  /** To the right as a figure, and wraps as a text: for columns that hold both. */
+  end?: boolean;
   /** The least width of a text column, the most of a long one. */
   width?: string;
   /** By what the server sorts; a column without it does not sort. */
@@ -43,7 +45,7 @@ export function Grid<T>({ columns, rows, rowKey, label, sorting, selected, heigh
             {columns.map((column) => (
               <Table.ColumnHeader
                 key={column.key}
-                textAlign={column.figure ? "end" : "start"}
+                textAlign={column.figure || column.end ? "end" : "start"}
                 color="fg.muted"
                 fontSize="xs"
                 fontWeight="medium"
@@ -67,7 +69,7 @@ export function Grid<T>({ columns, rows, rowKey, label, sorting, selected, heigh
               {columns.map((column) => (
                 <Table.Cell
                   key={column.key}
-                  textAlign={column.figure ? "end" : "start"}
+                  textAlign={column.figure || column.end ? "end" : "start"}
                   verticalAlign="top"
                   px={3}
                   py={1.5}
