@@ -13,6 +13,7 @@
     │   ├── ArtifactCorrupt (ValueError)         the bytes are not what the digest says
     │   ├── InvalidKey (ValueError)              a store key outside the grammar
     │   ├── RefConflict (RuntimeError)           somebody else wrote that sequence number first
+    │   ├── StoreUnavailable (ConnectionError)   the store cannot be reached, or takes no credentials
     │   └── NoCodec (TypeError)                  no safe way to store a value of that type
     ├── SourceError
     │   ├── TableMissing (LookupError)
@@ -136,6 +137,12 @@ class InvalidKey(ArtifactError, ValueError):
 
 class RefConflict(ArtifactError, RuntimeError):
     """Somebody else wrote that sequence number first."""
+
+    retryable = True
+
+
+class StoreUnavailable(ArtifactError, ConnectionError):
+    """The store cannot be reached, or takes no credentials: what it holds is not known."""
 
     retryable = True
 

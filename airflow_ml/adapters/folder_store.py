@@ -50,7 +50,7 @@ class FolderStore(FolderTrash):
         root: An absolute path; created if it does not exist.
 
     Raises:
-        ConfigurationError: for a relative path, or one that is no folder.
+        ConfigurationError: for a relative path, or one that is no folder and cannot become one.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,6 +61,12 @@ class FolderStore(FolderTrash):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigurationError("The store's path is no folder", str(root), "Give a folder.") from error
+        except (FileNotFoundError, PermissionError) as error:
+            raise ConfigurationError(
+                "The store's folder cannot be made",
+                str(error),
+                "Give a folder in which every process that runs tasks may write.",
+            ) from error
         self._root = root.resolve()
         self.uri = self._root.as_uri()
         self._refs = os.fspath(self._root / "refs")

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from airflow_ml.core.fingerprint import ALGORITHM
-from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, MissingDependency
+from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, MissingDependency, StoreUnavailable
 
 #: Attempts of a write that S3 answers with 409; each waits up to 0.1 s x 2^attempt.
 _RACE_ATTEMPTS = 8
@@ -138,9 +138,19 @@ class Objects:
             after: Only those behind this key.
         """
         settings = {"StartAfter": after} if after else {}
-        pages = self.client.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, **settings):
+        paginator = self.client.get_paginator("list_objects_v2")
+        pages = iter(paginator.paginate(Bucket=self.bucket, Prefix=prefix, **settings))
+        while (page := self.ask(lambda: next(pages, None))) is not None:
             yield from page.get("Contents", [])
+
+    def first(self, prefix: str) -> str | None:
+        """Return the first key below a prefix; None where there is none."""
+        answer = self.ask(lambda: self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1))
+        return next((str(item["Key"]) for item in answer.get("Contents", [])), None)
+
+    def read(self, key: str) -> bytes:
+        """Return the content of a small object that is there."""
+        return bytes(self.ask(lambda: self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()))
 
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens where it is not there."""
@@ -150,24 +160,53 @@ class Objects:
         """Make a request and return its HTTP status, where that is an answer and not a fault.
 
         Raises:
-            ConfigurationError: S3 refuses, for a reason that lies in the bucket or the credentials.
+            ConfigurationError, StoreUnavailable: as `ask`.
         """
         from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
+        def answered() -> int:
+            try:
+                return int(request()["ResponseMetadata"]["HTTPStatusCode"])
+            except ClientError as error:
+                if _status_of(error) in (404, 409, 412) and _code_of(error) != "NoSuchBucket":
+                    return _status_of(error)
+                raise
+
+        return int(self.ask(answered))
+
+    def ask(self, request: Callable[[], Any]) -> Any:
+        """Make a request and return what it returns.
+
+        Raises:
+            ConfigurationError: S3 refuses, for a reason that lies in the bucket or the credentials.
+            StoreUnavailable: S3 cannot be reached, or there are no credentials.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
-            return int(request()["ResponseMetadata"]["HTTPStatusCode"])
+            return request()
         except ClientError as error:
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            code = error.response.get("Error", {}).get("Code", "")
-            if status in (404, 409, 412) and code != "NoSuchBucket":
-                return status
-            if status in (301, 400, 401, 403, 404):
-                raise ConfigurationError(
-                    f"The store {self._uri} refused a request",
-                    f"{code} (HTTP {status})",
-                    "Check that the bucket exists and that these credentials may read, write and list in it.",
-                ) from error
-            raise
+            if _status_of(error) not in (301, 400, 401, 403, 404):
+                raise
+            raise ConfigurationError(
+                f"The store {self._uri} refused a request",
+                f"{_code_of(error)} (HTTP {_status_of(error)})",
+                "Check that the bucket exists and that these credentials may read, write and list in it.",
+            ) from error
+        except BotoCoreError as error:
+            raise StoreUnavailable(
+                f"The store {self._uri} cannot be reached",
+                f"{type(error).__name__}: {error}",
+                "Check the store's address, the network and the credentials of this process.",
+            ) from error
+
+
+def _status_of(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code_of(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def checksum(digest: str) -> str:

@@ -163,11 +163,8 @@ class S3Store(S3Trash):
 
     def latest(self, ref: str) -> Entry | None:
         """Return the newest entry, or None where the ref does not exist: one list request and one read."""
-        answer = self._objects.client.list_objects_v2(
-            Bucket=self._bucket, Prefix=f"{self._prefix}refs/{check_ref(ref)}/_", MaxKeys=1
-        )
-        keys = [item["Key"] for item in answer.get("Contents", [])]
-        return self._entry(ref, keys[0]) if keys else None
+        key = self._objects.first(f"{self._prefix}refs/{check_ref(ref)}/_")
+        return self._entry(ref, key) if key is not None else None
 
     def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
         """Yield all entries, oldest first or newest first, which is the order of their keys: nothing beyond what is
@@ -253,8 +250,7 @@ class S3Store(S3Trash):
 
     def _entry(self, ref: str, key: str) -> Entry:
         sequence = _LAST_SEQUENCE - int(key.rpartition("/_")[2].removesuffix(".json"))
-        data = self._objects.client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        return decode_entry(ref, sequence, data)
+        return decode_entry(ref, sequence, self._objects.read(key))
 
     def _keys(self, prefix: str, *, after: str = "") -> Iterator[str]:
         yield from (item["Key"] for item in self._objects.listed(prefix, after=after))

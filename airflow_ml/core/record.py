@@ -149,7 +149,7 @@ def parse(value: object) -> Record:
         raise NotARecord(
             "Not a record this airflow_ml knows",
             value.get("record", f"keys {sorted(value)[:8]}"),
-            f"Known records are {', '.join(sorted(_REGISTRY))}.",
+            f"Known records are {', '.join(sorted({*_REGISTRY, *' '.join(_HOMES.values()).split()}))}.",
         )
     return kind.from_dict(value)
 

@@ -212,7 +212,25 @@ def _bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
             "Call it like train(features), further constants by keyword.",
         )
     data = args[0] if args else remaining.pop("data")
+    _check_constants(function, remaining)
     return data, remaining
+
+
+def _check_constants(function: Callable[..., Any], constants: Mapping[str, Any]) -> None:
+    """Refuse constants with which every trial would fail."""
+    parameters = inspect.signature(function).parameters
+    named = {name: one for name, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    given = {"data", "params", "trial"}
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    unknown = sorted(name for name in constants if name in given or not (takes_any or name in named))
+    lacking = sorted(name for name in {*named} - given - {*constants} if named[name].default is inspect.Parameter.empty)
+    if unknown or lacking:
+        found = (unknown and f"not among them: {', '.join(unknown)}", lacking and f"not given: {', '.join(lacking)}")
+        raise ConfigurationError(
+            f"{function.__name__} is called with the constants that it takes, by keyword, besides its data",
+            "; ".join(filter(None, found)),
+            f"It takes ({', '.join(parameters)}).",
+        )
 
 
 def _check_signature(function: Callable[..., Any]) -> None:

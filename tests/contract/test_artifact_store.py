@@ -1,13 +1,14 @@
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from airflow_ml.adapters import s3_objects, s3_store, s3_trash
@@ -19,7 +20,7 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import digest_bytes
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.store_keeping import StoreKeeper
-from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, RefConflict
+from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, RefConflict, StoreUnavailable
 from airflow_ml.testing.contracts.artifact_store import ArtifactStoreContract, Tamper
 from airflow_ml.testing.contracts.store_keeper import StoreKeeperContract, later
 
@@ -172,6 +173,20 @@ class TestS3Store(ArtifactStoreContract, StoreKeeperContract):
         store = open_store("s3://no-such-bucket-here", cache_dir=tmp_path)
         with pytest.raises(ConfigurationError, match="NoSuchBucket"):
             store.put_bytes(b"x", format="bytes")
+
+    def test_a_store_that_is_away_says_so(self, s3_endpoint: str) -> None:
+        options = Config(connect_timeout=1, retries={"total_max_attempts": 1})
+        away = S3Store("b", "x", client=boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=options))
+        asked: list[Callable[[], object]] = [
+            lambda: away.latest("r"),
+            lambda: list(away.refs()),
+            lambda: list(away.history("r")),
+            lambda: away.put_bytes(b"x", format="bytes"),
+            lambda: away.get_bytes(Artifact(digest=digest_bytes(b"x"), format="bytes", size_bytes=1, uri="")),
+        ]
+        for ask in asked:
+            with pytest.raises(StoreUnavailable, match=r"s3://b/x cannot be reached: .*127.0.0.1:9.*Check"):
+                ask()
 
     def test_a_write_whose_answer_was_lost_is_still_ours(self, bucket: str) -> None:
         store = S3Store(bucket, client=_Client(boto3.client("s3"), writes_twice=True))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -39,6 +40,11 @@ def test_a_leftover_that_cannot_be_removed_does_not_close_the_store(store: Folde
     leftover.mkdir()
     os.utime(leftover, (0, 0))
     assert FolderStore(store._root).put_bytes(b"x", format="bytes").size_bytes == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be made: .*/proc/none.*may write"):
+        FolderStore(Path("/proc/none"))
 
 
 def test_an_entry_whose_link_was_made_though_the_server_says_it_exists_is_ours(

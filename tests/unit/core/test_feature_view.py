@@ -163,3 +163,8 @@ def test_any_allow_list_round_trips(columns: list[str]) -> None:
     one = view(inputs=columns, joins=[], carry=[])
     assert one.features == tuple(columns)
     assert FeatureView.from_dict(one.to_dict()) == one
+
+
+def test_inputs_is_no_text() -> None:
+    with pytest.raises(ConfigurationError, match=r"inputs is a text.*\['carrier'\]"):
+        FeatureView("v", key="k", predict_at="t", label=Label("y", known_at="u"), inputs="carrier")

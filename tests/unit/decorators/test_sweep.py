@@ -98,3 +98,21 @@ def test_wrong_signature() -> None:
 def test_called_without_data() -> None:
     with DAG("d", start_date=START), pytest.raises(ConfigurationError, match="called with its data"):
         sweep()()
+
+
+@pytest.mark.parametrize("constants", [{"quik": True}, {"trial": 3}])
+def test_a_constant_that_the_function_does_not_take(constants: dict[str, Any]) -> None:
+    with (
+        DAG("d", start_date=START),
+        pytest.raises(ConfigurationError, match=f"not among them: {next(iter(constants))}"),
+    ):
+        sweep()(Source(task_id="source").output, **constants)
+
+
+def test_a_constant_that_is_not_given() -> None:
+    def needs(data: Any, params: Any, trial: Any, depth: int, **others: Any) -> float:
+        return 0.0
+
+    needing = task.sweep(space={"a": LogUniform(0.1, 1.0)}, minimize="loss")(needs)
+    with DAG("d", start_date=START), pytest.raises(ConfigurationError, match="not given: depth"):
+        needing(Source(task_id="source").output, width=3)
