@@ -329,7 +329,8 @@ def requests_needed(
     Raises:
         ValueError: where no number of requests can do it: no effect, or a share of 0 or 1.
     """
-    if effect == 0 or sigma <= 0 or not 0 < challenger_share < 1:
+    sizes = (abs(effect), sigma, tau_requests, design_effect)
+    if not all(0 < size < math.inf for size in sizes) or abs(effect) / sigma < 1e-100 or not 0 < challenger_share < 1:
         raise ValueError(f"No sample size shows an effect of {effect} at a share of {challenger_share}, sigma {sigma}")
     quantile = _NORMAL.inv_cdf(power)
 

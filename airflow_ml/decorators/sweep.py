@@ -225,10 +225,14 @@ def _check_constants(function: Callable[..., Any], constants: Mapping[str, Any])
     unknown = sorted(name for name in constants if name in given or not (takes_any or name in named))
     lacking = sorted(name for name in {*named} - given - {*constants} if named[name].default is inspect.Parameter.empty)
     if unknown or lacking:
-        found = (unknown and f"not among them: {', '.join(unknown)}", lacking and f"not given: {', '.join(lacking)}")
+        found = [
+            f"{what}: {', '.join(names)}"
+            for what, names in (("not among them", unknown), ("not given", lacking))
+            if names
+        ]
         raise ConfigurationError(
             f"{function.__name__} is called with the constants that it takes, by keyword, besides its data",
-            "; ".join(filter(None, found)),
+            "; ".join(found),
             f"It takes ({', '.join(parameters)}).",
         )
 

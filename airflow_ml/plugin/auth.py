@@ -46,9 +46,18 @@ VIEW = Depends(requires_access_view(AccessView.PLUGINS))
 
 def may_edit_tasks(user: Any, dag_id: str) -> bool:
     """Whether a user may edit a DAG's task instances: the right to end a canary by marking it failed."""
+    return _may_put(user, dag_id, DagAccessEntity.TASK_INSTANCE)
+
+
+def may_answer(user: Any, dag_id: str) -> bool:
+    """Whether a user may answer what a DAG's tasks ask people."""
+    return _may_put(user, dag_id, DagAccessEntity.HITL_DETAIL)
+
+
+def _may_put(user: Any, dag_id: str, entity: DagAccessEntity) -> bool:
     return get_auth_manager().is_authorized_dag(
         method="PUT",
-        access_entity=DagAccessEntity.TASK_INSTANCE,
+        access_entity=entity,
         details=DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)),
         user=user,
     )

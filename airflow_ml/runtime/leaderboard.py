@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections import Counter
@@ -288,7 +289,8 @@ def _param_column(values: Sequence[JSON]) -> Any:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())  # type: ignore[arg-type]
     for kind, arrow in ((bool, pa.bool_()), (int, pa.int64()), (str, pa.string())):
         if kinds == {kind}:
-            return pa.array(values, arrow)
+            with contextlib.suppress(OverflowError):  # whole numbers beyond 64 bits
+                return pa.array(values, arrow)
     return pa.array([None if value is None else canonical_json(value).decode() for value in values], pa.string())
 
 

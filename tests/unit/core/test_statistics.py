@@ -283,3 +283,9 @@ def test_a_planned_mixture_stays_within_its_bounds() -> None:
     # What the docstring says of ten times the data.
     far = two_sided_boundary(10 * 8.2, 0.05) / two_sided_boundary(8.2, 0.05)
     assert far == pytest.approx(1.07, abs=0.005)
+
+
+@pytest.mark.parametrize(("effect", "sigma"), [(math.nan, 1.0), (0.1, math.nan), (0.1, math.inf), (1e-200, 1.0)])
+def test_what_no_sample_shows_is_refused_and_not_looked_for(effect: float, sigma: float) -> None:
+    with pytest.raises(ValueError, match="No sample size"):
+        requests_needed(effect, sigma, challenger_share=0.5, tau_requests=100.0)

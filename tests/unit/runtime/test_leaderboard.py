@@ -19,7 +19,7 @@ from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import TrialResult, shard_ref, shards_ref
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, SweepFailed
 from airflow_ml.reading import read
-from airflow_ml.runtime.leaderboard import best, collect, read_rows, to_pandas
+from airflow_ml.runtime.leaderboard import _param_column, best, collect, read_rows, to_pandas
 from airflow_ml.runtime.ledger import Ledger
 from airflow_ml.runtime.shard import planned_trials, shard_trials
 from airflow_ml.runtime.sweep_plan import make_plan, read_groups, shard_job
@@ -298,3 +298,8 @@ def test_a_warm_start_takes_the_best_of_each_group(tmp_path):
     assert len(found["JFK"]) == 2
     warm, _ = plan_of(tmp_path, TEXT, warm_start=found, seed=99)
     assert planned_trials(warm, store)[0].params == params["t00001"]
+
+
+def test_whole_numbers_beyond_64_bits_are_kept_as_text() -> None:
+    assert _param_column([2**64, 7, None]).to_pylist() == ["18446744073709551616", "7", None]
+    assert _param_column([2**63 - 1, -(2**63)]).to_pylist() == [2**63 - 1, -(2**63)]
