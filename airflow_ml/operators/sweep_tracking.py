@@ -39,8 +39,8 @@ class TrackSweepOperator(MLOperator):
     Args:
         leaderboard: The `Leaderboard` (templated).
         mlflow_conn_id: Airflow connection of MLflow (templated). Its experiment, else the DAG's name, holds the runs.
-        tracked_trials: Best trials that become child runs, or ``all``: three requests each, by several writers, so that
-            20,000 take minutes (templated). Default 5.
+        tracked_trials: Best trials that become child runs, or ``all``: three requests each, by four writers, so that
+            20,000 take a good part of an hour on MLflow's SQLite (templated). Default 5.
     """
 
     template_fields: Sequence[str] = ("leaderboard", "mlflow_conn_id", "tracked_trials")
