@@ -163,11 +163,12 @@ def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
     assert [row for row in pushed if MARK in row] == []
 
     assert leaks(tmp_path / "store") == []
-    entry = store.latest(task_ref("prod", DAG_ID, run, "in_worker"))
+    entry = store.latest(task_ref("prod", DAG_ID, run, "raises"))
     assert entry is not None
     kept = Provenance.from_dict(entry.value)
     assert kept.params == {"password": "***", "limit": 3}
     assert (kept.call, kept.not_portable) == (None, "an argument holds a secret")
+    assert kept.error == "ValueError: in error: no login with ***"
     assert kept.git.dirty == "yes"
     assert kept.git.changes != ""
 
