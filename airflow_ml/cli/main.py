@@ -108,7 +108,7 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
             ("--up", {"action": "store_true", "help": "what it was made from; the default"}),
             ("--down", {"action": "store_true", "help": "what was made from it"}),
             ("--graph", {"default": None, "metavar": "FILE", "help": "also write it as a picture, an SVG"}),
-            ("--runs", {"type": int, "default": 200, "help": "how many of the newest runs to read; default: 200"}),
+            ("--runs", {"type": int, "default": 100, "help": "how many of the newest runs to read; default: 100"}),
         ),
     ),
     (
