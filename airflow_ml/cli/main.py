@@ -199,6 +199,7 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
         (
             ("--yes", {"action": "store_true", "help": "do it; without it, only say what would be done"}),
             ("--grace-days", {"type": float, "default": 7.0, "help": "leave what is younger; default: 7"}),
+            ("--accept-lost", {"action": "store_true", "help": "let the files of folders go whose list is lost"}),
         ),
     ),
     *COMPUTE_VERBS,

@@ -36,7 +36,11 @@ def gc(options: argparse.Namespace) -> int:
     from airflow_ml.runtime.store_gc import collect_garbage
 
     done = collect_garbage(
-        open_place(options), now=datetime.now(UTC), grace=timedelta(days=options.grace_days), dry_run=not options.yes
+        open_place(options),
+        now=datetime.now(UTC),
+        grace=timedelta(days=options.grace_days),
+        dry_run=not options.yes,
+        accept_lost=options.accept_lost,
     )
     groups = {"trash": done.trashed, "bring back": done.restored, "destroy": done.destroyed}
     rows = [

@@ -17,6 +17,7 @@ from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.store_keeping import LEAF_FORMATS, Blob, StoreKeeper, digests_in, digests_in_bytes
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
+from airflow_ml.runtime.directory import FORMAT as FOLDER
 
 #: No task runs for a week between putting a blob and naming it.
 GRACE = timedelta(days=7)
@@ -32,6 +33,8 @@ class Reachable:
     digests: frozenset[str]
     #: Digests that are named and not in the store, and the name of a ref that leads to each.
     missing: Mapping[str, str]
+    #: Those of them that are a folder's list of files, so that it is not known which files it names.
+    lost_folders: frozenset[str]
     refs: int
     entries: int
 
@@ -63,6 +66,7 @@ def reachable(store: ArtifactStore) -> Reachable:
     """
     found: dict[str, str] = {}
     to_read: dict[str, str] = {}
+    folders: set[str] = set()
     missing: dict[str, str] = {}
     refs = entries = 0
     for ref in store.refs():
@@ -72,6 +76,8 @@ def reachable(store: ArtifactStore) -> Reachable:
             for digest, format in digests_in(entry.value):
                 if digest not in found and format not in LEAF_FORMATS:
                     to_read[digest] = ref
+                if format == FOLDER:
+                    folders.add(digest)
                 found.setdefault(digest, ref)
     while to_read:
         digest, ref = to_read.popitem()
@@ -83,10 +89,23 @@ def reachable(store: ArtifactStore) -> Reachable:
         for other in named:
             if other not in found:
                 found[other] = to_read[other] = ref
-    return Reachable(digests=frozenset(found), missing=missing, refs=refs, entries=entries)
+    return Reachable(
+        digests=frozenset(found),
+        missing=missing,
+        lost_folders=frozenset(folders & missing.keys()),
+        refs=refs,
+        entries=entries,
+    )
 
 
-def collect_garbage(store: StoreKeeper, *, now: datetime, grace: timedelta = GRACE, dry_run: bool = True) -> Collection:
+def collect_garbage(
+    store: StoreKeeper,
+    *,
+    now: datetime,
+    grace: timedelta = GRACE,
+    dry_run: bool = True,
+    accept_lost: bool = False,
+) -> Collection:
     """Trash what nobody reaches, bring back what somebody does, and empty the trash of what lay there long enough.
 
     Args:
@@ -94,17 +113,19 @@ def collect_garbage(store: StoreKeeper, *, now: datetime, grace: timedelta = GRA
         now: The time, aware.
         grace: Nothing younger is trashed, nothing leaves the trash earlier. Default 7 days; at least an hour.
         dry_run: Only say what would be done. Default True.
+        accept_lost: Let the files of a folder go whose list of files is lost. Default False: the list may be brought
+            back from a copy of the store, and then its files are needed.
 
     Raises:
         ConfigurationError: the grace period is too short.
-        ArtifactCorrupt: an entry is damaged; nothing was removed.
+        ArtifactCorrupt: an entry is damaged, or a folder's list of files is, or is gone; nothing was removed.
     """
     if grace < LEAST_GRACE:
         raise ConfigurationError(
             "The grace period is too short", str(grace), f"Running tasks need theirs: at least {LEAST_GRACE}."
         )
     before = now - grace
-    kept = reachable(store).digests
+    kept = _kept(store, accept_lost)
     lying = list(store.list_trash())
     restored = [blob for blob in lying if blob.digest in kept and (dry_run or store.restore(blob.digest))]
     blobs = size_bytes = young = 0
@@ -121,7 +142,7 @@ def collect_garbage(store: StoreKeeper, *, now: datetime, grace: timedelta = GRA
     fp("gc.trashed")
     if not dry_run and (trashed or lying):
         # An entry that was written meanwhile may name an old blob without having put it again.
-        kept = reachable(store).digests
+        kept = _kept(store, accept_lost)
         back = {blob.digest for blob in trashed if blob.digest in kept and store.restore(blob.digest)}
         trashed = [blob for blob in trashed if blob.digest not in back]
     destroyed = [blob for blob in lying if blob.digest not in kept and blob.changed_at <= before]
@@ -138,6 +159,18 @@ def collect_garbage(store: StoreKeeper, *, now: datetime, grace: timedelta = GRA
         destroyed=tuple(destroyed),
         young=young,
     )
+
+
+def _kept(store: ArtifactStore, accept_lost: bool) -> frozenset[str]:
+    found = reachable(store)
+    if found.lost_folders and not accept_lost:
+        lost = min(found.lost_folders)
+        raise ArtifactCorrupt(
+            "A folder's list of files cannot be read, so it is not known which files it names",
+            f"{lost}, which {found.missing[lost]} leads to ({len(found.lost_folders)} such folders)",
+            "Bring the blob back from a copy of the store. If there is none, accept it: airflow-ml gc --accept-lost.",
+        )
+    return found.digests
 
 
 def _chunks(store: ArtifactStore, digest: str) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.store_keeping import Blob
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
+from airflow_ml.runtime.directory import put_directory
 from airflow_ml.runtime.store_gc import GRACE, collect_garbage, reachable
 
 
@@ -124,6 +126,23 @@ def test_a_damaged_entry_stops_it_before_anything_is_removed(store: MemoryStore)
     with pytest.raises(ArtifactCorrupt):
         collect_garbage(store, now=after(400), dry_run=False)
     assert digests(store) == {lone.digest}
+
+
+@pytest.mark.parametrize("damage", ["gone", "other bytes"])
+def test_a_folder_whose_list_is_lost_keeps_its_files(store: MemoryStore, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    folder = put_directory(tmp_path, store)
+    store.append("a", folder.to_dict(), after=0)
+    listed = store.blobs.pop(folder.digest)
+    if damage == "other bytes":
+        store.blobs[folder.digest] = b"other bytes"
+    for _ in range(2):
+        with pytest.raises(ArtifactCorrupt, match="which a leads to"):
+            collect_garbage(store, now=after(400), dry_run=False)
+    store.blobs[folder.digest] = listed
+    assert collect_garbage(store, now=after(400), dry_run=False).trashed == ()
+    del store.blobs[folder.digest]
+    assert len(collect_garbage(store, now=after(400), dry_run=False, accept_lost=True).trashed) == 1
 
 
 def test_a_short_grace_is_refused(store: MemoryStore) -> None:
