@@ -39,8 +39,10 @@ def store_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def play(day: str) -> None:
     dag = runpy.run_path(str(HERE / "late_hours.py"))["late_hours"]()
-    run = f"manual__{day}T00:00:00+00:00"
-    dag_run = SimpleNamespace(run_type="manual", triggering_user_name=None, start_date=datetime.now(UTC))
+    run = f"manual__{day}T20:31:03.321818+00:00"
+    # As `airflow dags test` makes its runs.
+    began = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    dag_run = SimpleNamespace(run_type="manual", triggering_user_name="dag_test", start_date=began)
 
     def context(task: str, map_index: int = -1) -> Any:
         instance = SimpleNamespace(dag_id="late_hours", run_id=run, task_id=task, map_index=map_index, try_number=1)
@@ -51,7 +53,9 @@ def play(day: str) -> None:
     for position, frame in enumerate(departures.execute(context("departures"))):
         with DAG("late_hours", start_date=datetime(2013, 1, 1, tzinfo=UTC)) as alone:
             function = dag.task_dict["worst_hour"].python_callable
-            mapped: Any = MLDecoratedOperator(python_callable=function, task_id="worst_hour", op_args=[frame])
+            mapped: Any = MLDecoratedOperator(
+                python_callable=function, task_id="worst_hour", op_kwargs={"flights": frame}
+            )
         alone.fileloc = dag.fileloc
         try:
             mapped.execute(context("worst_hour", position))
@@ -69,7 +73,7 @@ def shown(command: str) -> list[str]:
 def plain(text: str) -> str:
     """Without what is another one each time: digests, seconds, moments."""
     text = re.sub(r"\b[0-9a-f]{12,64}\b", "<digest>", text)
-    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00(?=  )", "<time>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00(?=  )", "<time>", text)
     return re.sub(r"\s+", " ", re.sub(r"\b\d+\.\d\b(?=  )", "<seconds>", text)).strip()
 
 
