@@ -61,7 +61,7 @@ def late_share(number, flights):
     """Draw as many flights as there are, with replacement, and return the share of late ones among them."""
     import numpy as np
 
-    late = flights.frame(["late"])["late"].to_numpy(dtype=float)
+    late = flights.frame(["late"])["late"].dropna().to_numpy(dtype=float)  # of those that have landed
     return float(np.random.choice(late, len(late)).mean())  # each call has a seed of its own
 
 
