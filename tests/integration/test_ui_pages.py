@@ -305,6 +305,7 @@ def test_an_action_needs_a_reason_and_says_what_came_of_it(pages: Pages) -> None
     dialog.wait_for(state="hidden")
 
 
+@pytest.mark.long  # waits for what hangs: 20 s
 def test_loading_failed_empty_and_stale_are_shown(pages: Pages) -> None:
     answers = json.loads(FIXTURES.read_text())
     state: dict[str, Any] = {"held": True, "body": None}

@@ -71,6 +71,7 @@ def test_airflows_hook_speaks_to_it_over_tls(tmp_path: Path) -> None:
     assert (tmp_path / "warehouse" / "tls" / "server.pem").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long  # a warehouse of its own, twice: 11 s
 def test_data_survives_a_restart_and_the_process_ends(tmp_path: Path) -> None:
     with LocalWarehouse(tmp_path, plain_http=True) as first:
         pid = first.pid

@@ -94,6 +94,7 @@ def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
         yield Batch(source, FolderStore(tmp_path / "store"), monkeypatch)
 
 
+@pytest.mark.long  # the shadow test beside it goes the same way: 16 s
 def test_each_variant_scores_its_units(batch: Batch) -> None:
     batch.divide(3, 50.0)
     table, scores = batch.score("f")

@@ -59,6 +59,7 @@ def holds(folder: Path, secret: str) -> list[Path]:
     return [path for path in files if secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.long  # an MLflow server and a model: 40 s
 @pytest.mark.integration
 def test_a_registration(
     server: MLflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

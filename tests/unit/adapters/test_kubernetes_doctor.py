@@ -30,7 +30,7 @@ GPU = Node(
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[KubernetesDouble]:
-    with KubernetesDouble(nodes=(Node(), GPU), namespaces=["training"], schema_version="1.34") as started:
+    with KubernetesDouble(nodes=(Node(), GPU), namespaces=["training", "tight"], schema_version="1.34") as started:
         yield started
 
 
@@ -105,11 +105,11 @@ def test_nodes_that_cannot_take_it(api: KubernetesApi) -> None:
 
 def test_a_quota_without_room(api: KubernetesApi, double: KubernetesDouble) -> None:
     hard = {"requests.nvidia.com/gpu": "1", "pods": "50"}
-    metadata = {"name": "gpus", "namespace": "training"}
+    metadata = {"name": "gpus", "namespace": "tight"}  # of its own: the other tests' namespace stays without a quota
     double.create({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
-    roomy = found(api, profile())["quota gpus"]
+    roomy = found(api, profile({"namespace": "tight"}))["quota gpus"]
     assert (roomy.state, roomy.seen) == (OK, "room for 50 of 100 pods side by side: pods 0 of 50 used")
-    tight = found(api, profile(gpus=2))["quota gpus"]
+    tight = found(api, profile({"namespace": "tight"}, gpus=2))["quota gpus"]
     assert (tight.state, tight.seen) == (MISSING, "no room for one pod: requests.nvidia.com/gpu 0 of 1 used")
 
 

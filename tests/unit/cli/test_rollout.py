@@ -108,6 +108,7 @@ def gateway(tmp_path: Path) -> Iterator[LocalGateway]:
         yield gateway
 
 
+@pytest.mark.long  # a gateway and its models: 20 s
 @pytest.mark.integration
 def test_rollback_and_reconcile_at_a_real_gateway(
     gateway: LocalGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,12 @@ import airflow_ml
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
 
-OPERATORS = sorted(name for name in airflow_ml.__all__ if name.endswith("Operator"))
+#: Without Airflow's own pod operator, whose arguments become objects of Kubernetes while it is made.
+OPERATORS = sorted(name for name in airflow_ml.__all__ if name.endswith("Operator") and name != "GpuPodOperator")
+
+
+def scale(value: float, a: Any = None) -> float:
+    return value
 
 
 class Source(BaseOperator):
@@ -27,6 +32,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "SelectModelOperator": {"leaderboard": {}},
     "GateModelOperator": {"selection": {}, "data": {}, "checks": []},
     "RegisterModelOperator": {"selection": {}, "name": "m"},
+    "CallJobOperator": {"python_callable": scale, "inputs": []},
     "CanaryOperator": {"model": "m"},
     "ReapJobsOperator": {},
     "ReconcileRolloutsOperator": {},
@@ -38,12 +44,16 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 
 
+#: Each of them excludes one of the required arguments.
+EXCLUSIVE = {("SnapshotDatasetOperator", "table"), ("CallJobOperator", "completions")}
+
+
 def _fields() -> list[tuple[str, str]]:
     return [
         (name, field)
         for name in OPERATORS
         for field in getattr(airflow_ml, name).template_fields
-        if not (name == "SnapshotDatasetOperator" and field == "table")  # excludes sql
+        if (name, field) not in EXCLUSIVE
     ]
 
 

@@ -26,6 +26,7 @@ def train(data, params, trial):
 """
 
 
+@pytest.mark.long  # a whole line of its own: 15 s
 def test_without_a_refit_the_winners_see_as_many_rows_as_the_trials_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
