@@ -7,21 +7,12 @@ are listed only where nothing runs (to say why) and where indexes have failed fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi, refused
-from airflow_ml.adapters.kubernetes_capacity import FreeCapacity
-from airflow_ml.adapters.kubernetes_pods import (
-    INDEX,
-    JOB_NAME,
-    failure_of,
-    index_of,
-    job_end,
-    parse_indexes,
-)
+from airflow_ml.adapters.kubernetes_api import KubernetesApi, refused
+from airflow_ml.adapters.kubernetes_pods import INDEX, JOB_NAME, created, job_end, parse_indexes, pods_path
+from airflow_ml.adapters.kubernetes_reasons import LOOKED_AT, JobReasons
 from airflow_ml.core.compute import KUBERNETES
-from airflow_ml.core.failure import index_failure
 from airflow_ml.core.indexed_job import CONTAINER, indexed_job
 from airflow_ml.core.job import (
     CANCELLED,
@@ -38,14 +29,10 @@ from airflow_ml.core.job import (
 )
 from airflow_ml.core.job_log import LOG_URL
 from airflow_ml.core.job_names import EPOCH, MANAGED_BY, REQUEST
-from airflow_ml.core.kubernetes_options import KubernetesOptions
-from airflow_ml.core.pod_failure import Waiting, job_waiting, pod_waiting, waited_too_long
 from airflow_ml.core.pod_template import kubernetes_options
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError, BackendUnavailable, ConfigurationError, JobConflict
 
-#: Pods that are looked at to say why nothing runs: they are all alike.
-_LOOKED_AT = 20
 _LOG_BYTES = 1 << 20
 
 
@@ -59,10 +46,8 @@ class KubernetesJobs:
 
     def __init__(self, api: KubernetesApi, *, conn_id: str = "kubernetes_default") -> None:
         self.api = api
-        self._free = FreeCapacity(api)
+        self._reasons = JobReasons(api)
         self._conn_id = conn_id
-        #: Per job, what it looked like when its failed pods were listed last, and what was found.
-        self._explained: dict[str, tuple[object, tuple[IndexFailure, ...]]] = {}
 
     def render(self, request: JobRequest) -> Mapping[str, JSON]:
         """Return the manifest."""
@@ -128,11 +113,11 @@ class KubernetesJobs:
         failures: tuple[IndexFailure, ...] = ()
         waiting_for = ""
         if lost or phase == FAILED:
-            failures = self._explain(handle, job, lost, reason)
+            failures = self._reasons.failed(handle, lost, reason)
         if phase is None:
             phase = RUNNING if int(status.get("ready") or 0) or int(status.get("succeeded") or 0) else WAITING
             if not int(status.get("ready") or 0):
-                found, waiting_for = self._why_waiting(handle, job, answer)
+                found, waiting_for = self._reasons.waiting(handle, job, answer.at)
                 if found:
                     phase, failures = FAILED, (*failures, *found)
                 elif active and not waiting_for:
@@ -152,14 +137,14 @@ class KubernetesJobs:
         try:
             pods = list(
                 self.api.pages(
-                    _pods(handle), limit=_LOOKED_AT, labelSelector=f"{JOB_NAME}={handle.names[0]},{INDEX}={index}"
+                    pods_path(handle), limit=LOOKED_AT, labelSelector=f"{JOB_NAME}={handle.names[0]},{INDEX}={index}"
                 )
             )
             if not pods:
                 return
-            newest = max(pods, key=_created)
+            newest = max(pods, key=created)
             answer = self.api.get(
-                f"{_pods(handle)}/{newest['metadata']['name']}/log",
+                f"{pods_path(handle)}/{newest['metadata']['name']}/log",
                 container=CONTAINER,
                 tailLines=tail_lines,
                 limitBytes=_LOG_BYTES,
@@ -201,85 +186,6 @@ class KubernetesJobs:
                 handle = JobHandle(kind=KUBERNETES, names=(metadata["name"],), epoch=epoch, place=place)
                 yield handle, dict(metadata.get("annotations") or {})
 
-    def _explain(
-        self, handle: JobHandle, job: Mapping[str, Any], lost: list[int], reason: str
-    ) -> tuple[IndexFailure, ...]:
-        """Return why indexes failed for good, by their newest pods; asked again only where there are more of them."""
-        state = (len(lost), lost[-1:], reason)
-        before = self._explained.get(handle.place["uid"])
-        if before is not None and before[0] == state:
-            return before[1]
-        newest: dict[int, Mapping[str, Any]] = {}
-        selector = f"{JOB_NAME}={handle.names[0]}"
-        for pod in self.api.pages(_pods(handle), labelSelector=selector, fieldSelector="status.phase=Failed"):
-            index = index_of(pod)
-            if index not in newest or _created(pod) >= _created(newest[index]):
-                newest[index] = pod
-        told = [failure_of(newest[index], index) for index in lost if index in newest]
-        told += [
-            IndexFailure(index=index, reason="no_result", message="Its pod is gone")
-            for index in lost
-            if index not in newest
-        ]
-        if not lost and reason:
-            told += [failure_of(pod, index) for index, pod in newest.items()]
-            told = told or [IndexFailure(index=0, reason=_of_job(reason), message=reason)]
-        self._explained[handle.place["uid"]] = (state, tuple(told[-MAX_FAILURES:]))
-        return self._explained[handle.place["uid"]][1]
-
-    def _why_waiting(
-        self, handle: JobHandle, job: Mapping[str, Any], answer: Answer
-    ) -> tuple[tuple[IndexFailure, ...], str]:
-        """Return what keeps all pods from running: as failures where it has lasted too long, and in words."""
-        held = job_waiting(job)
-        if held is not None:
-            return (), held.message
-        pods = self._list(_pods(handle), f"{JOB_NAME}={handle.names[0]}", "status.phase=Pending")
-        if not pods:
-            held = job_waiting(job, self._events(handle, handle.names[0]))
-            return (), held.message if held is not None else ""
-        options = _time_limits(handle)
-        waits: list[Waiting] = []
-        failures: list[IndexFailure] = []
-        for pod in pods:
-            waiting = pod_waiting(pod)
-            if waiting is None:
-                continue
-            if waiting.reason == "unschedulable" and (free := self._free.words(pod, waiting.message)):
-                waiting = replace(waiting, message=f"{waiting.message} ({free})")
-            late = waited_too_long(waiting, options, answer.at)
-            if late is not None and waiting.reason == "image_pull":  # only the events have the registry's words
-                waiting = pod_waiting(pod, self._events(handle, pod["metadata"]["name"])) or waiting
-                late = waited_too_long(waiting, options, answer.at)
-            if late is not None:
-                failures.append(index_failure(late, index_of(pod), pod["metadata"]["name"]))
-            waits.append(waiting)
-        told = [waiting.message for waiting in waits if waiting.message]
-        return tuple(failures), told[0] if told else "its pods are being started"
-
-    def _list(self, path: str, label_selector: str | None, field_selector: str) -> list[Mapping[str, Any]]:
-        answer = self.api.get(path, labelSelector=label_selector, fieldSelector=field_selector, limit=_LOOKED_AT)
-        if answer.status != 200:
-            raise refused(f"list {path}", answer)
-        return list(answer.body.get("items") or ())
-
-    def _events(self, handle: JobHandle, name: str) -> list[Mapping[str, Any]]:
-        """Return the events of one object; nothing where they may not be read: they only explain."""
-        path = f"/api/v1/namespaces/{handle.place['namespace']}/events"
-        try:
-            return self._list(path, None, f"involvedObject.name={name}")
-        except BackendUnavailable:
-            return []
-
-
-def _time_limits(handle: JobHandle) -> KubernetesOptions:
-    """Return the options of which only how long a pod may wait is right."""
-    place, default = handle.place, KubernetesOptions()
-    return KubernetesOptions(
-        schedule_timeout_seconds=float(place.get("schedule_timeout_seconds", default.schedule_timeout_seconds)),
-        start_timeout_seconds=float(place.get("start_timeout_seconds", default.start_timeout_seconds)),
-    )
-
 
 def _check_ours(job: Mapping[str, Any], request: JobRequest) -> None:
     metadata = job["metadata"]
@@ -296,21 +202,9 @@ def _check_ours(job: Mapping[str, Any], request: JobRequest) -> None:
         )
 
 
-def _of_job(reason: str) -> str:
-    return "timeout" if reason.startswith("DeadlineExceeded") else "no_result"
-
-
-def _created(pod: Mapping[str, Any]) -> str:
-    return str(pod["metadata"].get("creationTimestamp"))
-
-
 def _jobs(namespace: str) -> str:
     return f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
 
 def _job(namespace: str, name: str) -> str:
     return f"{_jobs(namespace)}/{name}"
-
-
-def _pods(handle: JobHandle) -> str:
-    return f"/api/v1/namespaces/{handle.place['namespace']}/pods"

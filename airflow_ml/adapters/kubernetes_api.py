@@ -105,13 +105,19 @@ class KubernetesApi:
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: JSON | Mapping[str, JSON] = None,
+        deadline_seconds: float | None = None,
     ) -> Answer:
         """Make a request and return the answer, whatever its status, unless the server is busy or away for too long.
+
+        Args:
+            method, path, query, body: Of the request.
+            deadline_seconds: In the place of the connection's own; 0 tries once.
 
         Raises:
             BackendUnavailable: no answer, or only that it is busy, until the deadline.
         """
-        given_up_at = time.monotonic() + self._deadline_seconds
+        patience = self._deadline_seconds if deadline_seconds is None else deadline_seconds
+        given_up_at = time.monotonic() + patience
         attempt = 0
         while True:
             answer, problem = self._try(method, path, query or {}, body)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi
+from airflow_ml.adapters.kubernetes_kueue import VERSIONS as KUEUE_VERSIONS
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.compute import ComputeProfile
 from airflow_ml.core.finding import Finding, missing, present, unknown
@@ -26,6 +27,11 @@ RIGHTS = (
 )
 #: What `GpuPodOperator` takes besides: Airflow's own pod operator makes, marks, follows and removes pods itself.
 POD_RIGHTS = (("", "pods", "", ("create", "patch", "watch", "delete")),)
+#: What telling a job's place in a queue of Kueue takes besides.
+QUEUE_RIGHTS = (
+    ("kueue.x-k8s.io", "workloads", "", ("list",)),
+    ("visibility.kueue.x-k8s.io", "localqueues", "pendingworkloads", ("get",)),
+)
 #: Minor from which an index has a number of retries of its own without a feature gate.
 _LEAST_MINOR = 29
 
@@ -63,9 +69,11 @@ def _version(answer: Answer) -> Finding:
 
 
 def _rights(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding]:
-    for group, resource, part, verbs in (*RIGHTS, *POD_RIGHTS):
+    wanted = [(right, "") for right in RIGHTS] + [(right, "GpuPodOperator") for right in POD_RIGHTS]
+    if options.kueue_queue is not None:
+        wanted += [(right, "telling what a queue waits for") for right in QUEUE_RIGHTS]
+    for (group, resource, part, verbs), purpose in wanted:
         name = f"{resource}/{part}" if part else resource
-        optional = (group, resource, part, verbs) in POD_RIGHTS
         denied, untold = [], ""
         for verb in verbs:
             asked = {"namespace": options.namespace, "verb": verb, "group": group, "resource": resource}
@@ -82,8 +90,8 @@ def _rights(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding]
                 untold = _words(answer)
             elif not (answer.body.get("status") or {}).get("allowed"):
                 denied.append(verb)
-        check = f"rights: {name}, for GpuPodOperator" if optional else f"rights: {name}"
-        if denied and optional:
+        check = f"rights: {name}, for {purpose}" if purpose else f"rights: {name}"
+        if denied and purpose:
             yield unknown(check, f"may not {', '.join(denied)} in {options.namespace}; nothing else needs it")
         elif denied:
             remedy = "Grant them; `airflow-ml doctor --policy` prints the role."
@@ -94,13 +102,11 @@ def _rights(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding]
 
 def _objects(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding]:
     place, cluster = f"/api/v1/namespaces/{options.namespace}", "/apis"
-    queues = f"{cluster}/kueue.x-k8s.io/v1beta1/namespaces/{options.namespace}/localqueues"
     wanted = [
         ("namespace", options.namespace, "/api/v1/namespaces"),
         ("service account", options.service_account, f"{place}/serviceaccounts"),
         ("priority class", options.priority_class, f"{cluster}/scheduling.k8s.io/v1/priorityclasses"),
         ("runtime class", options.runtime_class, f"{cluster}/node.k8s.io/v1/runtimeclasses"),
-        ("Kueue queue", options.kueue_queue, queues),
         *(("pull secret", name, f"{place}/secrets") for name in options.image_pull_secrets),
         *(("secret", name, f"{place}/secrets") for name in sorted(_secrets(options))),
         *(("claim", name, f"{place}/persistentvolumeclaims") for name in options.claims.values()),
@@ -108,6 +114,24 @@ def _objects(api: KubernetesApi, options: KubernetesOptions) -> Iterator[Finding
     for kind, name, path in wanted:
         if name is not None:
             yield _object(api.call("GET", f"{path}/{name}"), f"{kind} {name}", options)
+    if options.kueue_queue is not None:
+        yield _queue(api, options)
+
+
+def _queue(api: KubernetesApi, options: KubernetesOptions) -> Finding:
+    path, check = (
+        f"namespaces/{options.namespace}/localqueues/{options.kueue_queue}",
+        f"Kueue queue {options.kueue_queue}",
+    )
+    for version in KUEUE_VERSIONS:
+        answer = api.call("GET", f"/apis/kueue.x-k8s.io/{version}/{path}")
+        if answer.status != 404:
+            break
+    for condition in (answer.body.get("status") or {}).get("conditions") or () if answer.status == 200 else ():
+        if condition.get("type") == "Active" and condition.get("status") == "False":
+            seen = f"is not active: {condition.get('message') or condition.get('reason')}"
+            return missing(check, seen, "Mend the queue, or its ClusterQueue: until then it lets no job go.")
+    return _object(answer, check, options)
 
 
 def _secrets(options: KubernetesOptions) -> set[str]:

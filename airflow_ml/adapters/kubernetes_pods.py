@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_ml.core.failure import Failure, index_failure
-from airflow_ml.core.job import FAILED, SUCCEEDED, IndexFailure
+from airflow_ml.core.job import FAILED, SUCCEEDED, IndexFailure, JobHandle
 from airflow_ml.core.pod_failure import pod_failure
 
 #: Labels that the Job controller gives its pods.
@@ -43,6 +43,16 @@ def job_end(job: Mapping[str, Any]) -> tuple[str | None, str]:
             words = ": ".join(str(part) for part in (condition.get("reason"), condition.get("message")) if part)
             return _ENDS[condition["type"]], words
     return None, ""
+
+
+def created(pod: Mapping[str, Any]) -> str:
+    """Return when a pod was made, as text that sorts by time."""
+    return str(pod["metadata"].get("creationTimestamp"))
+
+
+def pods_path(handle: JobHandle) -> str:
+    """Return the path of the pods of a job's namespace."""
+    return f"/api/v1/namespaces/{handle.place['namespace']}/pods"
 
 
 def failure_of(pod: Mapping[str, Any], index: int) -> IndexFailure:

@@ -100,7 +100,7 @@ def _gpus_here() -> Finding:
 
 
 def _print_policies(options: argparse.Namespace, profile: ComputeProfile) -> None:
-    from airflow_ml.adapters.kubernetes_doctor import POD_RIGHTS, RIGHTS
+    from airflow_ml.adapters.kubernetes_doctor import POD_RIGHTS, QUEUE_RIGHTS, RIGHTS
     from airflow_ml.core.batch_request import batch_options
     from airflow_ml.core.pod_template import kubernetes_options
     from airflow_ml.core.policies import batch_policy, kubernetes_role, snowflake_grants, store_policy
@@ -108,7 +108,8 @@ def _print_policies(options: argparse.Namespace, profile: ComputeProfile) -> Non
     if profile.kind == KUBERNETES:
         print("# For the account of workers and triggerer, here airflow:airflow-worker. The pods need no rights.")
         own, account = kubernetes_options(profile), "airflow:airflow-worker"
-        for manifest in kubernetes_role(own, RIGHTS, account=account):
+        queue = QUEUE_RIGHTS if own.kueue_queue is not None else ()
+        for manifest in kubernetes_role(own, (*RIGHTS, *queue), account=account):
             print(f"---\n{as_yaml(manifest)}", end="")
         print("---\n# Only where DAGs use GpuPodOperator")
         print(

@@ -7,6 +7,7 @@ import math
 from airflow_ml.core import far_side
 from airflow_ml.core.job import JobRequest
 from airflow_ml.core.job_names import job_annotations, job_labels, job_name
+from airflow_ml.core.kueue import QUEUE_LABEL
 from airflow_ml.core.pod_template import kubernetes_options, pod_template
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError
@@ -38,7 +39,7 @@ def indexed_job(request: JobRequest) -> dict[str, JSON]:
     labels = {**options.labels, **job_labels(request)}
     annotations = {**options.annotations, **job_annotations(request)}
     if options.kueue_queue:
-        labels["kueue.x-k8s.io/queue-name"] = options.kueue_queue
+        labels[QUEUE_LABEL] = options.kueue_queue
     spec: dict[str, JSON] = {
         "completionMode": "Indexed",
         "completions": request.indexes,

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_ml.core.failure import Failure, failure_of_exit, out_of_memory
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.kubernetes_options import KubernetesOptions
+from airflow_ml.core.kueue import queue_of, queue_words
 
 _IMAGE = frozenset(
     (
@@ -130,8 +131,8 @@ def job_waiting(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
     """
     spec, name = job.get("spec") or {}, (job.get("metadata") or {}).get("name")
     if spec.get("suspend"):
-        queue = ((job.get("metadata") or {}).get("labels") or {}).get("kueue.x-k8s.io/queue-name")
-        words = f"suspended until the queue {queue} lets it go" if queue else "suspended; somebody must resume it"
+        queue = queue_of(job)
+        words = queue_words(queue, "", None, ()) if queue else "suspended; somebody must resume it"
         since = _time(_condition(job.get("status") or {}, "Suspended").get("lastTransitionTime"))
         return Waiting(reason="", message=words, since=since)
     refused = [

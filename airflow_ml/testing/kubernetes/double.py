@@ -21,6 +21,7 @@ from airflow_ml.testing.kubernetes.exec import Exec
 from airflow_ml.testing.kubernetes.faults import Faults
 from airflow_ml.testing.kubernetes.jobs import JobController
 from airflow_ml.testing.kubernetes.kubeconfig import write_kubeconfig
+from airflow_ml.testing.kubernetes.kueue import Kueue
 from airflow_ml.testing.kubernetes.logs import Logs
 from airflow_ml.testing.kubernetes.objects import Objects, changed
 from airflow_ml.testing.kubernetes.pods import Kubelet
@@ -55,6 +56,8 @@ class KubernetesDouble:
         image_env: What each image would bring in its environment.
         schema_version: Kubernetes minor by whose OpenAPI schema new objects are checked; None for no check. Needs the
             package kubernetes-validate.
+        kueue: Version of the API of Kueue, which admits suspended Jobs by the quota of queues that ``create`` makes:
+            ``v1beta2`` or ``v1beta1``; None for a cluster without Kueue.
         history: Changes of each kind that a watch can ask for; older ones are 410 Gone.
         port: TCP port on 127.0.0.1; 0 takes a free one.
         folder: For kubeconfig, logs and volumes; a temporary one where it is None, which ends with the double.
@@ -67,6 +70,7 @@ class KubernetesDouble:
         namespaces: Sequence[str] = (),
         image_env: Mapping[str, str] | None = None,
         schema_version: str | None = None,
+        kueue: str | None = None,
         history: int = 20_000,
         port: int = 0,
         folder: Path | None = None,
@@ -80,6 +84,7 @@ class KubernetesDouble:
         self._nodes, self._namespaces = tuple(nodes), ("default", *namespaces)
         self._image_env = dict(image_env or {})
         self._schema_version = schema_version
+        self._kueue_version = kueue
         self._history = history
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,6 +163,7 @@ class KubernetesDouble:
         Scheduler(objects, kubelet.run)
         admission = Admission(objects, schema_version=self._schema_version)
         jobs = JobController(objects, kubelet, admission)
+        kueue = Kueue(objects, self._kueue_version) if self._kueue_version is not None else None
         self._verbs = Verbs(objects, kubelet, jobs, admission)
         for name in self._namespaces:
             labels = {"kubernetes.io/metadata.name": name}
@@ -173,6 +179,7 @@ class KubernetesDouble:
             faults=self.faults,
             access=self.access,
             requests=self.requests,
+            kueue=kueue,
             token=token,
         )
         certificate = make_certificate(self.folder)

@@ -39,11 +39,16 @@ _KNOWN = (
     Kind("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
     Kind("node.k8s.io/v1", "runtimeclasses", "RuntimeClass", namespaced=False),
     Kind("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False),
-    Kind("kueue.x-k8s.io/v1beta1", "localqueues", "LocalQueue"),
+    Kind("kueue.x-k8s.io/v1beta2", "localqueues", "LocalQueue"),
+    Kind("kueue.x-k8s.io/v1beta2", "clusterqueues", "ClusterQueue", namespaced=False),
+    Kind("kueue.x-k8s.io/v1beta2", "workloads", "Workload"),
 )
 KINDS = {(kind.api_version, kind.plural): kind for kind in _KNOWN}
 PODS, JOBS, EVENTS = KINDS["v1", "pods"], KINDS["batch/v1", "jobs"], KINDS["v1", "events"]
 NODES, NAMESPACES, QUOTAS = KINDS["v1", "nodes"], KINDS["v1", "namespaces"], KINDS["v1", "resourcequotas"]
+LOCAL_QUEUES = KINDS["kueue.x-k8s.io/v1beta2", "localqueues"]
+CLUSTER_QUEUES = KINDS["kueue.x-k8s.io/v1beta2", "clusterqueues"]
+WORKLOADS = KINDS["kueue.x-k8s.io/v1beta2", "workloads"]
 SECRETS, CONFIG_MAPS = KINDS["v1", "secrets"], KINDS["v1", "configmaps"]
 
 

@@ -8,7 +8,7 @@ import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -18,10 +18,11 @@ from airflow_ml.testing.kubernetes.access import Access
 from airflow_ml.testing.kubernetes.discovery import discover
 from airflow_ml.testing.kubernetes.exec import Exec
 from airflow_ml.testing.kubernetes.faults import CUT, Faults, error_of
+from airflow_ml.testing.kubernetes.kueue import Kueue
 from airflow_ml.testing.kubernetes.logs import Logs
 from airflow_ml.testing.kubernetes.objects import Objects
 from airflow_ml.testing.kubernetes.requests import RequestCount
-from airflow_ml.testing.kubernetes.resources import KINDS, PODS, ApiError, Kind, Object
+from airflow_ml.testing.kubernetes.resources import KINDS, PODS, WORKLOADS, ApiError, Kind, Object
 from airflow_ml.testing.kubernetes.selectors import selector
 from airflow_ml.testing.kubernetes.verbs import Verbs
 from airflow_ml.testing.kubernetes.watch import watch
@@ -67,6 +68,7 @@ class Server:
         faults: Faults,
         access: Access,
         requests: RequestCount,
+        kueue: Kueue | None,
         token: str,
     ) -> None:
         self._objects = objects
@@ -76,6 +78,7 @@ class Server:
         self._faults = faults
         self._access = access
         self._requests = requests
+        self._kueue = kueue
         self._token = token
 
     def application(self) -> web.Application:
@@ -118,7 +121,15 @@ class Server:
         group = target.api_version.rpartition("/")[0]
         if target.plural in _REVIEWS:
             return web.json_response(self._access.review(await _body(request)), status=201)
-        self._access.require(target.verb, target.resource, group, target.namespace)
+        if group.endswith("kueue.x-k8s.io"):
+            if self._kueue is None or target.api_version != self._kueue.version_of(group):
+                raise ApiError(404, "NotFound", "the server could not find the requested resource")
+            self._access.require(target.verb, target.resource, group, target.namespace)
+            if target.sub == "pendingworkloads":
+                return web.json_response(self._kueue.pending(target.namespace, target.name, request.query))
+            target = replace(target, api_version=WORKLOADS.api_version)
+        else:
+            self._access.require(target.verb, target.resource, group, target.namespace)
         kind = KINDS.get((target.api_version, target.plural))
         if kind is None:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")

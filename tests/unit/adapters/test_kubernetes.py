@@ -240,14 +240,6 @@ def test_a_log_that_cannot_be_read_is_empty(
     assert list(backend.log(handle, 0, tail_lines=1)) != []
 
 
-def test_a_suspended_job_says_what_it_waits_for(tmp_path: Path, store: FolderStore, backend: KubernetesJobs) -> None:
-    handle = backend.submit(asked(tmp_path, store, 1, profile={"kubernetes": {"kueue_queue": "team-a"}}))
-    status = backend.observe(handle)
-    assert status.phase == WAITING
-    assert "team-a" in status.waiting_for
-    backend.cancel(handle)
-
-
 def test_jobs_of_airflow_ml_are_found_by_their_label(
     tmp_path: Path, store: FolderStore, backend: KubernetesJobs
 ) -> None:

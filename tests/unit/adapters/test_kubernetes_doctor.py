@@ -30,8 +30,10 @@ GPU = Node(
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[KubernetesDouble]:
-    with KubernetesDouble(nodes=(Node(), GPU), namespaces=["training", "tight"], schema_version="1.34") as started:
-        yield started
+    with KubernetesDouble(
+        nodes=(Node(), GPU), namespaces=["training", "tight"], schema_version="1.34", kueue="v1beta1"
+    ) as s:
+        yield s
 
 
 @pytest.fixture
@@ -93,6 +95,20 @@ def test_objects_that_are_missing(api: KubernetesApi) -> None:
     ):  # fmt: skip
         assert (findings[check].state, findings[check].seen) == (MISSING, "does not exist"), check
     assert found(api, profile({"namespace": "nowhere"}))["namespace nowhere"].state == MISSING
+
+
+def test_a_queue_that_lets_nothing_go(api: KubernetesApi, double: KubernetesDouble) -> None:
+    idle = {"conditions": [{"type": "Active", "status": "False", "message": "Can't submit new workloads"}]}
+    queue = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "spec": {"clusterQueue": "none"}}
+    double.create({**queue, "metadata": {"name": "idle", "namespace": "training"}, "status": idle})
+    double.create({**queue, "metadata": {"name": "team", "namespace": "training"}})
+    double.access.deny("get", "localqueues/pendingworkloads")
+    findings = found(api, profile({"kueue_queue": "idle"}))
+    assert findings["Kueue queue idle"].state == MISSING
+    assert findings["Kueue queue idle"].seen == "is not active: Can't submit new workloads"
+    assert findings["rights: workloads, for telling what a queue waits for"].state == OK
+    assert findings["rights: localqueues/pendingworkloads, for telling what a queue waits for"].state == UNKNOWN
+    assert found(api, profile({"kueue_queue": "team"}))["Kueue queue team"].state == OK
 
 
 def test_nodes_that_cannot_take_it(api: KubernetesApi) -> None:

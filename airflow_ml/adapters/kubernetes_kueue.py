@@ -1,0 +1,78 @@
+"""Asking Kueue where a suspended job stands: its Workload, and the pending ones of its queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_ml.adapters.kubernetes_api import KubernetesApi
+from airflow_ml.core.kueue import JOB_UID_LABEL, queue_of, queue_words
+from airflow_ml.errors import BackendUnavailable
+
+#: So long the same answer is given: a queue is asked once for all jobs that wait in it.
+_KEPT_SECONDS = 60.0
+#: Jobs and queues that are remembered at most.
+_MOST_KEPT = 4096
+#: Versions of Kueue's API, the newest first; releases serve one or two of them.
+VERSIONS = ("v1beta2", "v1beta1")
+
+
+class KueueQueues:
+    """Says where jobs stand; less where this account may not ask, or Kueue does not answer. It never fails.
+
+    Args:
+        api: The connection.
+        clock: Seconds; replaced in tests.
+    """
+
+    def __init__(self, api: KubernetesApi, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._clock = clock
+        self._seen: dict[str, tuple[float, Sequence[Mapping[str, Any]]]] = {}
+        #: By API group, the version that has answered.
+        self._version: dict[str, str] = {}
+
+    def words(self, job: Mapping[str, Any]) -> str:
+        """Return what Kueue says of a suspended Job; empty where it is in no queue.
+
+        Args:
+            job: As the API server returns it.
+        """
+        queue = queue_of(job)
+        if not queue:
+            return ""
+        namespace, uid = job["metadata"]["namespace"], str(job["metadata"]["uid"])
+        workloads = self._items(
+            "kueue.x-k8s.io", f"namespaces/{namespace}/workloads", labelSelector=f"{JOB_UID_LABEL}={uid}"
+        )
+        pending = self._items(
+            "visibility.kueue.x-k8s.io", f"namespaces/{namespace}/localqueues/{queue}/pendingworkloads"
+        )
+        return queue_words(queue, uid, workloads[0] if workloads else None, pending)
+
+    def _items(self, group: str, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+        key, now = f"{group}/{path}?{query}", self._clock()
+        kept = self._seen.get(key)
+        if kept is not None and now - kept[0] < _KEPT_SECONDS:
+            return kept[1]
+        found = self._ask(group, path, query)
+        while len(self._seen) >= _MOST_KEPT:
+            self._seen.pop(next(iter(self._seen)), None)
+        self._seen[key] = (now, found)
+        return found
+
+    def _ask(self, group: str, path: str, query: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+        known = self._version.get(group)
+        for version in (known,) if known else VERSIONS:
+            try:  # once: an API that is served by another server may be away for long, and only explains
+                answer = self._api.call("GET", f"/apis/{group}/{version}/{path}", query=query, deadline_seconds=0.0)
+            except BackendUnavailable:
+                return ()
+            if answer.status == 200:
+                self._version[group] = version
+                return list(answer.body.get("items") or ())
+            if answer.status != 404:  # most often 403
+                return ()
+        self._version.pop(group, None)  # a newer release may have another
+        return ()

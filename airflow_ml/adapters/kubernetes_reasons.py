@@ -1,0 +1,140 @@
+"""Why indexes of a Job failed for good, and why none of its pods runs: asked only where that is the case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from airflow_ml.adapters.kubernetes_api import KubernetesApi, refused
+from airflow_ml.adapters.kubernetes_capacity import FreeCapacity
+from airflow_ml.adapters.kubernetes_kueue import KueueQueues
+from airflow_ml.adapters.kubernetes_pods import JOB_NAME, created, failure_of, index_of, pods_path
+from airflow_ml.core.failure import index_failure
+from airflow_ml.core.job import MAX_FAILURES, IndexFailure, JobHandle
+from airflow_ml.core.kubernetes_options import KubernetesOptions
+from airflow_ml.core.pod_failure import Waiting, job_waiting, pod_waiting, waited_too_long
+from airflow_ml.errors import BackendUnavailable
+
+#: Pods that are looked at to say why nothing runs: they are all alike.
+LOOKED_AT = 20
+#: Jobs whose failures are remembered at most: a triggerer lives for months.
+_MOST_KEPT = 4096
+
+
+class JobReasons:
+    """Explains jobs of one cluster.
+
+    Args:
+        api: The connection.
+    """
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+        self._free = FreeCapacity(api)
+        self._queues = KueueQueues(api)
+        #: Per job, what it looked like when its failed pods were listed last, and what was found.
+        self._explained: dict[str, tuple[object, tuple[IndexFailure, ...]]] = {}
+
+    def failed(self, handle: JobHandle, lost: Sequence[int], reason: str) -> tuple[IndexFailure, ...]:
+        """Return why indexes failed for good, by their newest pods; asked again only where there are more of them.
+
+        Args:
+            handle: The job.
+            lost: The indexes.
+            reason: Why the Job itself has ended; empty while it goes on.
+
+        Raises:
+            BackendUnavailable: the cluster cannot be reached, or refuses.
+        """
+        state = (len(lost), lost[-1:], reason)
+        before = self._explained.get(handle.place["uid"])
+        if before is not None and before[0] == state:
+            return before[1]
+        newest: dict[int, Mapping[str, Any]] = {}
+        selector = f"{JOB_NAME}={handle.names[0]}"
+        for pod in self._api.pages(pods_path(handle), labelSelector=selector, fieldSelector="status.phase=Failed"):
+            index = index_of(pod)
+            if index not in newest or created(pod) >= created(newest[index]):
+                newest[index] = pod
+        told = [failure_of(newest[index], index) for index in lost if index in newest]
+        told += [
+            IndexFailure(index=index, reason="no_result", message="Its pod is gone")
+            for index in lost
+            if index not in newest
+        ]
+        if not lost and reason:
+            told += [failure_of(pod, index) for index, pod in newest.items()]
+            told = told or [IndexFailure(index=0, reason=_of_job(reason), message=reason)]
+        while len(self._explained) >= _MOST_KEPT:
+            self._explained.pop(next(iter(self._explained)), None)
+        found = tuple(told[-MAX_FAILURES:])
+        self._explained[handle.place["uid"]] = (state, found)
+        return found
+
+    def waiting(self, handle: JobHandle, job: Mapping[str, Any], now: datetime) -> tuple[tuple[IndexFailure, ...], str]:
+        """Return what keeps all pods from running: as failures where it has lasted too long, and in words.
+
+        Args:
+            handle: The job.
+            job: As the API server returns it.
+            now: By the clock of the API server.
+
+        Raises:
+            BackendUnavailable: the cluster cannot be reached, or refuses.
+        """
+        held = job_waiting(job)
+        if held is not None:
+            return (), self._queues.words(job) or held.message
+        selector = f"{JOB_NAME}={handle.names[0]}"
+        pods = self._list(pods_path(handle), labelSelector=selector, fieldSelector="status.phase=Pending")
+        if not pods:
+            held = job_waiting(job, self._events(handle, handle.names[0]))
+            return (), held.message if held is not None else ""
+        options = _time_limits(handle)
+        waits: list[Waiting] = []
+        failures: list[IndexFailure] = []
+        for pod in pods:
+            waiting = pod_waiting(pod)
+            if waiting is None:
+                continue
+            if waiting.reason == "unschedulable" and (free := self._free.words(pod, waiting.message)):
+                waiting = replace(waiting, message=f"{waiting.message} ({free})")
+            late = waited_too_long(waiting, options, now)
+            if late is not None and waiting.reason == "image_pull":  # only the events have the registry's words
+                waiting = pod_waiting(pod, self._events(handle, pod["metadata"]["name"])) or waiting
+                late = waited_too_long(waiting, options, now)
+            if late is not None:
+                failures.append(index_failure(late, index_of(pod), pod["metadata"]["name"]))
+            waits.append(waiting)
+        told = [waiting.message for waiting in waits if waiting.message]
+        return tuple(failures), told[0] if told else "its pods are being started"
+
+    def _list(self, path: str, **query: str) -> list[Mapping[str, Any]]:
+        answer = self._api.get(path, limit=LOOKED_AT, **query)
+        if answer.status != 200:
+            raise refused(f"list {path}", answer)
+        return list(answer.body.get("items") or ())
+
+    def _events(self, handle: JobHandle, name: str) -> list[Mapping[str, Any]]:
+        """Return the events of one object; nothing where they may not be read: they only explain."""
+        try:
+            return self._list(
+                f"/api/v1/namespaces/{handle.place['namespace']}/events", fieldSelector=f"involvedObject.name={name}"
+            )
+        except BackendUnavailable:
+            return []
+
+
+def _time_limits(handle: JobHandle) -> KubernetesOptions:
+    """Return the options of which only how long a pod may wait is right."""
+    place, default = handle.place, KubernetesOptions()
+    return KubernetesOptions(
+        schedule_timeout_seconds=float(place.get("schedule_timeout_seconds", default.schedule_timeout_seconds)),
+        start_timeout_seconds=float(place.get("start_timeout_seconds", default.start_timeout_seconds)),
+    )
+
+
+def _of_job(reason: str) -> str:
+    return "timeout" if reason.startswith("DeadlineExceeded") else "no_result"
