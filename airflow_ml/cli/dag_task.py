@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from airflow_ml.errors import ConfigurationError
 
 #: The module that answers; it imports airflow, this command does not.
 _ANSWERS = "airflow_ml.plugin.dag_task"
+#: How long an interrupted process may take to end what it began: a cluster may answer late.
+_END_SECONDS = 120.0
 
 
 def ask_dag(
@@ -37,6 +42,7 @@ def ask_dag(
 
     Raises:
         ConfigurationError: there is no such DAG or task, or it cannot be done; in the process's own words.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or the end of the terminal; the process has ended what it began.
     """
     with tempfile.TemporaryDirectory(prefix="airflow-ml-") as folder:
         answer = Path(folder) / "answer.json"
@@ -47,22 +53,58 @@ def ask_dag(
             "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.task=INFO airflow_ml=INFO",  # what the task itself says
             "PYTHONWARNINGS": "ignore",
         }
-        ended = subprocess.run(
+        exit_code = _ask(
             [sys.executable, "-m", _ANSWERS, question, str(answer)],
-            input=asked,
-            text=True,
-            stdout=sys.stderr if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
-            env={**quiet, **os.environ, **(environment or {})},
-            check=False,
+            asked,
+            {**quiet, **os.environ, **(environment or {})},
         )
         if not answer.exists():
             raise ConfigurationError(
-                f"The DAG {dag} cannot be read", f"exit code {ended.returncode}", "See what is printed above."
+                f"The DAG {dag} cannot be read", f"exit code {exit_code}", "See what is printed above."
             )
         said: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in said:
         raise ConfigurationError(*said["error"])
     return said
+
+
+def _ask(command: list[str], asked: str, environment: Mapping[str, str]) -> int:
+    """Run a process to its end; an interruption reaches it once, and is over when it has ended in good order."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        text=True,
+        stdout=sys.stderr if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
+        env=environment,
+        process_group=0,  # a terminal sends Ctrl-C to whole groups, and the second one would cut short its good order
+    )
+    with _any_end_as_interrupt():
+        try:
+            process.communicate(asked)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            print("Interrupted: what was begun is being ended. Ctrl-C once more leaves it alone.", file=sys.stderr)
+            try:
+                process.wait(_END_SECONDS)
+            except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                process.kill()
+                print("A remote job may go on: see `airflow-ml reap`.", file=sys.stderr)
+            raise
+    return process.returncode
+
+
+@contextlib.contextmanager
+def _any_end_as_interrupt() -> Iterator[None]:
+    """Take SIGTERM and the end of the terminal for Ctrl-C, as long as a process of ours runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _has_descriptor(stream: Any) -> bool:

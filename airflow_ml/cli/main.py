@@ -17,7 +17,9 @@ from airflow_ml.errors import AirflowMLError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0 done, 1 an error that the message explains, 2 wrong usage."""
+    """Run one verb and return the exit code: 0 done, 1 an error that the message explains, 2 wrong usage,
+    130 interrupted.
+    """
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may stand here
         import argcomplete
@@ -33,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 def build_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:

@@ -21,6 +21,8 @@ def main(question: str, answer: Path) -> int:
         said = _QUESTIONS[question](asked)
     except AirflowMLError as error:
         said = {"error": [f"{type(error).__name__}: {error.what}", str(error.actual), error.remedy]}
+    except KeyboardInterrupt:
+        return 130
     answer.write_text(json.dumps(said), encoding="utf-8")
     return 1 if "error" in said else 0
 

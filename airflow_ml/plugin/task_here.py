@@ -17,7 +17,9 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow_ml.core.record import Record, encode
 from airflow_ml.decorators.ml import MLDecoratedOperator
 from airflow_ml.errors import AirflowMLError, ConfigurationError
+from airflow_ml.hooks.job_backend import remote_jobs
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.remote import job_key
 from airflow_ml.operators.sweep import PLAN_KEY, CollectSweepOperator, PlanSweepOperator, RunShardOperator
 
 #: What ``--set`` takes for an output of an earlier run: ``dag/task`` or ``dag/task@run``.
@@ -97,23 +99,39 @@ def _run_one(task: MLOperator, given: Mapping[str, Any], here: Here) -> Any:
 def _to_its_end(task: MLOperator, context: Any) -> Any:
     """Run a task; where it hands its work to a cluster or queue, watch that from here, as a triggerer would.
 
-    Ctrl-C ends the remote job.
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the remote job is ended.
     """
     try:
-        return task.run(context)
-    except TaskDeferred as deferral:
-        trigger: Any = deferral.trigger
-        trigger.poll_interval_seconds = min(trigger.poll_interval_seconds, _POLL_SECONDS)
         try:
-            event = asyncio.run(_first_event(trigger))
-        except KeyboardInterrupt:
-            logging.getLogger(__name__).warning("Interrupted: the remote job is ended")
-            trigger.cancel("interrupted")
-            raise
-        try:
-            return getattr(task, deferral.method_name)(context, event)
-        except AirflowFailException as error:  # a retry could not cure it; here nobody retries
-            raise (error.__cause__ if isinstance(error.__cause__, AirflowMLError) else error) from None
+            return task.run(context)
+        except TaskDeferred as deferral:
+            trigger: Any = deferral.trigger
+            trigger.poll_interval_seconds = min(trigger.poll_interval_seconds, _POLL_SECONDS)
+            event, then = asyncio.run(_first_event(trigger)), deferral.method_name
+    except KeyboardInterrupt:
+        _end_remote_job(job_key(task.namespace, context))
+        raise
+    try:
+        return getattr(task, then)(context, event)
+    except AirflowFailException as error:  # a retry could not cure it; here nobody retries
+        raise (error.__cause__ if isinstance(error.__cause__, AirflowMLError) else error) from None
+
+
+def _end_remote_job(key: str) -> None:
+    """End the job that a task had begun, if there is one, and say what became of it."""
+    log = logging.getLogger(__name__)
+    remote = remote_jobs()
+    attempt = remote.latest(key)
+    if attempt is None or not attempt.live:
+        return
+    name = ", ".join(attempt.handle.names) if attempt.handle is not None else "that was being submitted"
+    try:
+        remote.cancel(key, attempt.epoch, attempt.claim, "interrupted")
+    except AirflowMLError as error:
+        log.warning("The remote job %s could not be ended: %s `airflow-ml reap --yes` ends it.", name, error)
+    else:
+        log.warning("The remote job %s is ended.", name)
 
 
 async def _first_event(trigger: Any) -> Any:
