@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_ml.core.arms import PAIRED_METRIC, paired_name
-from airflow_ml.core.guardrail import MINIMIZE, Guardrail, GuardrailLook, judge
+from airflow_ml.core.guardrail import MINIMIZE, Guardrail, GuardrailLook, judge, unseen
 from airflow_ml.core.multiplicity import always_valid_p, holm
 from airflow_ml.core.paired import PairedEffect, log_e_paired, paired_effect, paired_interval
 from airflow_ml.core.ports import Reading
@@ -47,7 +47,13 @@ class Way:
 
 
 def judge_arms(
-    plan: RolloutPlan, readings: Mapping[str, Reading], *, arms: Sequence[str], kind: str, chosen: str = ""
+    plan: RolloutPlan,
+    readings: Mapping[str, Reading],
+    *,
+    arms: Sequence[str],
+    kind: str,
+    chosen: str = "",
+    data_days: float = math.inf,
 ) -> tuple[ArmLook, ...]:
     """Return what is shown of each arm that is still compared.
 
@@ -57,6 +63,7 @@ def judge_arms(
         arms: Challengers that are not stopped.
         kind: Of the step under way.
         chosen: The one challenger that goes on after the comparison; its split, if any, has the first arm's name.
+        data_days: Since the challenger's first traffic, for guardrails that decide only later.
 
     Raises:
         ValueError, OverflowError: for sums that no data can have.
@@ -70,7 +77,7 @@ def judge_arms(
         by_pairs = kind == SHADOW or (kind == SPLIT and plan.design == PAIRED_SHADOW)
         way = paired[arm] if by_pairs else split[arm]
         deciding = for_pairs[arm] if plan.design == PAIRED_SHADOW else for_split[arm]
-        guardrails = _guardrails(plan, readings, arm, _name_in_split(plan, arm, chosen))
+        guardrails = _guardrails(plan, readings, arm, _name_in_split(plan, arm, chosen), data_days)
         shown = deciding[0] and kind != SAME
         worse = split[arm] if for_split[arm][1] else paired[arm] if for_pairs[arm][1] else None
         harm = _unlike(plan, way) if kind == SAME else _harm(plan, worse, guardrails)
@@ -85,7 +92,7 @@ def judge_arms(
                 days=way.days,
                 strata=way.strata,
                 shown=shown,
-                ready=shown and all(one.held for one in guardrails),
+                ready=shown and all(one.held for one in guardrails if one.decides),
                 worse=worse is not None and kind != SAME,
                 harm=harm,
                 guardrails=guardrails,
@@ -128,9 +135,10 @@ def _harm(plan: RolloutPlan, worse: Way | None, guardrails: Sequence[GuardrailLo
     if worse is not None:
         return f"The challenger is worse: {in_words(plan, worse)}"
     for one in guardrails:
-        if one.broken:
+        if one.broken and one.decides:
             where = f" where it is {one.slice_name}" if one.slice_name else ""
-            return f"The challenger breaks a guardrail: {one.metric}{where} {one.effect:+.5g}"
+            seen = f"{one.effect:+.5g}" if one.level is None else f"is {one.level:.5g}"
+            return f"The challenger breaks a guardrail: {one.metric}{where} {seen}"
     return ""
 
 
@@ -218,24 +226,37 @@ def _two_sided(way: Way, log_e: float, gain: float) -> Way:
 
 
 def _guardrails(
-    plan: RolloutPlan, readings: Mapping[str, Reading], arm: str, in_split: str
+    plan: RolloutPlan, readings: Mapping[str, Reading], arm: str, in_split: str, data_days: float
 ) -> tuple[GuardrailLook, ...]:
     found = []
     for guardrail in plan.guardrails:
-        limits: dict[str, Any] = {"alpha": plan.test_alpha / plan.challengers, "min_units": plan.min_units}
-        looks = []
-        if plan.divides and guardrail.reads in readings:
-            reading = readings[guardrail.reads]
-            if plan.cluster == BY_REQUEST:
-                reading = replace(reading, samples=as_requests(reading.samples), unit_squares={})
-            looks.append(judge(guardrail, reading, challenger=in_split, tau_requests=plan.tau_requests, **limits))
-        of_pairs = readings.get(f"{guardrail.reads}{PAIRED_METRIC}")
-        if plan.shadows and of_pairs is not None:
-            looks.append(_judge_pairs(guardrail, paired_effect(of_pairs.samples, variant=paired_name(arm)), **limits))
-        if plan.design == PAIRED_SHADOW and not guardrail.by:
-            looks.reverse()  # what is shown by pairs counts; a split only looks for harm
-        found.append(_joined(looks))
+        try:
+            look = _guarded(plan, guardrail, readings, arm, in_split)
+        except (ValueError, OverflowError):
+            if guardrail.decides:
+                raise
+            look = unseen(guardrail)
+        early = data_days < guardrail.after_data_days
+        found.append(replace(look, held=False, broken=False) if early else look)
     return tuple(found)
+
+
+def _guarded(
+    plan: RolloutPlan, guardrail: Guardrail, readings: Mapping[str, Reading], arm: str, in_split: str
+) -> GuardrailLook:
+    limits: dict[str, Any] = {"alpha": plan.test_alpha / plan.challengers, "min_units": plan.min_units}
+    looks = []
+    if plan.divides and guardrail.reads in readings:
+        reading = readings[guardrail.reads]
+        if plan.cluster == BY_REQUEST:
+            reading = replace(reading, samples=as_requests(reading.samples), unit_squares={})
+        looks.append(judge(guardrail, reading, challenger=in_split, tau_requests=plan.tau_requests, **limits))
+    of_pairs = readings.get(f"{guardrail.reads}{PAIRED_METRIC}")
+    if plan.shadows and of_pairs is not None and guardrail.limit is None:
+        looks.append(_judge_pairs(guardrail, paired_effect(of_pairs.samples, variant=paired_name(arm)), **limits))
+    if plan.design == PAIRED_SHADOW and not guardrail.by:
+        looks.reverse()  # what is shown by pairs counts; a split only looks for harm
+    return _joined(looks) if looks else unseen(guardrail)
 
 
 def _joined(looks: Sequence[GuardrailLook]) -> GuardrailLook:
@@ -250,9 +271,10 @@ def _judge_pairs(guardrail: Guardrail, effect: PairedEffect | None, *, alpha: fl
         low, high = (low, high) if guardrail.direction == MINIMIZE else (-high, -low)
         held, broken = high <= guardrail.margin, low >= guardrail.margin
     return GuardrailLook(
-        metric=guardrail.reads,
+        metric=guardrail.name,
         effect=effect.difference if effect else None,
         variance=effect.variance if effect else None,
         held=held,
         broken=broken,
+        decides=guardrail.decides,
     )

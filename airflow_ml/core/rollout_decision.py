@@ -7,7 +7,7 @@ only when every step had its data days and the last weight is reached.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -88,7 +88,14 @@ def decide(
     if reading is None or problem:
         return _in_trouble(plan, state, now, problem)
     try:
-        arms = judge_arms(plan, readings, arms=compared_arms(state), kind=state.kind, chosen=state.chosen)
+        arms = judge_arms(
+            plan,
+            readings,
+            arms=compared_arms(state),
+            kind=state.kind,
+            chosen=state.chosen,
+            data_days=_days_since(state.started_watermark_at, reading, readings),
+        )
     except (ValueError, OverflowError) as error:
         return _in_trouble(plan, state, now, f"The metric's sums cannot be true: {error}")
     seen = _Seen(readings, reading, arms, best_of(arms, direction=plan.direction) or arms[0], plan.metric)
@@ -117,7 +124,9 @@ def _action(
     outcome = assess(tally, plan.limits)
     harm = "; ".join(_of_arm(plan, state, arm, arm.harm) for arm in seen.arms if arm.harm)
     if harmful and (outcome == FAIL or state.kind == SAME):
-        found = not plan.promotes and all(arm.worse and not any(g.broken for g in arm.guardrails) for arm in seen.arms)
+        found = not plan.promotes and all(
+            arm.worse and not any(g.broken and g.decides for g in arm.guardrails) for arm in seen.arms
+        )
         return (CONCLUDE if found else ROLL_BACK), harm, ""
     if harm and not harmful:
         return DROP, f"Stopped: {harm}", ""
@@ -192,20 +201,29 @@ def _missing(plan: RolloutPlan, state: RolloutState, seen: _Seen, tally: Tally) 
     units = _fewest_units(seen, step) if step.min_units else 0
     if units < step.min_units:
         return f"Step {state.step + 1} has had {units} of {step.min_units} units of each arm"
-    if state.step != plan.last_test:
-        # Behind the last test no difference must be shown again: a ramp is there to meet harm.
-        return ""
-    open_arms = [arm for arm in seen.arms if not arm.ready]
-    if open_arms and (len(open_arms) == len(seen.arms) or not plan.promotes):
-        first = best_of(open_arms, direction=plan.direction) or open_arms[0]
-        who = "The challenger" if plan.challengers == 1 else first.arm
-        if not first.shown:
-            return f"{who} is not shown {_claim(plan)} yet"
-        unproven = [one.metric for one in first.guardrails if not one.held]
-        return f"Not shown to hold the guardrail yet: {', '.join(unproven)}"
-    if tally.successes_in_a_row < plan.consecutive_successes:
+    # Behind the last test no difference must be shown again: a ramp is there to meet harm.
+    if unshown := _unshown(plan, seen, plan.deciding if state.step == plan.last_test else step.metrics):
+        return unshown
+    if state.step == plan.last_test and tally.successes_in_a_row < plan.consecutive_successes:
         return f"Shown at {tally.successes_in_a_row} of {plan.consecutive_successes} looks in a row"
     return ""
+
+
+def _unshown(plan: RolloutPlan, seen: _Seen, wanted: Sequence[str]) -> str:
+    """Say what of the metrics that a step waits for is not shown yet; empty where all is, of any arm that promotes."""
+    names = {guardrail.name: guardrail.reads for guardrail in plan.guardrails}
+
+    def lacks(arm: ArmLook) -> list[str]:
+        rails = [one.metric for one in arm.guardrails if one.decides and not one.held and names[one.metric] in wanted]
+        return [*([plan.metric] if plan.metric in wanted and not arm.shown else []), *rails]
+
+    open_arms = [arm for arm in seen.arms if lacks(arm)]
+    if not open_arms or (len(open_arms) < len(seen.arms) and plan.promotes):
+        return ""
+    first = best_of(open_arms, direction=plan.direction) or open_arms[0]
+    if plan.metric in wanted and not first.shown:
+        return f"{'The challenger' if plan.challengers == 1 else first.arm} is not shown {_claim(plan)} yet"
+    return f"Not shown to hold the guardrail yet: {', '.join(lacks(first))}"
 
 
 def in_step(step: Step) -> str:

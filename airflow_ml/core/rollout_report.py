@@ -43,7 +43,10 @@ def report(state: RolloutState) -> str:
         for one in look.guardrails:
             verdict = "held" if one.held else "broken" if one.broken else "not shown either way"
             effect = "no effect yet" if one.effect is None else f"{one.effect:+.5g}"
-            lines.append(f"- Guardrail {_code(one.metric)}: {effect}, {verdict}")
+            if one.level is not None:
+                effect = f"{one.level:.5g}"
+            kind = "Guardrail" if one.decides else "Dry run"
+            lines.append(f"- {kind} {_code(one.metric)}: {effect}, {verdict}")
     lines += [f"- {format_time(act.at)} {act.kind} by {_code(act.who)}: {_code(act.why)}" for act in state.acts]
     return "\n".join(lines)
 

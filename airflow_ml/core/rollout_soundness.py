@@ -68,8 +68,8 @@ def sample_ratio_of(plan: RolloutPlan, state: RolloutState, reading: Reading) ->
 
 
 def why_impossible(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:
-    """Say why a reading cannot be true, or is not there; empty if all can."""
-    for name in plan.reads:
+    """Say why a reading cannot be true, or is not there; empty if all can. Dry runs do not count."""
+    for name in (name for name in plan.reads if name not in plan.dry_reads):
         guarded = name.removesuffix(PAIRED_METRIC) != plan.metric
         which = f"Guardrail {name}: the metric" if guarded else "The metric"
         reading = readings.get(name)

@@ -69,15 +69,16 @@ class CanaryOperator(MLOperator):
         hypothesis: ``superiority`` (default) or ``non_inferiority`` with a ``margin``.
         margin: In the metric's unit: how much worse still counts as no worse.
         guardrails: Metrics that must not get worse by more than a margin: ``[("log_loss", 0.02)]``, or mappings with
-            ``metric``, ``margin`` and ``direction`` (templated). Shown worse, the rollout goes back; it is promoted
-            only when shown to hold all of them. ``alpha`` is divided among them and the metric.
+            the fields of `Guardrail` (templated), for example a ``limit`` of the challenger's own mean, or
+            ``"decides": False`` for a dry run. Shown worse, the rollout goes back; it is promoted only when shown to
+            hold all of them. ``alpha`` is divided among them and the metric.
         expected_effect: In the metric's unit, above 0: the improvement you hope for (templated). The log then says how
             long it takes, and a plan that could hardly ever show it is refused.
         steps: Weights in percent, or pairs of weight and data days or duration: ``[(5, "2d"), (25, "2d"), 50, 100]``
             (templated). A step's duration is a minimum. The default is one data day each. In a weight's place
             ``"shadow"`` lets challengers score the champion's requests unheard, and ``"aa"`` compares the champion
             with itself, which proves the way of measuring: ``[("aa", "1d"), ("shadow", "2d"), 5, 25, 50, 100]``.
-            A mapping may say ``min_units`` of each arm as well.
+            A mapping may say ``min_units`` of each arm, and ``metrics`` that must be shown before the next step.
         alpha: Chance of a wrong decision over the whole rollout, however often it is looked at (templated).
         min_units: Randomization units of each arm before anything is decided (templated).
         tau_requests: Tunes the test, see `RolloutPlan`. None (default): before the start it is fixed for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.errors import ConfigurationError, ModelNotFound
 
 if TYPE_CHECKING:

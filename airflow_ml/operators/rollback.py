@@ -69,8 +69,8 @@ class RollbackOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Take back traffic, then the alias."""
+        from airflow_ml.core.plan_check import parse_plan
         from airflow_ml.core.rollout_look import STOP, Act
-        from airflow_ml.core.rollout_plan import parse_plan
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
 
         require_production("A rollback")

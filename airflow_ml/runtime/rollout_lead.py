@@ -195,13 +195,20 @@ class RolloutLead:
         return decision
 
     def _read(self, state: RolloutState) -> tuple[Reading, dict[str, Reading]]:
-        """Read the metric and each guardrail's, as the plan's design asks.
+        """Read the metric and each guardrail's, as the plan's design asks. Without a dry run a look is whole.
 
         Raises:
-            MetricUnreadable, OSError: one of them cannot be read.
+            MetricUnreadable, OSError: one of the others cannot be read.
         """
         first, *more = state.plan.reads
-        return self._read_one(state, first), {name: self._read_one(state, name) for name in more}
+        found = {}
+        for name in more:
+            try:
+                found[name] = self._read_one(state, name)
+            except (MetricUnreadable, OSError):
+                if name not in state.plan.dry_reads:
+                    raise
+        return self._read_one(state, first), found
 
     def _read_one(self, state: RolloutState, metric: str) -> Reading:
         name = served_name(state.model, state.namespace)

@@ -20,12 +20,12 @@ from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.gate import CheckResult, GateReport
 from airflow_ml.core.monitoring import DriftMeasure, DriftReport, ScoreTable
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import SUCCEEDED, Provenance, find_handles, index_ref, run_ref, task_ref
 from airflow_ml.core.record import Record, encode
 from airflow_ml.core.registration import ModelVersion
 from airflow_ml.core.rollout_look import Look
-from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import RolloutState, created, ended, ending, looked
 from airflow_ml.core.selection import Selection
 from airflow_ml.core.snapshot import DatasetSnapshot

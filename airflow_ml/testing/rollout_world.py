@@ -12,10 +12,11 @@ from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, challengers_of, paired_name
 from airflow_ml.core.canary import PROMOTED
 from airflow_ml.core.failpoint import fp
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample, Traffic
-from airflow_ml.core.rollout_plan import SPLIT, RolloutPlan, parse_plan
+from airflow_ml.core.rollout_plan import SPLIT, RolloutPlan
 from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS, RolloutState
-from airflow_ml.errors import RouterFailed
+from airflow_ml.errors import MetricUnreadable, RouterFailed
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.runtime.rollout_acts import RolloutActs
 from airflow_ml.runtime.rollout_evidence import rollout_ref
@@ -35,6 +36,8 @@ class Metrics:
         #: Mean losses by version, where they are not the challenger's.
         self.means: dict[str, float] = {}
         self.problem: Exception | None = None
+        #: Metrics that cannot be read.
+        self.unreadable: set[str] = set()
         #: Variance over units by that of as many independent requests.
         self.design_effect = 1.0
         self._router = router
@@ -82,6 +85,8 @@ class Metrics:
         fp("metric")
         if self.problem is not None:
             raise self.problem
+        if metric in self.unreadable:
+            raise MetricUnreadable(f"There is no {metric}", "", "Measure it.")
         paired = metric.endswith(PAIRED_METRIC)
         samples = tuple(one for one in self._samples.get(epoch, ()) if one.variant.startswith("paired") == paired)
         assigned: dict[str, dict[str, int]] = {}

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 #: Leads two rollouts and then waits to be killed. The last look at one of them leaves a lease of 6 s.
 OWNER = """
 import json, sys, time
-from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.hooks.rollout import rollout_driver
 
 def driver(model, lease_seconds):

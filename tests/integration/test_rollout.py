@@ -10,8 +10,8 @@ import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.gateway import GatewayMetrics, GatewayRouter
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.record import JSON
-from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import MetricUnreadable, RouterFailed
 from airflow_ml.runtime.rollout import RolloutDriver

@@ -17,7 +17,7 @@ from airflow_ml.adapters.sql_metrics import SqlMetrics
 from airflow_ml.adapters.warehouse_router import WarehouseRouter
 from airflow_ml.core.arms import effective_weight
 from airflow_ml.core.metric_query import SqlOutcomes
-from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.core.variant_sql import SALT, VARIANT, assign_row, divided_spine

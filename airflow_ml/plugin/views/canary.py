@@ -153,7 +153,12 @@ def _plan(plan: RolloutPlan) -> dict[str, Any]:
         "expected_effect": plan.expected_effect,
         "steps": _steps(plan),
         "guardrails": [
-            {"metric": one.reads, "margin": one.margin, "direction": one.direction} for one in plan.guardrails
+            {
+                "metric": _named(one.name, one.decides),
+                "margin": one.margin if one.limit is None else one.limit,
+                "direction": one.direction,
+            }
+            for one in plan.guardrails
         ],
         "challengers": plan.challengers,
         "design": plan.design,
@@ -218,9 +223,19 @@ def _ends(interval: tuple[float, ...]) -> tuple[float | None, float | None]:
 
 def _guardrails(looks: Sequence[GuardrailLook]) -> list[dict[str, Any]]:
     return [
-        {"metric": one.metric, "slice": one.slice_name, "effect": one.effect, "held": one.held, "broken": one.broken}
+        {
+            "metric": _named(one.metric, one.decides),
+            "slice": one.slice_name,
+            "effect": one.effect if one.level is None else one.level,
+            "held": one.held,
+            "broken": one.broken,
+        }
         for one in looks
     ]
+
+
+def _named(name: str, decides: bool) -> str:
+    return name if decides else f"{name} (dry run)"
 
 
 def _counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:

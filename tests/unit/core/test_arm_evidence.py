@@ -11,9 +11,10 @@ import pytest
 
 from airflow_ml.core.arm_evidence import best_of, judge_arms
 from airflow_ml.core.arms import arm_names, paired_name
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.rollout_look import ArmLook
-from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.statistics import as_requests, confidence_sequence, design_effect, effect_of
 
 AT = datetime(2013, 5, 20, tzinfo=UTC)

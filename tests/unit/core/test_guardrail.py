@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_ml.core.guardrail import Guardrail, GuardrailLook, judge, parse_guardrails
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.record import decode
 from airflow_ml.core.rollout_decision import ADVANCE, HOLD, ROLL_BACK, Decision, decide
-from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.rollout_state import RUNNING, RolloutState, created
 from airflow_ml.errors import ConfigurationError
 
@@ -118,6 +120,13 @@ def test_a_maximized_guardrail_is_broken_from_below() -> None:
         ["log_loss"],
         [{"metric": "mae", "margin": 0.1, "direction": "up"}],
         [{"metric": "mae", "margins": 0.1}],
+        [{"metric": "mae"}],
+        [{"metric": "mae", "margin": 0.1, "limit": 0.5}],
+        [{"metric": "mae", "limit": float("inf")}],
+        [{"metric": "mae", "limit": "low"}],
+        [{"metric": "mae", "margin": 0.1, "decides": "no"}],
+        [{"metric": "mae", "margin": 0.1, "after_data_days": -1}],
+        [{"metric": "mae", "limit": 0.1}, {"metric": "mae", "limit": 0.2}],
         [("mae", 0.1), ("mae", 0.2)],
         [("brier", 0.1)],
     ],
@@ -131,6 +140,113 @@ def test_every_way_to_write_one_is_the_same_guardrail() -> None:
     one = Guardrail(metric="mae", margin=0.1)
     assert parse_guardrails([("mae", 0.1)]) == parse_guardrails([{"metric": "mae", "margin": 0.1}]) == (one,)
     assert RolloutPlan.from_dict(parse_plan([50], guardrails=[one]).to_dict()).guardrails == (one,)
+
+
+def test_what_a_guardrail_is_named() -> None:
+    rails = parse_guardrails(
+        [
+            ("mae", 0.1),
+            {"metric": "mae", "limit": 0.5},
+            {"metric": "hit_rate", "limit": -1, "direction": "maximize", "by": "origin"},
+            {"metric": "latency", "decides": False, "after_data_days": "12h"},
+        ]
+    )
+    assert [one.name for one in rails] == ["mae", "mae at most 0.5", "hit_rate by origin at least -1", "latency"]
+    assert [one.reads for one in rails] == ["mae", "mae", "hit_rate by origin", "latency"]
+    assert rails[3].after_data_days == 0.5
+
+
+LIMITED = parse_plan([(50, "1d"), 100], guardrails=[{"metric": "log_loss", "limit": 0.55}])
+
+
+def limited(champion: float, challenger: float, plan: RolloutPlan = LIMITED, units: int = 2000) -> Decision:
+    readings = {"log_loss": reading(champion, challenger, units)}
+    return decide(plan, running(plan), BETTER, NOW, guardrails=readings)
+
+
+def test_a_limit_is_for_the_challenger_alone_whatever_the_champion_does() -> None:
+    for champion in (0.2, 0.5, 0.9):
+        good, bad = limited(champion, 0.5), limited(champion, 0.6)
+        assert good.action == ADVANCE
+        (look,) = good.statistics.guardrails
+        assert (look.metric, look.held, look.level) == ("log_loss at most 0.55", True, pytest.approx(0.5))
+        assert look.effect == pytest.approx(0.5 - champion)
+        assert (bad.action, bad.reason) == (
+            ROLL_BACK,
+            "The challenger breaks a guardrail: log_loss at most 0.55 is 0.6",
+        )
+    near = limited(0.5, 0.549)
+    assert (near.action, near.reason) == (HOLD, "Not shown to hold the guardrail yet: log_loss at most 0.55")
+    assert limited(0.5, 0.9, units=50).action == HOLD, "fewer units than min_units decide nothing"
+
+
+def test_a_limit_from_below() -> None:
+    rail = Guardrail(metric="accuracy", limit=0.8, direction="maximize")
+    limits: dict[str, Any] = {"alpha": 0.05, "tau_requests": 100.0, "min_units": 100}
+    assert judge(rail, reading(0.9, 0.7), **limits).broken
+    assert judge(rail, reading(0.2, 0.9), **limits).held
+
+
+def test_the_metric_itself_may_have_a_limit_and_is_read_once() -> None:
+    plan = parse_plan([(50, "1d"), 100], guardrails=[{"metric": "brier", "limit": 0.25}, ("mae", 0.1)])
+    assert plan.reads == ("brier", "mae")
+    found = decide(plan, running(plan), reading(0.4, 0.3), NOW, guardrails={"mae": reading(0.5, 0.5)})
+    assert (found.action, found.reason) == (
+        ROLL_BACK,
+        "The challenger breaks a guardrail: brier at most 0.25 is 0.3",
+    )
+
+
+def test_units_that_return_count_for_a_limit_too() -> None:
+    rail = Guardrail(metric="brier", limit=0.5)
+    limits: dict[str, Any] = {"alpha": 0.05, "tau_requests": 100.0, "min_units": 100}
+    once = reading(0.5, 0.53)
+    apart = judge(replace(rail, limit=None, margin=0.01), once, **limits)
+    assert apart.variance is not None
+    weight = 2000 * 2000 / 4000
+    returning = replace(once, unit_squares={"challenger": 9 * apart.variance * weight**2})
+    assert judge(rail, once, **limits).broken
+    assert not judge(rail, returning, **limits).broken
+
+
+def test_a_dry_run_is_shown_and_decides_nothing() -> None:
+    rails = [("log_loss", 0.02), {"metric": "mae", "margin": 0.01, "decides": False}]
+    plan = parse_plan([(50, "1d"), 100], guardrails=rails)
+    assert plan.test_alpha == PLAN.test_alpha, "it takes no alpha"
+    assert plan.dry_reads == {"mae", "mae paired"}
+    state = running(plan)
+    whole = {"log_loss": reading(0.5, 0.5)}
+    worse = decide(plan, state, BETTER, NOW, guardrails={**whole, "mae": reading(0.1, 0.9)})
+    assert worse.action == ADVANCE
+    assert [(one.metric, one.broken, one.decides) for one in worse.statistics.guardrails] == [
+        ("log_loss", False, True),
+        ("mae", True, False),
+    ]
+    for unread in ({}, {"mae": reading(0.1, float("nan"))}):
+        found = decide(plan, state, BETTER, NOW, guardrails={**whole, **unread})
+        assert (found.action, found.trouble, found.statistics.guardrails[1].effect) == (ADVANCE, False, None)
+
+
+def test_a_metric_that_is_needed_elsewhere_is_no_dry_run() -> None:
+    rails = [("mae", 0.02), {"metric": "mae", "limit": 0.3, "decides": False}]
+    assert parse_plan([50], guardrails=rails).dry_reads == frozenset()
+
+
+@pytest.mark.parametrize(("days", "action"), [(1, HOLD), (2, ROLL_BACK)])
+def test_before_its_time_a_guardrail_decides_nothing(days: int, action: str) -> None:
+    plan = parse_plan([(50, "3d"), 100], guardrails=[{"metric": "mae", "margin": 0.01, "after_data_days": 2}])
+    mae = reading(0.1, 0.9)
+    seen = replace(BETTER, watermark_at=DAY0 + timedelta(days=days))
+    found = decide(plan, running(plan), seen, NOW, guardrails={"mae": replace(mae, watermark_at=seen.watermark_at)})
+    assert found.action == action
+    assert found.statistics.guardrails[0].effect == pytest.approx(0.8), "it is measured from the first day on"
+
+
+def test_looks_of_older_records_are_read() -> None:
+    old = {"metric": "mae", "effect": 0.1, "variance": 0.01, "held": True, "broken": False, "slice_name": ""}
+    assert decode(GuardrailLook, old) == GuardrailLook(metric="mae", effect=0.1, variance=0.01, held=True, broken=False)
+    rail = {"metric": "mae", "margin": 0.1, "direction": "minimize", "by": ""}
+    assert decode(Guardrail, rail) == Guardrail(metric="mae", margin=0.1)
 
 
 def test_at_the_margin_itself_a_guardrail_is_wrong_no_more_often_than_alpha() -> None:

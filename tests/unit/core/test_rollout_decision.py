@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.record import parse
 from airflow_ml.core.rollout_decision import ADVANCE, HOLD, INCONCLUSIVE, PROMOTE, ROLL_BACK, Decision, decide
-from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.rollout_state import RUNNING, RolloutState, created
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

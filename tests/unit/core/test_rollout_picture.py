@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.rollout_look import Look
 from airflow_ml.core.rollout_picture import rollout_picture
-from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import RolloutState, created
 
 START = datetime(2013, 5, 1, tzinfo=UTC)

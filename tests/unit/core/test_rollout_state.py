@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.record import parse
 from airflow_ml.core.rollout_look import Look
-from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import (
     ENDS,
     SERVING_ENDS,

@@ -12,9 +12,10 @@ import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.store import MemoryStore
+from airflow_ml.core.guardrail import GuardrailLook
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.provenance import task_ref
 from airflow_ml.core.rollout_look import ArmLook, Look
-from airflow_ml.core.rollout_plan import parse_plan
 from airflow_ml.core.rollout_state import RolloutState, created
 from airflow_ml.plugin.views.board import Boards
 from airflow_ml.plugin.views.canary import allowed_actions, canary_view
@@ -418,7 +419,12 @@ def test_model_rows_survive_a_damaged_record(tmp_path: Path) -> None:
 def test_several_challengers_in_shadow_against_itself_and_side_by_side() -> None:
     """What the record says of each challenger, and who serves at the end: the one that was chosen."""
     store = MemoryStore()
-    plan = parse_plan(["aa", "shadow", (10, "1d"), 100], challengers=2)
+    rails = [{"metric": "brier", "limit": 0.3}, {"metric": "mae", "decides": False}]
+    plan = parse_plan(["aa", "shadow", (10, "1d"), 100], challengers=2, guardrails=rails)
+    seen = (
+        GuardrailLook(metric="brier at most 0.3", effect=-0.1, variance=0.1, held=False, broken=True, level=0.4),
+        GuardrailLook(metric="mae", effect=0.2, variance=0.1, held=False, broken=True, decides=False),
+    )
     state = created(
         None, plan=plan, model=MODEL, namespace="prod", champion={"version": "1"}, challenger={"version": "2"},
         others=[{"version": "3"}], owner=f"{DAG}/run/canary", now=NOW, lease_seconds=180.0,
@@ -429,7 +435,7 @@ def test_several_challengers_in_shadow_against_itself_and_side_by_side() -> None
     )  # fmt: skip
     look = Look(
         number=1, at=NOW, watermark_at=NOW, step=0, weight_percent=0.0, action="hold", reason="x", effect=-0.1,
-        interval=(-0.2, -0.01), kind="shadow", arms=arms,
+        interval=(-0.2, -0.01), kind="shadow", arms=arms, guardrails=seen,
     )  # fmt: skip
     shelf = Shelf(store, "prod", clock=lambda: NOW)
     for number, (more, brief) in enumerate(
@@ -446,6 +452,12 @@ def test_several_challengers_in_shadow_against_itself_and_side_by_side() -> None
         ("2", "brier is worse", False), ("3", "", True),
     ]  # fmt: skip
     assert [step["kind"] for step in page["plan"]["steps"]] == ["aa", "shadow", "split", "split"]
+    assert [(rail["metric"], rail["margin"]) for rail in page["plan"]["guardrails"]] == [
+        ("brier at most 0.3", 0.3), ("mae (dry run)", 0.0),
+    ]  # fmt: skip
+    assert [(rail["metric"], rail["effect"]) for rail in page["looks"][0]["guardrails"]] == [
+        ("brier at most 0.3", 0.4), ("mae (dry run)", 0.2),
+    ]  # fmt: skip
     assert [(one["arm"], one["low"], one["worse"]) for one in page["looks"][0]["arms"]] == [
         ("challenger", 0.05, True), ("challenger-2", -0.2, False),
     ]  # fmt: skip

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from airflow_ml.core.canary import CONCLUDED, INCONCLUSIVE, PROMOTED, ROLLED_BACK
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import parse
-from airflow_ml.core.rollout_plan import parse_plan
+from airflow_ml.core.rollout_report import report
 from airflow_ml.core.rollout_state import PARKED, RolloutState
+from airflow_ml.errors import MetricUnreadable
 from airflow_ml.testing.rollout_world import ONE, TWO, World
 
 THREE = {**TWO, "version": "3"}
@@ -230,3 +232,48 @@ def test_requests_that_are_alike_are_not_taken_as_independent() -> None:
     clustered = world([(20, "1d"), (50, "1d"), 100])
     clustered.metrics.design_effect = 3.0
     assert clustered.run(clustered.begin()).state == PROMOTED
+
+
+def test_a_step_waits_for_the_metrics_that_it_names() -> None:
+    made = world([{"weight_percent": 5, "data_days": 1, "metrics": ["brier"]}, (50, "1d"), 100], challenger=0.17)
+    plain = world([(5, "1d"), (50, "1d"), 100], challenger=0.17)
+    days = []
+    for one in (made, plain):
+        state = one.begin()
+        while state.step < 1:
+            state = one.look(state)
+            assert state.live
+        days.append(state.looks)
+        assert one.run(state).state == PROMOTED
+        one.check()
+    assert days[0] > days[1] + 1, "at 5 % the difference takes longer to show than the step's day"
+
+
+def test_a_limit_ends_what_is_better_than_the_champion_and_bad_all_the_same() -> None:
+    steps: list[Any] = [(5, "1d"), (50, "1d"), 100]
+    bad = world(steps, challenger=0.15, guardrails=[{"metric": "brier", "limit": 0.12}])
+    end = bad.run(bad.begin())
+    assert (end.state, end.reason.split(":")[0]) == (ROLLED_BACK, "The challenger breaks a guardrail")
+    bad.check()
+    good = world(steps, challenger=0.1, guardrails=[{"metric": "brier", "limit": 0.12}])
+    end = good.run(good.begin())
+    assert end.state == PROMOTED
+    assert end.last_look is not None
+    assert [(one.metric, one.held) for one in end.last_look.guardrails] == [("brier at most 0.12", True)]
+    assert "- Guardrail `brier at most 0.12`: 0.1, held" in report(end)
+    good.check()
+
+
+def test_a_dry_run_that_cannot_be_read_keeps_nobody_waiting() -> None:
+    steps: list[Any] = [("shadow", "1d"), (5, "1d"), (50, "1d"), 100]
+    made = world(steps, guardrails=[{"metric": "mae", "decides": False}])
+    made.metrics.unreadable = {"mae", "mae paired"}
+    end = made.run(made.begin())
+    assert end.state == PROMOTED
+    assert end.last_look is not None
+    assert [(one.effect, one.decides) for one in end.last_look.guardrails] == [(None, False)]
+    assert "- Dry run `mae`: no effect yet, not shown either way" in report(end)
+    needed = world(steps, guardrails=[("mae", 0.1)])
+    needed.metrics.unreadable = {"mae"}
+    with pytest.raises(MetricUnreadable):
+        needed.begin()

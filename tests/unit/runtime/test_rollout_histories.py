@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from airflow_ml.core.failpoint import arm
-from airflow_ml.core.rollout_plan import RolloutPlan, parse_plan
+from airflow_ml.core.plan_check import parse_plan
+from airflow_ml.core.rollout_plan import RolloutPlan
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.errors import AirflowMLError, MetricUnreadable
 from airflow_ml.runtime.rollout_reconcile import reconcile_all

@@ -1,0 +1,59 @@
+"""Stage 7, canary: an arm's own mean, for what is limited by itself and not in comparison with the champion.
+
+Over strata the mean is that of all requests: ``sum x / sum n``. Its variance is that of the strata's means around what
+each of them truly was, so a test of it is about the mean of the time so far, at every look, as that of means that vary
+in time (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory", Annals of Statistics 52,
+2024). Which requests came on which day is no chance event here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airflow_ml.core.ports import Sample
+from airflow_ml.core.statistics import MIN_STRATUM_UNITS, check, mean_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """The mean of one arm per request, in the metric's own unit."""
+
+    value: float
+    #: Variance of ``value``; 0 where nothing varies, which decides nothing.
+    variance: float
+    #: In the strata that count: units (one per unit and stratum), and requests.
+    units: int
+    requests: int
+
+
+def level_of(samples: Sequence[Sample], *, arm: str, inflation: float = 1.0) -> Level | None:
+    """Return an arm's mean over all strata, or None where no stratum has enough units of it.
+
+    Args:
+        samples: One per (variant, stratum); other variants, and slices, are ignored.
+        arm: The variant.
+        inflation: What the variance is multiplied by, at least 1: how much larger units that return make it.
+
+    Raises:
+        ValueError: for sums that no data can have.
+    """
+    check(samples)
+    mine = [
+        one
+        for one in samples
+        if one.variant == arm and not one.slice_name and one.units >= MIN_STRATUM_UNITS and one.requests > 0
+    ]
+    if not mine:
+        return None
+    requests = sum(one.requests for one in mine)
+    means = [mean_of(one) for one in mine]
+    return Level(
+        value=math.fsum(one.sum_x for one in mine) / requests,
+        variance=max(inflation, 1.0)
+        * math.fsum(one.requests**2 * mean.variance for one, mean in zip(mine, means, strict=True))
+        / requests**2,
+        units=sum(one.units for one in mine),
+        requests=requests,
+    )
