@@ -93,6 +93,16 @@ class Lineage:
         """Tell whether the steps of a way up lead to what was made of nothing: no older run can add to them."""
         return all(self._nearest(taken) for step in steps for taken in step.made_by.inputs)
 
+    def unmade(self, steps: Iterable[Step]) -> set[str]:
+        """Return what the tasks of a way up took and none of these attempts made."""
+        return {
+            digest
+            for step in steps
+            for taken in step.made_by.inputs
+            if not self._nearest(taken)
+            for digest in _digests(taken)
+        }
+
     def edges(self, steps: Iterable[Step]) -> Iterator[tuple[str, str]]:
         """Yield from which record to which the steps of a way up or down lead, in the direction of the data."""
         known = {step.digest: step for step in steps}

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
-from airflow_ml.plugin.lazy_app import LazyApp
+from airflow_ml.plugin.lazy_app import LazyApp, prepared
 
 #: Where the API and the bundle lie, below the path of ``[api] base_url``.
 URL_PREFIX = "/airflow-ml"
@@ -26,8 +26,17 @@ class AirflowMLPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]  # Airflow declares lists
-        """The API and the static files, imported at the first request."""
-        return [{"name": "airflow_ml", "app": LazyApp(), "url_prefix": URL_PREFIX}]
+        """The API and the static files."""
+        return [{"name": "airflow_ml", "app": self._pages, "url_prefix": URL_PREFIX}]
+
+    @cached_property
+    def fastapi_root_middlewares(self) -> list[Any]:  # type: ignore[override]
+        """None, in truth: the place where Airflow says that an API server begins to serve."""
+        return [{"name": "airflow_ml", "middleware": prepared, "kwargs": {"pages": self._pages}}]
+
+    @cached_property
+    def _pages(self) -> LazyApp:
+        return LazyApp()
 
     @cached_property
     def react_apps(self) -> list[Any]:  # type: ignore[override]

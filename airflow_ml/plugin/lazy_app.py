@@ -1,4 +1,4 @@
-"""An ASGI application that is imported when the first request comes: Airflow's other processes never pay for it.
+"""An ASGI application that is imported once an API server runs: Airflow's other processes never pay for it.
 
 Should the import fail, Airflow still starts, every route is closed, and the pages say where the cause is.
 """
@@ -6,6 +6,7 @@ Should the import fail, Airflow still starts, every route is closed, and the pag
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -34,15 +35,21 @@ def _import_app() -> App:
     return create_app()
 
 
+def _read_ahead(app: Any) -> None:
+    app.state.place.read_ahead()
+
+
 class LazyApp:
     """The application behind the plugin's prefix.
 
     Args:
         build: Imports and returns it.
+        read_ahead: Reads what the first request would have to wait for.
     """
 
-    def __init__(self, build: Callable[[], App] = _import_app) -> None:
+    def __init__(self, build: Callable[[], App] = _import_app, read_ahead: Callable[[Any], None] = _read_ahead) -> None:
         self._build = build
+        self._read_ahead = read_ahead
         self._app: App | None = None
         self._failed_at: float | None = None
         self._lock = threading.Lock()
@@ -57,6 +64,21 @@ class LazyApp:
         else:
             await app(scope, receive, send)
 
+    def prepare(self) -> threading.Thread:
+        """Import it in a thread, and read ahead: the first person to come need not wait for that."""
+
+        def work() -> None:
+            app = self._get()
+            if app is not None:
+                try:
+                    self._read_ahead(app)
+                except Exception as error:  # the page that needs it says what is wrong
+                    _LOG.info("The ML pages have read nothing ahead: %s: %s", type(error).__name__, error)
+
+        thread = threading.Thread(target=work, name="airflow-ml-ahead", daemon=True)
+        thread.start()
+        return thread
+
     def _get(self) -> App | None:
         with self._lock:
             recently = self._failed_at is not None and time.monotonic() - self._failed_at < _RETRY_SECONDS
@@ -67,6 +89,17 @@ class LazyApp:
                     _LOG.exception("The ML pages could not be loaded")
                     self._failed_at = time.monotonic()
             return self._app
+
+
+def prepared(app: Any, pages: LazyApp) -> Any:
+    """Return Airflow's application as it is, and prepare the pages behind it.
+
+    Airflow takes this for one of its middlewares, which it builds once in each worker of an API server, as that begins
+    to serve, and nowhere else. No request passes through it.
+    """
+    with contextlib.suppress(RuntimeError):  # no thread to be had: the first request waits, as it would have
+        pages.prepare()
+    return app
 
 
 async def _say_broken(scope: Scope, send: Send) -> None:

@@ -9,6 +9,7 @@ from airflow_ml.hooks import store as store_hook
 from airflow_ml.plugin.views.board import Boards
 from airflow_ml.plugin.views.progress import ShardReader, ToldBy
 from airflow_ml.plugin.views.shelf import Shelf
+from airflow_ml.plugin.views.traces import Traces
 
 #: The store is opened anew after so long: credentials may have changed, and copies of large files go with it.
 _SECONDS = 600.0
@@ -23,6 +24,7 @@ class Place:
 
     def __init__(self, told: ToldBy | None = None) -> None:
         self.boards = Boards(ShardReader(told))
+        self.traces = Traces()
         self._lock = threading.Lock()
         self._shelf: Shelf | None = None
         self._opened_at = 0.0
@@ -40,3 +42,13 @@ class Place:
                 self._shelf = Shelf(store_hook.artifact_store(), key[1])
                 self._opened_at, self._key = time.monotonic(), key
             return self._shelf
+
+    def read_ahead(self) -> None:
+        """Open the store and read the newest runs, which every list is made of. May block: call it in a thread.
+
+        Raises:
+            ConfigurationError: no store is configured, or it cannot be opened.
+        """
+        shelf = self.shelf()
+        for _ in shelf.summaries(shelf.all_heads(lambda _: True)):
+            pass

@@ -73,6 +73,7 @@ class Line:
         shards: int = 2,
         collected: bool = True,
         also: Mapping[str, str] | None = None,
+        features: FeatureSet | None = None,
     ) -> None:
         """Write a run: snapshot, gate, features, sweep, selection, gate, registration.
 
@@ -83,15 +84,11 @@ class Line:
             shards: Tasks that share them.
             also: Further objectives of its sweep; each is the number of leaves.
             collected: False for a run whose sweep is under way, with half of its trials.
+            features: Of an earlier run; None makes them.
         """
         tasks = _Tasks(self, run, began)
         tasks.begin_run()
-        snapshot = self._snapshot()
-        tasks.add("snapshot", "SnapshotDatasetOperator", outputs=[snapshot])
-        report = self._report(snapshot, "dataset")
-        tasks.add("gate_dataset", "GateDatasetOperator", {"subject": snapshot}, [snapshot], beside={"report": report})
-        features = self._features(snapshot)
-        tasks.add("build_features", "BuildFeaturesOperator", {"spine": snapshot}, [features])
+        features = features or self._record_features(tasks)
         plan, planned = self.plan_sweep(features, trials=trials, seed=run, shards=shards)
         plan = replace(plan, also=dict(also or {}))
         tasks.add("train.plan", "PlanSweepOperator", {"data": features}, beside={"plan": plan})
@@ -109,6 +106,21 @@ class Line:
         tasks.add("gate_model", "GateModelOperator", gate, [selection], beside={"report": report})
         version = self._version(selection, features, run)
         tasks.add("register_model", "RegisterModelOperator", {"selection": selection}, [version])
+
+    def record_features(self, run: str, *, began: datetime = NOW) -> FeatureSet:
+        """Write a run that ends with its features: snapshot, gate, features."""
+        tasks = _Tasks(self, run, began)
+        tasks.begin_run()
+        return self._record_features(tasks)
+
+    def _record_features(self, tasks: _Tasks) -> FeatureSet:
+        snapshot = self._snapshot()
+        tasks.add("snapshot", "SnapshotDatasetOperator", outputs=[snapshot])
+        report = self._report(snapshot, "dataset")
+        tasks.add("gate_dataset", "GateDatasetOperator", {"subject": snapshot}, [snapshot], beside={"report": report})
+        features = self._features(snapshot)
+        tasks.add("build_features", "BuildFeaturesOperator", {"spine": snapshot}, [features])
+        return features
 
     def record_call(self, run: str, task: str, call: Call, *, began: datetime = NOW) -> None:
         """Write a `@task.ml` task of a run that `record_run` has begun."""

@@ -17,10 +17,11 @@ from airflow_ml.errors import RecordError
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.records import record_of, task_ref_of
-from airflow_ml.plugin.views.shelf import Head, Shelf
+from airflow_ml.plugin.views.shelf import HEADS, Head, Shelf
+from airflow_ml.plugin.views.traces import Traces, runs_with, short, version_name
 
-#: Runs that are searched for what was made from the version: the first ones after it, and the newest.
-_RUNS = 30
+#: Runs that are read for one graph on the way up, and of those that used the version or what was made from it.
+_RUNS_UP, _RUNS_DOWN = 20, 30
 _NODES = 200
 #: What a record is called by, the first that it has, and what tells it from others of that name.
 _NAMES, _VERSIONS = ("name", "view", "table", "model", "metric"), ("version", "outcome")
@@ -29,31 +30,31 @@ _known: Lru[tuple[Provenance, ...]] = Lru(300)
 
 
 def lineage_view(
-    shelf: Shelf, model: str, version: str, made_by: dict[str, Any] | None, may_read: Callable[[str], bool]
+    shelf: Shelf, traces: Traces, model: str, version: str, may_read: Callable[[str], bool]
 ) -> dict[str, Any]:
     """Return a version's lineage.
 
     Args:
         shelf: The store's runs.
+        traces: What this process knows of them.
         model: Its name.
         version: Which one.
-        made_by: The task that registered it.
         may_read: Whose tasks are shown.
 
     Raises:
         NotHere: there is no such version, or no task that made it.
     """
     record = _record(shelf, model, version)
-    if record is None or made_by is None:
+    if record is None or not may_read(record.made_by.get("dag", "")):
         raise NotHere(f"No task made version {version} of {model}")
-    attempts = list(_attempts(shelf, made_by, may_read))
-    graph = Lineage(attempts)
+    heads = shelf.all_heads(may_read, each=HEADS)
+    search = _Search(shelf, traces, heads, _own_head(shelf, heads, record))
     digest = record.fingerprint
-    up, down = list(graph.up(digest)), list(graph.down(digest))
+    graph = search.up(digest)
+    up = list(graph.up(digest))
     if not up:
         raise NotHere(f"No task made version {version} of {model}")
-    for step in _served(attempts, record):
-        down += [step, *(replace(one, depth=one.depth + 1) for one in graph.down(step.digest))]
+    down = search.down(record)
     nodes: dict[str, dict[str, Any]] = {}
     for step, sign in [*((step, -1) for step in up), *((step, 1) for step in down)]:
         nodes.setdefault(step.digest, _node(step, sign * step.depth))
@@ -64,7 +65,80 @@ def lineage_view(
         "version": version,
         "nodes": list(shown.values()),
         "edges": [*_edges([*up, *down], shown), *({"from": digest, "to": one} for one in dict.fromkeys(served))],
+        "nodes_left": len(nodes) - len(shown),
+        "runs_left": search.left,
+        "runs_read": search.read,
+        "runs": search.of,
     }
+
+
+def _own_head(shelf: Shelf, heads: Sequence[Head], record: ModelVersion) -> Head:
+    dag, name = record.made_by.get("dag", ""), record.made_by.get("run", "")
+    known = next((head for head in heads if (head.dag, head.run) == (dag, name)), None)
+    if known is not None:
+        return known
+    run = shelf.run(dag, name)
+    return Head(run.dag, run.run, run.started_at, run.triggered_by)
+
+
+class _Search:
+    """Looks for the runs that a graph needs, by the traces of all of them."""
+
+    def __init__(self, shelf: Shelf, traces: Traces, heads: list[Head], own: Head) -> None:
+        self._shelf, self._traces, self._own = shelf, traces, own
+        self._later = [head for head in heads if head.started_at >= own.started_at and head != own]
+        self._earlier = [head for head in heads if head.started_at < own.started_at]
+        self._attempts = {own: _of_run(shelf, own)}
+        #: Runs that were searched, of how many, and how many that belong into the graph were left out of it.
+        self.read = self.of = self.left = 0
+
+    def up(self, digest: str) -> Lineage:
+        """Return a graph in which the way up is as long as the store can tell; runs long ago are read only for that."""
+        while True:
+            graph = self._graph()
+            wanted = graph.unmade(graph.up(digest))
+            if not wanted or len(self._attempts) > _RUNS_UP:
+                return graph
+            # Its own day's runs first: what a run took was made shortly before, as a rule.
+            found = self._with(self._earlier + self._later, {short(one) for one in wanted}, made=True)
+            if not found:
+                return graph
+            self._take(found[:_RUNS_UP])
+
+    def down(self, record: ModelVersion) -> list[Step]:
+        """Return what was made from a version, by its record or its name, then what was made from that."""
+        wanted, asked = {short(record.fingerprint), version_name(record.name, record.version)}, set[bytes]()
+        steps: list[Step] = []
+        while wanted - asked:
+            asked |= wanted
+            found = self._with(self._later, wanted, made=False)
+            if len(found) > _RUNS_DOWN:
+                # How it began, and how it is now.
+                self.left += len(found) - _RUNS_DOWN
+                found = [*found[-_RUNS_DOWN // 3 :], *found[: _RUNS_DOWN - _RUNS_DOWN // 3]]
+            self._take(found)
+            graph = self._graph()
+            steps = list(graph.down(record.fingerprint))
+            for step in _served((item for items in self._attempts.values() for item in items), record):
+                steps += [step, *(replace(one, depth=one.depth + 1) for one in graph.down(step.digest))]
+            wanted = {short(step.digest) for step in steps}
+            if len(self._attempts) > _RUNS_UP + 2 * _RUNS_DOWN:
+                break
+        return steps
+
+    def _with(self, heads: Sequence[Head], names: set[bytes], *, made: bool) -> list[Head]:
+        known = self._traces.read(self._shelf, heads)
+        if not self.of or len(known) * self.of < self.read * len(heads):  # the search of which the least is done
+            self.read, self.of = len(known), len(heads)
+        found = set(runs_with(known, names, made=made)) - set(self._attempts)
+        return sorted(found, key=lambda head: head.started_at, reverse=True)
+
+    def _take(self, heads: Sequence[Head]) -> None:
+        for head in heads:
+            self._attempts[head] = _of_run(self._shelf, head)
+
+    def _graph(self) -> Lineage:
+        return Lineage(item for items in self._attempts.values() for item in items)
 
 
 def _record(shelf: Shelf, model: str, version: str) -> ModelVersion | None:
@@ -76,16 +150,6 @@ def _record(shelf: Shelf, model: str, version: str) -> ModelVersion | None:
         if found.version == version:
             return found
     return None
-
-
-def _attempts(shelf: Shelf, made_by: dict[str, Any], may_read: Callable[[str], bool]) -> Iterable[Provenance]:
-    """Yield the tasks of the run that made it, and of runs after it."""
-    heads = shelf.all_heads(may_read)
-    own = [head for head in heads if (head.dag, head.run) == (made_by["dag_id"], made_by["run_id"])]
-    later = [head for head in heads if own and head.started_at >= own[0].started_at and head is not own[0]]
-    chosen: Sequence[Head] = [*own, *later[-_RUNS:], *later[:-_RUNS][:_RUNS]]
-    for head in chosen:
-        yield from _of_run(shelf, head)
 
 
 def _of_run(shelf: Shelf, head: Head) -> tuple[Provenance, ...]:

@@ -40,6 +40,13 @@ class Lru(Generic[V]):
                 return known[1]
         return self.put(key, make())
 
+    def peek(self, key: Hashable, *, seconds: Callable[[V], float] | None = None) -> V | None:
+        """Return the value of a key where it is known and, where a time is given, no older than that."""
+        with self._lock:
+            known = self._values.get(key)
+            good = known is not None and (seconds is None or self._clock() - known[0] < seconds(known[1]))
+            return known[1] if known is not None and good else None
+
     def put(self, key: Hashable, value: V) -> V:
         """Keep a value and return it."""
         with self._lock:

@@ -28,6 +28,8 @@ _DETAILED = 20
 #: How long the details of a version are believed: its documents never change, but a lost one may come back.
 _SECONDS = 60.0
 _read: Lru[Any] = Lru(400)
+#: Runs that registered a version long ago are read for one page at most so long.
+_LONG_AGO_SECONDS = 1.0
 #: How long one list of models may wait for registries.
 _REGISTRY_SECONDS = 2.0
 
@@ -104,8 +106,11 @@ def model_view(
         for arm, variant in state.challengers.items()
     }
     versions = []
+    began = time.monotonic()
     for position, record in enumerate(records):
         row = made.get(record.version)
+        if row is None and position < _DETAILED and time.monotonic() - began < _LONG_AGO_SECONDS:
+            row = _registered_long_ago(shelf, record, gates, may_read)
         details = _known_details(shelf, record, row, gates) if position < _DETAILED else _no_details()
         versions.append({**_version(record, aliases, row, outcomes.get(record.version)), **details})
     metrics = sorted({metric for record in records for metric in record.metrics})
@@ -248,6 +253,23 @@ def _details(
         "signature": part(lambda: signature_of(shelf.store, record), absent=""),
         "feature_view": part(lambda: feature_view_of(shelf.store, record), absent=""),
     }
+
+
+def _registered_long_ago(
+    shelf: Shelf, record: ModelVersion, gates: dict[tuple[str, str], Any], may_read: Callable[[str], bool]
+) -> Mapping[str, Any] | None:
+    """Return the row of a version whose run is not among the newest, and enter that run's gates."""
+    dag, run = record.made_by.get("dag", ""), record.made_by.get("run", "")
+    if not (dag and run and may_read(dag)):
+        return None
+    try:
+        summary = shelf.summary(dag, run)
+    except (AirflowMLError, OSError):
+        return None  # the run's own page says what is wrong with it
+    gates.update(((dag, run), row) for row in summary.gates if row["kind"] == "model")
+    return next(
+        (row for row in summary.versions if (row["model"], row["version"]) == (record.name, record.version)), None
+    )
 
 
 def _no_details() -> dict[str, Any]:

@@ -7,8 +7,6 @@ own memory; nothing in it is ever the only copy.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ from airflow_ml.client import Run
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import Provenance, index_ref, run_ref
-from airflow_ml.errors import AirflowMLError, ArtifactCorrupt, RecordError
+from airflow_ml.errors import ArtifactCorrupt, RecordError
+from airflow_ml.plugin.views.ahead import Ahead
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.rollouts import Rollouts
@@ -82,17 +81,22 @@ class Shelf:
         #: What this process remembers of rollouts.
         self.rollouts = Rollouts()
         self._summaries: Lru[RunSummary] = Lru(2 * NEWEST_RUNS)
-        self._reader: threading.Thread | None = None
+        self._ahead = Ahead()
 
     def heads(self, dag: str) -> tuple[Head, ...]:
         """Return the runs of a DAG, newest first."""
         return self._heads(index_ref(self.namespace, dag))
 
-    def all_heads(self, may_read: Callable[[str], bool]) -> list[Head]:
-        """Return the newest runs of each DAG that may be read, newest first."""
+    def all_heads(self, may_read: Callable[[str], bool], *, each: int = NEWEST_OF_A_DAG) -> list[Head]:
+        """Return the newest runs of each DAG that may be read, newest first.
+
+        Args:
+            may_read: Tells the DAGs.
+            each: Runs of one DAG; at most `HEADS`.
+        """
         prefix = index_ref(self.namespace, "any").rpartition("/")[0]
         refs = self._dags.get("dags", lambda: tuple(self.store.refs(prefix)), seconds=lambda _: _DAGS_SECONDS)
-        found = [head for ref in refs for head in self._heads(ref)[:NEWEST_OF_A_DAG] if may_read(head.dag)]
+        found = [head for ref in refs for head in self._heads(ref)[:each] if may_read(head.dag)]
         return sorted(found, key=lambda head: head.started_at, reverse=True)
 
     def run(self, dag: str, run: str) -> Run:
@@ -140,21 +144,9 @@ class Shelf:
         began = time.monotonic()
         for position, head in enumerate(heads[:limit]):
             if time.monotonic() - began > seconds:
-                self._read_ahead(heads[position:limit])
+                self._ahead.read(lambda one: self.summary(one.dag, one.run), heads[position:limit])
                 return
             yield self.summary(head.dag, head.run)
-
-    def _read_ahead(self, heads: list[Head]) -> None:
-        """Read runs in a thread of its own, one at a time for all requests."""
-
-        def read() -> None:
-            with contextlib.suppress(AirflowMLError, OSError):  # whoever asks for that run is told
-                for head in heads:
-                    self.summary(head.dag, head.run)
-
-        if self._reader is None or not self._reader.is_alive():
-            self._reader = threading.Thread(target=read, name="airflow-ml-pages", daemon=True)
-            self._reader.start()
 
     def good_for(self, ended_at: datetime | None) -> float:
         """Return for how many seconds what was read of a run is believed, by the end of its last task."""

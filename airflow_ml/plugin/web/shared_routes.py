@@ -64,13 +64,7 @@ async def model(place: PlaceDep, may_read: MayReadDep, model: Model) -> Response
 async def lineage(place: PlaceDep, may_read: MayReadDep, model: Model, version: Version) -> Response:
     """What a version was made from, and what from it."""
 
-    def read() -> dict[str, object]:
-        shelf = place.shelf()
-        rows = (row for summary in _summaries(shelf, may_read) for row in summary.versions)
-        made = next((row["task"] for row in rows if (row["model"], row["version"]) == (model, version)), None)
-        return lineage_view(shelf, model, version, made, may_read)
-
-    return await answer(read)
+    return await answer(lambda: lineage_view(place.shelf(), place.traces, model, version, may_read))
 
 
 @router.api_route("/rollouts/{model}", methods=_READ)

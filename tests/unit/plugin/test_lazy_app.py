@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from airflow_ml.plugin import AirflowMLPlugin
-from airflow_ml.plugin.lazy_app import LazyApp
+from airflow_ml.plugin.lazy_app import LazyApp, prepared
 
 
 def test_loading_the_plugin_imports_no_web_framework() -> None:
@@ -20,7 +21,7 @@ def test_loading_the_plugin_imports_no_web_framework() -> None:
         "import sys\n"
         "import airflow.sdk.plugins_manager; known = set(sys.modules)\n"
         "from airflow_ml.plugin import AirflowMLPlugin\n"
-        "plugin = AirflowMLPlugin(); plugin.fastapi_apps\n"
+        "plugin = AirflowMLPlugin(); plugin.fastapi_apps; plugin.fastapi_root_middlewares\n"
         "print(sorted({name.partition('.')[0] for name in set(sys.modules) - known}))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -61,6 +62,51 @@ def test_the_application_is_made_once(tmp_path: Path) -> None:
     client = TestClient(LazyApp(build))
     assert [client.get("/").text for _ in range(3)] == ["here"] * 3
     assert len(made) == 1
+
+
+def test_an_api_server_that_begins_to_serve_has_the_pages_ready() -> None:
+    """As Airflow does it with what it takes for a middleware: built once, as the first message to the server comes."""
+    from fastapi import FastAPI
+
+    read: list[Any] = []
+    done = threading.Event()
+
+    def read_ahead(app: Any) -> None:
+        read.append(app)
+        done.set()
+
+    pages = LazyApp(lambda: PlainTextResponse("here"), read_ahead)
+    server = FastAPI(openapi_url=None)
+    server.mount("/airflow-ml", pages)
+    server.add_middleware(prepared, pages=pages)
+    assert not read, "an application that is only made, as a command does it, costs nothing"
+    with TestClient(server) as client:
+        assert done.wait(20)
+        assert client.get("/airflow-ml/x").text == "here"
+    assert len(read) == 1
+
+
+def test_what_cannot_be_read_ahead_is_no_fault_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(app: Any) -> None:
+        raise OSError("the store is away")
+
+    pages = LazyApp(lambda: PlainTextResponse("here"), refuse)
+    with caplog.at_level("INFO"):
+        pages.prepare().join(20)
+    assert TestClient(pages).get("/").text == "here"
+    assert "the store is away" in caplog.text
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_airflow_takes_the_plugin_of_an_api_server() -> None:
+    """What the pages' list of plugins says of it is checked by Airflow's own model, too."""
+    from airflow.api_fastapi.core_api.datamodels.plugins import FastAPIAppResponse, FastAPIRootMiddlewareResponse
+
+    plugin = AirflowMLPlugin()
+    (app,), (middleware,) = plugin.fastapi_apps, plugin.fastapi_root_middlewares
+    assert middleware["kwargs"]["pages"] is app["app"]
+    assert FastAPIAppResponse.model_validate({**app, "app": "LazyApp"})
+    assert FastAPIRootMiddlewareResponse.model_validate({**middleware, "middleware": "prepared"})
 
 
 def test_a_broken_import_is_a_page_that_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ from airflow_ml.plugin.views.lineage import lineage_view
 from airflow_ml.plugin.views.overview import overview
 from airflow_ml.plugin.views.progress import ShardReader
 from airflow_ml.plugin.views.shelf import Shelf
+from airflow_ml.plugin.views.traces import Traces
 from airflow_ml.testing.recorded_line import NOW, Line
 
 SWEEP, REF = "sha256:" + "a" * 64, shard_ref("sha256:" + "a" * 64, 0, 1)
@@ -106,8 +107,8 @@ def test_what_a_request_has_no_time_for_is_read_meanwhile(monkeypatch: pytest.Mo
     assert len(list(place.summaries(heads, seconds=1.5))) == 1
     page = overview(place, ShardReader(), lambda dag: True, user="ann")
     assert (page["complete"], page["health"]["reconciler"]["state"]) == (False, "unknown")
-    assert place._reader is not None
-    place._reader.join(30)
+    assert place._ahead._thread is not None
+    place._ahead._thread.join(30)
     assert all(("flights", f"run {number}") in place._summaries._values for number in range(5))
 
 
@@ -126,10 +127,10 @@ def test_a_graph_is_made_of_what_is_remembered() -> None:
     line.record_run("first", shards=4)
     line.record_watch("watch", "1", began=NOW + timedelta(hours=2))
     place = Shelf(store, "prod", clock=lambda: NOW + timedelta(days=1))
-    made_by = {"dag_id": "flights", "run_id": "first", "task_id": "register_model", "map_index": -1}
+    traces = Traces()
 
     def graph() -> dict[str, Any]:
-        return lineage_view(place, line.model, "1", made_by, lambda dag: True)
+        return lineage_view(place, traces, line.model, "1", lambda dag: True)
 
     whole = graph()
     assert {node["record"] for node in whole["nodes"]} >= {

@@ -30,6 +30,7 @@ from airflow_ml.plugin.views.run import run_diff, run_list, run_view
 from airflow_ml.plugin.views.shelf import Shelf
 from airflow_ml.plugin.views.sweep import sweep_view
 from airflow_ml.plugin.views.task import preview, task_view
+from airflow_ml.plugin.views.traces import Traces
 from airflow_ml.plugin.views.trials import Query, trial_page, trial_view, trials_csv
 from airflow_ml.runtime.job import Progress
 from airflow_ml.runtime.rollout_evidence import rollout_ref
@@ -319,15 +320,16 @@ def test_a_model_and_its_history(shelf: Shelf) -> None:
 
 
 def test_lineage_goes_up_and_down(shelf: Shelf) -> None:
-    made = next(row["task"] for one in summaries(shelf) for row in one.versions if row["version"] == "2")
-    page = as_declared(lineage_view(shelf, MODEL, "2", made, anything), "LineageGraph")
+    page = as_declared(lineage_view(shelf, Traces(), MODEL, "2", anything), "LineageGraph")
     depth = {(one["record"], one["depth"]) for one in page["nodes"]}
     assert {("ModelVersion", 0), ("Selection", -1), ("Leaderboard", -2), ("ScoreTable", 1), ("Rollout", 1)} <= depth
     assert ("DriftReport", 2) in depth
     known = {one["digest"] for one in page["nodes"]}
     assert {end for edge in page["edges"] for end in edge.values()} <= known
     with pytest.raises(NotHere):
-        lineage_view(shelf, MODEL, "9", made, anything)
+        lineage_view(shelf, Traces(), MODEL, "9", anything)
+    with pytest.raises(NotHere):
+        lineage_view(shelf, Traces(), MODEL, "2", nothing)
 
 
 def test_a_canary_with_its_looks(shelf: Shelf) -> None:
@@ -484,3 +486,12 @@ def test_without_a_rollout_the_registry_says_who_serves(store: MemoryStore) -> N
     led = Shelf(store, "prod", clock=lambda: NOW)
     assert model_view(led, MODEL, [], anything, mlflow=None, registered=registered)["champion"] == "1"
     assert asked == [MODEL, MODEL], "a model with rollouts needs no registry"
+
+
+def test_a_version_of_long_ago_has_its_task_and_its_gate(shelf: Shelf) -> None:
+    """Its run is not among those that lists read."""
+    versions = model_view(shelf, MODEL, [], anything, mlflow=None)["versions"]
+    assert {one["version"]: one["made_by"]["run_id"] for one in versions} == {"1": "first", "2": "second"}
+    assert {one["gate"]["state"] for one in versions} == {"present"}
+    versions = model_view(shelf, MODEL, [], nothing, mlflow=None)["versions"]
+    assert {one["made_by"] for one in versions} == {None}

@@ -4,12 +4,13 @@ import { keepPreviousData, QueryClient, useQuery, type UseQueryResult } from "@t
 
 import { airflowTask, airflowTasks, ApiFailure, get, segment, type OpenTask, type Query } from "./client";
 import type {
-  CanaryView, DatasetList, DatasetView, LineageGraph, ModelList, ModelView, Overview, RunDiff, RunList, RunView,
+  CanaryView, DatasetList, DatasetView, LineageGraph, ModelList, ModelView, Overview, RunDiff, RunList, RunRow, RunView,
   SnapshotView, SweepChart, SweepView, Table, TaskRef, TaskView, TrialPage, TrialView,
 } from "./types";
 
 const LIVE_MILLISECONDS = 5_000;
 const IDLE_MILLISECONDS = 30_000;
+const RUNS_OF_A_PAGE = 200;
 
 /** One for all mounts: Airflow mounts the component anew at each change of the path. */
 export const client = new QueryClient({
@@ -48,7 +49,11 @@ export const useOverview = () =>
 export const useModels = () => useGet<ModelList>("models", {}, { every: IDLE_MILLISECONDS });
 export const useModel = (model: string) => useGet<ModelView>(`models/${segment(model)}`, {}, { every: IDLE_MILLISECONDS });
 export const useLineage = (model: string, version: string) =>
-  useGet<LineageGraph>(`models/${segment(model)}/lineage`, { version });
+  useGet<LineageGraph>(
+    `models/${segment(model)}/lineage`,
+    { version },
+    { every: (graph) => (graph !== undefined && graph.runs_read < graph.runs ? 2_000 : false) },
+  );
 
 export const useCanary = (model: string, epoch: string | null) =>
   useGet<CanaryView>(
@@ -63,8 +68,21 @@ export const useDataset = (name: string, offset: number) =>
 export const useSnapshot = (dag: string, run: string, task: string) =>
   useGet<SnapshotView>(`dags/${segment(dag)}/snapshot`, { run_id: run, task_id: task });
 
+/** All runs of a DAG that the server knows by name: the newest 2,000. */
 export const useRuns = (dag: string, enabled: boolean) =>
-  useGet<RunList>(`dags/${segment(dag)}/runs`, { limit: 200 }, { enabled });
+  useQuery<RunRow[]>({
+    queryKey: ["all runs", dag],
+    queryFn: async ({ signal }) => {
+      const path = `dags/${segment(dag)}/runs`;
+      const first = await get<RunList>(path, { limit: RUNS_OF_A_PAGE }, signal);
+      const pages = Math.ceil(first.total / RUNS_OF_A_PAGE);
+      const others = Array.from({ length: Math.max(0, pages - 1) }, (_, at) =>
+        get<RunList>(path, { limit: RUNS_OF_A_PAGE, offset: (at + 1) * RUNS_OF_A_PAGE }, signal),
+      );
+      return [first, ...(await Promise.all(others))].flatMap((list) => list.runs);
+    },
+    enabled,
+  });
 export const useRun = (dag: string, run: string) =>
   useGet<RunView>(`dags/${segment(dag)}/run`, { run_id: run }, { every: 15_000 });
 /** Tasks of a run that Airflow has begun or will begin. */

@@ -521,6 +521,12 @@ export interface LineageGraph {
   /** depth 0 is the version; negative is what it was made from, positive what was made from it. */
   nodes: { digest: Digest; record: string; label: string; depth: number; made_by: TaskRef; commit: string; at: Utc }[];
   edges: { from: Digest; to: Digest }[];
+  /** Records and runs that belong to the graph and are not in it, for their number. */
+  nodes_left: number;
+  runs_left: number;
+  /** How many of the runs that may have used it have been searched; the others are being read. */
+  runs_read: number;
+  runs: number;
 }
 
 // ---------------------------------------------------------------------------------------------- canary

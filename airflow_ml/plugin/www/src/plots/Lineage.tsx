@@ -5,6 +5,7 @@ import { HStack, Text } from "@chakra-ui/react";
 import { useMemo, useState, type KeyboardEvent } from "react";
 
 import type { LineageGraph } from "../api/types";
+import { count, counted } from "../format/number";
 import { shortDigest } from "../format/text";
 import { DigestText, TaskLink, Time } from "../ui/words";
 import { clipped } from "./axes";
@@ -14,6 +15,16 @@ const WIDE = 154;
 const HIGH = 44;
 
 type Node = LineageGraph["nodes"][number];
+
+/** What is not in the picture, and why. */
+function Rest({ graph }: { graph: LineageGraph }) {
+  const said = [
+    graph.runs_read < graph.runs && `${count(graph.runs_read)} of ${counted(graph.runs, "run")} searched, the others are being read.`,
+    graph.runs_left > 0 && `${counted(graph.runs_left, "more run")} used it or what was made from it; the first and the newest are shown.`,
+    graph.nodes_left > 0 && `${counted(graph.nodes_left, "record")} farther away ${graph.nodes_left === 1 ? "is" : "are"} not drawn.`,
+  ].filter(Boolean);
+  return said.length ? <Text role="status" fontSize="xs" color="fg.muted" mt={2}>{said.join(" ")}</Text> : null;
+}
 
 export function Lineage({ graph }: { graph: LineageGraph }) {
   const drawn = useMemo(() => arrange(graph), [graph]);
@@ -62,6 +73,7 @@ export function Lineage({ graph }: { graph: LineageGraph }) {
           <Time at={node.at} />
         </HStack>
       )}
+      <Rest graph={graph} />
     </>
   );
 }

@@ -32,12 +32,10 @@ export function Page({ title, crumbs = [], facts, actions, children }: Props) {
     <Box>
       {crumbs.length > 0 && (
         <HStack as="nav" aria-label="Breadcrumb" gap={1.5} fontSize="xs" color="fg.muted" mb={1} wrap="wrap">
-          {crumbs.map((crumb) => (
+          {crumbs.map((crumb, at) => (
             <HStack key={crumb.to} gap={1.5} minW={0}>
+              {at > 0 && <Text as="span" aria-hidden>/</Text>}
               <To to={crumb.to}>{crumb.label}</To>
-              <Text as="span" aria-hidden>
-                /
-              </Text>
             </HStack>
           ))}
         </HStack>

@@ -24,7 +24,7 @@ export function Compare({ view }: { view: RunView }) {
   const [asked, ask] = useState(false);
   const runs = useRuns(view.dag_id, asked);
   const diff = useDiff(view.dag_id, view.run_id, other || null);
-  const known = asked && runs.data ? runs.data.runs : view.earlier;
+  const known = runs.data ?? view.earlier;
   const options = known.filter((run) => run.run_id !== view.run_id);
   return (
     <Section
