@@ -14,7 +14,6 @@ from airflow_ml.core.provenance import Handle, Provenance
 from airflow_ml.core.record import JSON
 from airflow_ml.core.registration import ModelVersion
 from airflow_ml.errors import RecordError
-from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.records import record_of, task_ref_of
 from airflow_ml.plugin.views.shelf import HEADS, Head, Shelf
@@ -25,8 +24,6 @@ _RUNS_UP, _RUNS_DOWN = 20, 30
 _NODES = 200
 #: What a record is called by, the first that it has, and what tells it from others of that name.
 _NAMES, _VERSIONS = ("name", "view", "table", "model", "metric"), ("version", "outcome")
-#: Runs whose graph one process remembers, some 10 kB each.
-_known: Lru[tuple[Provenance, ...]] = Lru(300)
 
 
 def lineage_view(
@@ -88,7 +85,7 @@ class _Search:
         self._shelf, self._traces, self._own = shelf, traces, own
         self._later = [head for head in heads if head.started_at >= own.started_at and head != own]
         self._earlier = [head for head in heads if head.started_at < own.started_at]
-        self._attempts = {own: _of_run(shelf, own)}
+        self._attempts = {own: _of_run(shelf, traces, own)}
         #: Runs that were searched, of how many, and how many that belong into the graph were left out of it.
         self.read = self.of = self.left = 0
 
@@ -135,7 +132,7 @@ class _Search:
 
     def _take(self, heads: Sequence[Head]) -> None:
         for head in heads:
-            self._attempts[head] = _of_run(self._shelf, head)
+            self._attempts[head] = _of_run(self._shelf, self._traces, head)
 
     def _graph(self) -> Lineage:
         return Lineage(item for items in self._attempts.values() for item in items)
@@ -152,8 +149,8 @@ def _record(shelf: Shelf, model: str, version: str) -> ModelVersion | None:
     return None
 
 
-def _of_run(shelf: Shelf, head: Head) -> tuple[Provenance, ...]:
-    return _known.get(
+def _of_run(shelf: Shelf, traces: Traces, head: Head) -> tuple[Provenance, ...]:
+    return traces.graphs.get(
         (shelf.store.uri, shelf.namespace, head.dag, head.run),
         lambda: tuple(_slim(item) for item in shelf.in_short(head.dag, head.run)[0]),
         seconds=lambda items: shelf.good_for(max((item.ended_at for item in items), default=None)),

@@ -22,6 +22,8 @@ from airflow_ml.plugin.views.shelf import Head, Shelf
 
 #: Runs that one process remembers, some 2 kB each.
 _RUNS = 6_000
+#: Runs of which it remembers the tasks as well, some 10 kB each.
+_GRAPHS = 300
 #: A run whose last task ended so long ago is not read again: nobody begins its tasks anew.
 _SETTLED = timedelta(days=2)
 #: Time that one request may spend on runs that this process has not read.
@@ -51,6 +53,8 @@ class Traces:
 
     def __init__(self) -> None:
         self._known: Lru[Trace] = Lru(_RUNS)
+        #: Tasks of the runs that were drawn last.
+        self.graphs: Lru[tuple[Provenance, ...]] = Lru(_GRAPHS)
         self._ahead = Ahead(rest=1.0)
 
     def read(self, shelf: Shelf, heads: Sequence[Head]) -> dict[Head, Trace]:
