@@ -46,9 +46,18 @@ def parse_plan(steps: Sequence[Any], *, guardrails: Sequence[Any] = (), **settin
         ConfigurationError: naming the value that cannot work.
     """
     checked = parse_guardrails(guardrails)
-    plan = RolloutPlan(steps=tuple(_step(step) for step in steps), guardrails=checked, **settings)
+    plan = RolloutPlan(steps=parse_steps(steps), guardrails=checked, **settings)
     check_plan(plan)
     return plan
+
+
+def parse_steps(steps: Any) -> tuple[Step, ...]:
+    """Return the steps of a plan, each one checked by itself; see `parse_plan`.
+
+    Raises:
+        ConfigurationError: naming the one that cannot work.
+    """
+    return tuple(_step(step) for step in steps)
 
 
 def check_plan(plan: RolloutPlan) -> None:

@@ -81,7 +81,7 @@ def choose(
     """
     if direction not in ("minimize", "maximize"):
         raise ConfigurationError("Unknown direction", repr(direction), "Use minimize or maximize.")
-    limits = _checked(constraints or {})
+    limits = check_constraints(constraints or {})
     by_group: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_group.setdefault(str(row["group"]), []).append(row)
@@ -197,7 +197,12 @@ def _keeps(row: Mapping[str, Any], limits: Mapping[str, Mapping[str, float]]) ->
     return True
 
 
-def _checked(constraints: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
+def check_constraints(constraints: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
+    """Return bounds by metric as they are.
+
+    Raises:
+        ConfigurationError: for a malformed one.
+    """
     for name, limit in constraints.items():
         sides = set(limit) if isinstance(limit, Mapping) else set()
         if not sides or not sides <= {"min", "max"} or any(finite(limit[side]) is None for side in sides):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attr
 from airflow.sdk.bases.decorator import DecoratedOperator, _TaskDecorator
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.compute import LOCAL, WORKER, ComputeProfile, split_compute
 from airflow_ml.core.provenance import HIT, MISS
@@ -43,6 +44,13 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
 
     custom_operator_name = "@task.ml"
     template_fields: Sequence[str] = ("op_args", "op_kwargs")
+    argument_rules = {  # noqa: RUF012 - never changed
+        "cache": rules.flag(),
+        "seed": rules.number(whole=True, optional=True),
+        "environment": rules.text(optional=True),
+        "trusted": rules.flag(),
+        "timeout_seconds": rules.number(above=0, optional=True),
+    }
 
     def __init__(
         self,
@@ -72,6 +80,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         self.environment = environment
         self.trusted = trusted
         self.timeout_seconds = timeout_seconds
+        self.check_arguments()
         split_compute(compute)  # a mistake shows when the DAG file is parsed; the deployment says what a name means
         #: What `run` did, for provenance, or why it can be done in this process only.
         self.call: Call | None = None

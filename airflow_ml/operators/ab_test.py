@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.canary import CanaryOperator
 
@@ -36,6 +37,11 @@ class ABTestOperator(CanaryOperator):
         "least_data_days",
     )
     ui_color = "#ecfccb"
+    argument_rules = {  # noqa: RUF012 - never changed
+        **CanaryOperator.argument_rules,
+        "weight_percent": rules.number(above=0, below=100, optional=True),
+        "least_data_days": rules.number(least=0),
+    }
 
     def __init__(
         self,
@@ -46,9 +52,8 @@ class ABTestOperator(CanaryOperator):
         **kwargs: Any,
     ) -> None:
         _refuse(kwargs, "An A/B test")
+        self.weight_percent, self.least_data_days = weight_percent, least_data_days  # the plan is checked below
         super().__init__(task_id=task_id, **kwargs)
-        self.weight_percent = weight_percent
-        self.least_data_days = least_data_days
 
     def plan_changes(self) -> dict[str, Any]:
         """Return what makes the plan one without a promotion."""
@@ -78,11 +83,15 @@ class ShadowOperator(CanaryOperator):
         "least_data_days",
     )
     ui_color = "#f1f5f9"
+    argument_rules = {  # noqa: RUF012 - never changed
+        **CanaryOperator.argument_rules,
+        "least_data_days": rules.number(least=0),
+    }
 
     def __init__(self, *, least_data_days: float = 7.0, task_id: str = "shadow", **kwargs: Any) -> None:
         _refuse(kwargs, "A shadow")
+        self.least_data_days = least_data_days  # the plan is checked below
         super().__init__(task_id=task_id, **{"max_data_days": 42.0, **kwargs})
-        self.least_data_days = least_data_days
 
     def plan_changes(self) -> dict[str, Any]:
         """Return what makes the plan one in shadow."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from airflow.sdk.definitions._internal.mixins import ResolveMixin
+
 from airflow_ml.core.fingerprint import format_time
 
 
@@ -29,3 +31,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def is_known(value: Any) -> bool:
+    """Whether a value is all there before the task runs: no XComArg, no Jinja, no callable, at any depth."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in ("{{", "{%", "{#"))
+    if isinstance(value, Mapping):
+        return all(is_known(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(is_known(item) for item in value)
+    return not isinstance(value, ResolveMixin) and not callable(value)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import abc
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_ml.core.argument_rules import Rule
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.links import TaskPageLink
+from airflow_ml.operators.arguments import is_known
 from airflow_ml.operators.recording import recorded
 
 if TYPE_CHECKING:
@@ -32,6 +34,28 @@ class MLOperator(BaseOperator, abc.ABC):
     """
 
     operator_extra_links: Collection[BaseOperatorLink] = (TaskPageLink(),)
+    #: What the arguments must be, by name: looked at when the DAG file is parsed, templates when they are rendered.
+    argument_rules: ClassVar[Mapping[str, Rule]] = {}
+
+    def check_arguments(self, *, rendered: bool = False) -> None:
+        """Refuse arguments that cannot work; called at the end of each ``__init__``, and before ``run``.
+
+        Args:
+            rendered: Whether templates and the outputs of other tasks are there by now.
+
+        Raises:
+            ConfigurationError: naming the argument, its value and what to give.
+        """
+        for name, rule in self.argument_rules.items():
+            value, templated = getattr(self, name), name in self.template_fields
+            if rendered and (rule.from_task or not templated):
+                continue
+            if is_known(value):
+                rule.check(name, value, owner=self.task_id, templated=templated)
+            elif not templated:
+                raise ConfigurationError(
+                    f"{name} of {self.task_id} is not templated", repr(value)[:120], f"Give {rule.meant}."
+                )
 
     def execute(self, context: Context) -> Any:
         """Run, write down what was done, and return the record in wire form."""
@@ -44,6 +68,7 @@ class MLOperator(BaseOperator, abc.ABC):
 
     def _run_to_wire(self, context: Context) -> Any:
         with failing_at_once():
+            self.check_arguments(rendered=True)
             result = self.run(context)
             wire = result.to_xcom() if isinstance(result, Record) else result
             self._refuse_mapping(wire)

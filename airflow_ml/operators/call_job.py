@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.call import Call, CallResult, CallResults
 from airflow_ml.core.compute import LOCAL, split_compute
 from airflow_ml.core.fingerprint import seed_of
@@ -71,6 +72,15 @@ class CallJobOperator(MLOperator):
     template_fields: Sequence[str] = ("inputs", "completions", "constants")
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
     ui_color = "#dbeafe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "inputs": rules.either("a list, or a task that returns one", list, Mapping, optional=True),
+        "completions": rules.number(least=1, whole=True, optional=True),
+        "constants": rules.mapping(),
+        "seed": rules.number(whole=True),
+        "timeout_seconds": rules.number(above=0, optional=True),
+        "min_success_fraction": rules.number(least=0, most=1),
+        "poll_interval_seconds": rules.number(above=0),
+    }
 
     def __init__(
         self,
@@ -93,7 +103,6 @@ class CallJobOperator(MLOperator):
             raise ConfigurationError(
                 f"{self.task_id} needs inputs or completions", "both" if inputs is not None else "neither", "Give one."
             )
-        _check_signature(python_callable, constants or {})
         self.python_callable = python_callable
         self.inputs = plain(inputs)
         self.completions = completions
@@ -103,6 +112,9 @@ class CallJobOperator(MLOperator):
         self.timeout_seconds = timeout_seconds
         self.min_success_fraction = min_success_fraction
         self.poll_interval_seconds = poll_interval_seconds
+        self.check_arguments()
+        if isinstance(self.constants, Mapping):  # by name at least they are known
+            _check_signature(python_callable, self.constants)
         self._stop = threading.Event()
 
     def run(self, context: Context) -> CallResults:

@@ -22,7 +22,7 @@ from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, Ta
 from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
-from airflow_ml.operators.canary_plan import challengers_of, plan_of
+from airflow_ml.operators.canary_plan import RULES, challengers_of, check_plan_of, plan_of
 from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
 from airflow_ml.operators.rollback import RollbackOperator, rollback
 from airflow_ml.operators.rollout_telling import draw, foretell, tell_begun
@@ -137,6 +137,7 @@ class CanaryOperator(MLOperator):
     )
     operator_extra_links = (TaskPageLink(), CanaryPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#dcfce7"
+    argument_rules = RULES
 
     def __init__(
         self,
@@ -194,17 +195,18 @@ class CanaryOperator(MLOperator):
         self.inconclusive = inconclusive
         self.ask_timeout_seconds = ask_timeout_seconds
         self.busy = busy
-        self.limits = dict(limits or {})
+        self.limits = plain(limits) if limits is not None else {}
         self.notifiers = list(notifiers)
         self.poll_interval_seconds = poll_interval_seconds
         self.lease_seconds = lease_seconds
         self.router_seconds = router_seconds
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
-        # Not a template field: Airflow would call it while it renders.
-        self._function = source if callable(source) and not isinstance(source, type) else None
+        self._function = source if callable(source) and not isinstance(source, type) else None  # Airflow would call it
         self.source = None if self._function is not None else plain(source)
         self.source_conn_id = source_conn_id
+        self.check_arguments()
+        check_plan_of(self)
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""

@@ -2,15 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.plan_check import parse_plan
+from airflow_ml.core import argument_rules as rules
+from airflow_ml.core.guardrail import MAXIMIZE, MINIMIZE, parse_guardrails
+from airflow_ml.core.plan_check import parse_plan, parse_steps
+from airflow_ml.core.rollout_plan import (
+    ASK,
+    BY_REQUEST,
+    BY_UNIT,
+    HOLD,
+    NON_INFERIORITY,
+    PAIRED_SHADOW,
+    ROLL_BACK,
+    SPLIT,
+    SUPERIORITY,
+)
 from airflow_ml.errors import ConfigurationError, ModelNotFound
+from airflow_ml.operators.arguments import is_known
 
 if TYPE_CHECKING:
     from airflow_ml.core.ports import ModelRegistry, RegisteredModel
     from airflow_ml.core.rollout_plan import RolloutPlan
     from airflow_ml.operators.canary import CanaryOperator
+
+#: What a canary does while another rollout of the model is under way.
+BUSY = ("fail", "skip", "wait")
+#: The limits that count looks.
+LOOKS = ("failure_limit", "consecutive_successes", "inconclusive_limit", "consecutive_error_limit")
+#: Templated arguments, of all operators that lead rollouts, that a plan is made of.
+OF_THE_PLAN = (
+    "metric",
+    "challengers",
+    "design",
+    "cluster",
+    "guardrails",
+    "expected_effect",
+    "steps",
+    "alpha",
+    "min_units",
+    "max_data_days",
+    "inconclusive",
+    "limits",
+    "weight_percent",
+    "least_data_days",
+)
+
+#: What a canary's arguments must be.
+RULES = {
+    "model": rules.text(),
+    "metric": rules.text(),
+    "direction": rules.one_of(MINIMIZE, MAXIMIZE),
+    "challengers": rules.texts(),
+    "design": rules.one_of(SPLIT, PAIRED_SHADOW),
+    "cluster": rules.one_of(BY_UNIT, BY_REQUEST),
+    "hypothesis": rules.one_of(SUPERIORITY, NON_INFERIORITY),
+    "margin": rules.number(least=0),
+    "guardrails": rules.sequence(parse_guardrails, empty=True),
+    "expected_effect": rules.number(least=0),
+    "steps": rules.sequence(parse_steps),
+    "alpha": rules.number(above=0, below=0.5),
+    "min_units": rules.number(above=1, whole=True),
+    "tau_requests": rules.number(above=0, optional=True),
+    "max_data_days": rules.number(above=0),
+    "max_silence_seconds": rules.number(above=0),
+    "inconclusive": rules.one_of(ROLL_BACK, HOLD, ASK),
+    "ask_timeout_seconds": rules.number(above=0),
+    "busy": rules.one_of(*BUSY),
+    "limits": rules.mapping(keys=LOOKS),
+    "poll_interval_seconds": rules.number(least=0),
+    "lease_seconds": rules.number(above=0),
+    "router_seconds": rules.number(above=0),
+    "mlflow_conn_id": rules.text(),
+    "router_conn_id": rules.text(),
+    "source": rules.either("SqlOutcomes, PrometheusQueries or a function", Mapping, optional=True),
+    "source_conn_id": rules.text(optional=True),
+}
 
 
 def plan_of(operator: CanaryOperator) -> RolloutPlan:
@@ -19,8 +87,6 @@ def plan_of(operator: CanaryOperator) -> RolloutPlan:
     Raises:
         ConfigurationError: an argument that no plan can have.
     """
-    if operator.busy not in ("fail", "skip", "wait"):
-        raise ConfigurationError("Unknown busy", repr(operator.busy), "Use one of fail, skip, wait.")
     if operator.lease_seconds < 2 * operator.poll_interval_seconds or operator.lease_seconds < 30:
         raise ConfigurationError(
             "The lease is too short",
@@ -51,6 +117,16 @@ def plan_of(operator: CanaryOperator) -> RolloutPlan:
         challengers=len(operator.aliases()),
         **{**changes, **{name: int(value) for name, value in operator.limits.items()}},
     )
+
+
+def check_plan_of(operator: CanaryOperator) -> None:
+    """Refuse a plan that cannot work, where all of it is known when the DAG file is parsed.
+
+    Raises:
+        ConfigurationError: an argument that no plan can have.
+    """
+    if all(is_known(getattr(operator, name)) for name in OF_THE_PLAN if hasattr(operator, name)):
+        plan_of(operator)
 
 
 def challengers_of(operator: CanaryOperator, registry: ModelRegistry) -> list[RegisteredModel]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import FeatureSet
@@ -17,13 +18,33 @@ from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.core.time_split import TimeSplit
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.warehouse import snapshot_source
-from airflow_ml.operators.arguments import plain
+from airflow_ml.operators.arguments import is_known, plain
 from airflow_ml.operators.base import MLOperator, provenance
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.ports import ArtifactStore
+
+
+def read_view(view: Any) -> None:
+    """Refuse a definition that is no view's; a name is looked up among the views."""
+    if isinstance(view, Mapping):
+        FeatureView.from_dict(view)
+
+
+def read_views(views: Any) -> None:
+    """Refuse a definition that is no view's."""
+    for view in views:
+        if not isinstance(view, Mapping):
+            raise ConfigurationError("Not a feature view", repr(view)[:120], "Give FeatureView objects in views.")
+        read_view(view)
+
+
+def check_view(view: Any, views: Any) -> None:
+    """Refuse a view's name that none of the views has, where both are known when the DAG file is parsed."""
+    if view is not None and is_known(view) and is_known(views):
+        chosen_view(view, views)
 
 
 class BuildFeaturesOperator(MLOperator):
@@ -49,6 +70,15 @@ class BuildFeaturesOperator(MLOperator):
 
     template_fields: Sequence[str] = ("view", "views", "spine", "split", "snowflake_conn_id")
     ui_color = "#dcfce7"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "view": rules.either("a FeatureView, or the name of one of views", Mapping, str, read=read_view),
+        "views": rules.sequence(read_views, empty=True),
+        "spine": rules.record("DatasetSnapshot"),
+        "split": rules.either(
+            'a TimeSplit, such as TimeSplit(validate="14d", test="14d")', Mapping, read=TimeSplit.from_dict
+        ),
+        "snowflake_conn_id": rules.text(),
+    }
 
     def __init__(
         self,
@@ -67,6 +97,8 @@ class BuildFeaturesOperator(MLOperator):
         self.spine = plain(spine)
         self.split = plain(split)
         self.snowflake_conn_id = snowflake_conn_id
+        self.check_arguments()
+        check_view(self.view, self.views)
 
     def run(self, context: Context) -> FeatureSet:
         """Read the joined tables, build, store."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.gate import BLOCK, ERROR, CheckResult, GateReport, count_failed, decide, most_telling
+from airflow_ml.core.gate import BLOCK, ERROR, ON_BAD_ROWS, CheckResult, GateReport, count_failed, decide, most_telling
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.errors import AirflowMLError, ConfigurationError, GateBlocked, GateErrored
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 #: XCom key under which a gate pushes its report; its return value is the subject, passed on.
 REPORT_KEY = "report"
+
+
+def _read_suite(expectations: Any) -> None:
+    """Refuse a suite that is no suite; a file is read when the task runs."""
+    from airflow_ml.adapters.great_expectations import load_suite
+
+    if not isinstance(expectations, str):
+        load_suite(expectations)
 
 
 class GateDatasetOperator(MLOperator):
@@ -54,6 +63,14 @@ class GateDatasetOperator(MLOperator):
     template_ext: Sequence[str] = (".json",)
     operator_extra_links = (TaskPageLink(), SnapshotPageLink())
     ui_color = "#fef3c7"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "subject": rules.record("DatasetSnapshot"),
+        "expectations": rules.either(
+            "a list of expectations, or the path of a JSON suite", list, str, Mapping, read=_read_suite
+        ),
+        "on_bad_rows": rules.one_of(*ON_BAD_ROWS),
+        "max_quarantine_fraction": rules.number(least=0, most=1),
+    }
 
     def __init__(
         self,
@@ -70,6 +87,7 @@ class GateDatasetOperator(MLOperator):
         self.expectations = _as_suite(expectations)
         self.on_bad_rows = on_bad_rows
         self.max_quarantine_fraction = max_quarantine_fraction
+        self.check_arguments()
 
     def run(self, context: Context) -> DatasetSnapshot:
         """Validate, report, and pass the subject on or stop."""
@@ -174,8 +192,9 @@ def gate_dataset(subject: Any, **kwargs: Any) -> Any:
 
 def _as_suite(expectations: Any) -> Any:
     """Turn Great Expectations objects into dicts without importing the library (it costs 10 s)."""
-    if isinstance(expectations, list | tuple):
-        return [_expectation(item) for item in expectations]
+    items = getattr(expectations, "expectations", expectations)  # of an ExpectationSuite
+    if isinstance(items, list | tuple):
+        return [_expectation(item) for item in items]
     return plain(expectations)
 
 

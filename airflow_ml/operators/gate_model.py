@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, FeatureSet
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.ports import ArtifactStore
+
+
+def _read_checks(checks: Any) -> None:
+    for item in checks:
+        check_from_dict(item)
 
 
 class GateModelOperator(MLOperator):
@@ -62,6 +68,15 @@ class GateModelOperator(MLOperator):
         "timeout_seconds",
     )
     ui_color = "#fef3c7"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "selection": rules.record("Selection"),
+        "data": rules.record("FeatureSet"),
+        "checks": rules.sequence(_read_checks),
+        "model": rules.text(optional=True),
+        "mlflow_conn_id": rules.text(),
+        "snowflake_conn_id": rules.text(),
+        "timeout_seconds": rules.number(above=0),
+    }
 
     def __init__(
         self,
@@ -84,6 +99,7 @@ class GateModelOperator(MLOperator):
         self.mlflow_conn_id = mlflow_conn_id
         self.snowflake_conn_id = snowflake_conn_id
         self.timeout_seconds = timeout_seconds
+        self.check_arguments()
 
     def run(self, context: Context) -> Selection:
         """Score, check, report, and pass the selection on or stop."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.features import TEST, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.monitoring import DriftReport, ScoreTable
 from airflow_ml.core.record import JSON, parse_as
+from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
@@ -52,6 +54,14 @@ class MonitorOperator(MLOperator):
     template_fields: Sequence[str] = ("scores", "outcomes", "parameters", "as_of", "delay", "snowflake_conn_id")
     template_ext: Sequence[str] = (".sql",)
     ui_color = "#e0f2fe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "scores": rules.record("ScoreTable"),
+        "outcomes": rules.text(optional=True),
+        "parameters": rules.mapping(),
+        "as_of": rules.instant(),
+        "delay": rules.duration(),
+        "snowflake_conn_id": rules.text(),
+    }
 
     def __init__(
         self,
@@ -66,6 +76,8 @@ class MonitorOperator(MLOperator):
         task_id: str = "monitor",
         **kwargs: Any,
     ) -> None:
+        if drift_asset is not None and not isinstance(drift_asset, Asset):
+            raise ConfigurationError("drift_asset is no asset", repr(drift_asset)[:120], 'Give Asset("name").')
         # An outlet that is an asset would tell an event at every success; an alias tells one only where one is added.
         alias = AssetAlias(f"{drift_asset.name}:drift") if drift_asset is not None else None
         outlets = [*kwargs.pop("outlets", []), *([alias] if alias is not None else [])]
@@ -78,6 +90,7 @@ class MonitorOperator(MLOperator):
         self.as_of = plain(as_of)
         self.delay = delay
         self.snowflake_conn_id = snowflake_conn_id
+        self.check_arguments()
 
     def run(self, context: Context) -> DriftReport:
         """Compare, judge, report."""

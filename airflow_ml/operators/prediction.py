@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.arms import SHADOW_STEP, challengers_of, effective_weight, in_shadow
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.features import FeatureSet
@@ -24,7 +25,7 @@ from airflow_ml.hooks.warehouse import snapshot_source, warehouse_router
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
-from airflow_ml.operators.features import chosen_view, feature_set, source_tables
+from airflow_ml.operators.features import check_view, chosen_view, feature_set, read_view, read_views, source_tables
 from airflow_ml.operators.prediction_split import (
     EXPOSURE_KEY,
     SHADOW_KEY,
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
 
     from airflow_ml.core.feature_view import FeatureView
     from airflow_ml.core.ports import SnapshotSource, Traffic
+
+
+def _read_name(model: Any) -> None:
+    """Refuse a model's name without alias or version."""
+    name, _, which = model.partition("@") if "@" in model else model.rpartition("/")
+    if not name or not which:
+        raise ConfigurationError(
+            "Not a model", repr(model), "Write <name>@<alias>, e.g. churn@champion, or <name>/<version>."
+        )
 
 
 class PredictOperator(MLOperator):
@@ -98,6 +108,24 @@ class PredictOperator(MLOperator):
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (TaskPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#e0f2fe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "model": rules.either(
+            "the name of a model with an alias or version, such as churn@champion", str, read=_read_name
+        ),
+        "view": rules.either("a FeatureView, or the name of one of views", Mapping, str, read=read_view, optional=True),
+        "views": rules.sequence(read_views, empty=True),
+        "spine": rules.text(),
+        "into": rules.text(),
+        "parameters": rules.mapping(),
+        "as_of": rules.instant(),
+        "delay": rules.duration(),
+        "router_conn_id": rules.text(optional=True),
+        "unit": rules.text(empty=True),
+        "exposures": rules.text(),
+        "shadow_scores": rules.text(),
+        "snowflake_conn_id": rules.text(),
+        "mlflow_conn_id": rules.text(),
+    }
 
     def __init__(
         self,
@@ -134,6 +162,8 @@ class PredictOperator(MLOperator):
         self.shadow_scores = shadow_scores
         self.snowflake_conn_id = snowflake_conn_id
         self.mlflow_conn_id = mlflow_conn_id
+        self.check_arguments()
+        check_view(self.view, self.views)
 
     def run(self, context: Context) -> ScoreTable:
         """Read, divide, build features, score, upsert."""
@@ -325,11 +355,7 @@ class PredictOperator(MLOperator):
         if at:
             registered = registry.by_alias(name, alias)
         else:
-            name, slash, version = self.model.rpartition("/")
-            if not slash:
-                raise ConfigurationError(
-                    "Not a model", repr(self.model), "Write <name>@<alias>, e.g. churn@champion, or <name>/<version>."
-                )
+            name, _, version = self.model.rpartition("/")
             registered = registry.get(name, version)
         if registered is None:
             raise ModelNotFound(

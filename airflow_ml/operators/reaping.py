@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.compute import compute_profiles
@@ -39,10 +40,14 @@ class ReapJobsOperator(MLOperator):
     """
 
     ui_color = "#fee2e2"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "only_report": rules.flag(),
+    }
 
     def __init__(self, *, only_report: bool = False, task_id: str = "reap_jobs", **kwargs: Any) -> None:
         super().__init__(task_id=task_id, **kwargs)
         self.only_report = only_report
+        self.check_arguments()
 
     def run(self, context: Context) -> JSON:
         """Look at each place where profiles run jobs."""

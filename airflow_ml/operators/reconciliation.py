@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import RouterFailed
 from airflow_ml.hooks.rollout import rollout_driver
@@ -47,6 +48,10 @@ class ReconcileRolloutsOperator(MLOperator):
 
     template_fields: Sequence[str] = ("router_conn_id",)
     ui_color = "#fee2e2"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "router_conn_id": rules.text(),
+        "round_seconds": rules.number(least=0),
+    }
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class ReconcileRolloutsOperator(MLOperator):
         super().__init__(task_id=task_id, **kwargs)
         self.router_conn_id = router_conn_id
         self.round_seconds = round_seconds
+        self.check_arguments()
 
     def run(self, context: Context) -> JSON:
         """Go through all models, and once more when a lease has run out meanwhile."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.assets import create_asset
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.provenance import record_digest
@@ -55,6 +56,13 @@ class RegisterModelOperator(MLOperator):
     template_fields: Sequence[str] = ("selection", "tags", "mlflow_conn_id")
     operator_extra_links = (TaskPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#fce7f3"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "selection": rules.record("Selection"),
+        "name": rules.text(),
+        "alias": rules.text(),
+        "tags": rules.mapping(),
+        "mlflow_conn_id": rules.text(),
+    }
 
     def __init__(
         self,
@@ -87,6 +95,7 @@ class RegisterModelOperator(MLOperator):
         self.alias = alias
         self.tags = plain(tags) if tags is not None else {}
         self.mlflow_conn_id = mlflow_conn_id
+        self.check_arguments()
 
     def run(self, context: Context) -> ModelVersion:
         """Write the model, register it, move the alias."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.registration import CHAMPION, PREVIOUS
 from airflow_ml.errors import ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
@@ -49,6 +50,12 @@ class RollbackOperator(MLOperator):
     template_fields: Sequence[str] = ("model", "reason", "mlflow_conn_id", "router_conn_id")
     operator_extra_links = (TaskPageLink(), CanaryPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#fee2e2"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "model": rules.text(),
+        "reason": rules.text(),
+        "mlflow_conn_id": rules.text(),
+        "router_conn_id": rules.text(),
+    }
 
     def __init__(
         self,
@@ -66,6 +73,7 @@ class RollbackOperator(MLOperator):
         self.reason = reason
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
+        self.check_arguments()
 
     def run(self, context: Context) -> Rollout:
         """Take back traffic, then the alias."""

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.selection import GroupChoice, Selection, choose, selection_reason, weighted_value, winners
+from airflow_ml.core.selection import (
+    GroupChoice,
+    Selection,
+    check_constraints,
+    choose,
+    selection_reason,
+    weighted_value,
+    winners,
+)
 from airflow_ml.core.sweep import Leaderboard
-from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
 from airflow_ml.operators.runner_call import run_in_runner
@@ -43,6 +51,12 @@ class SelectModelOperator(MLOperator):
 
     template_fields: Sequence[str] = ("leaderboard", "refit", "constraints", "timeout_seconds")
     ui_color = "#ede9fe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "leaderboard": rules.record("Leaderboard"),
+        "refit": rules.one_of(*REFITS),
+        "constraints": rules.either("bounds by metric", Mapping, read=check_constraints),
+        "timeout_seconds": rules.number(above=0),
+    }
 
     def __init__(
         self,
@@ -59,14 +73,13 @@ class SelectModelOperator(MLOperator):
         self.refit = refit
         self.constraints = plain(constraints) if constraints is not None else {}
         self.timeout_seconds = timeout_seconds
+        self.check_arguments()
 
     def run(self, context: Context) -> Selection:
         """Choose, refit, explain."""
         from airflow_ml.runtime.leaderboard import read_rows
         from airflow_ml.runtime.refit import refit
 
-        if self.refit not in REFITS:
-            raise ConfigurationError("Unknown refit", repr(self.refit), f"Choose one of {', '.join(REFITS)}.")
         board = parse_as(Leaderboard, self.leaderboard)
         features = parse_as(FeatureSet, board.data)
         store = self.store()

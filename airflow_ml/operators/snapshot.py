@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import digest_json, format_time, parse_time
 from airflow_ml.core.snapshot import DatasetSnapshot
@@ -57,6 +58,16 @@ class SnapshotDatasetOperator(MLOperator):
     template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - Airflow's own convention
     operator_extra_links = (TaskPageLink(), SnapshotPageLink(), QueryHistoryLink())
     ui_color = "#dbeafe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "sql": rules.text(optional=True),
+        "table": rules.text(optional=True),
+        "name": rules.text(),
+        "parameters": rules.mapping(),
+        "as_of": rules.instant(),
+        "delay": rules.duration(),
+        "min_rows": rules.number(least=0, whole=True),
+        "snowflake_conn_id": rules.text(),
+    }
 
     def __init__(
         self,
@@ -87,6 +98,7 @@ class SnapshotDatasetOperator(MLOperator):
         self.delay = delay
         self.min_rows = min_rows
         self.snowflake_conn_id = snowflake_conn_id
+        self.check_arguments()
 
     def run(self, context: Context) -> DatasetSnapshot:
         """Read, store and describe the rows."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import TriggerRule
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.compute import LOCAL, split_compute
 from airflow_ml.core.features import FeatureSet
@@ -34,6 +35,7 @@ from airflow_ml.operators.remote import Collected, is_remote, refuse_failures, r
 from airflow_ml.operators.remote import collect as collect_remote
 from airflow_ml.operators.runner_call import run_in_runner
 from airflow_ml.operators.slots import free_slots
+from airflow_ml.operators.sweep_arguments import RULES
 from airflow_ml.operators.sweep_progress import ProgressTeller
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ class PlanSweepOperator(MLOperator):
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
     operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
+    argument_rules = RULES
 
     def __init__(
         self,
@@ -163,6 +166,7 @@ class PlanSweepOperator(MLOperator):
         self.max_active_shards = max_active_shards
         self.compute = compute
         self.constants = plain(constants) if constants is not None else {}
+        self.check_arguments()
 
     def run(self, context: Context) -> list[Any]:
         """Plan, push the plan aside, and return the shard numbers to map over."""
@@ -248,6 +252,9 @@ class RunShardOperator(MLOperator):
     template_fields: Sequence[str] = ("plan", "shard")
     operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "shard": rules.number(least=ALL_SHARDS, whole=True),
+    }
 
     def __init__(
         self,
@@ -263,6 +270,7 @@ class RunShardOperator(MLOperator):
         self.shard = shard
         self.compute = compute
         self._stop = threading.Event()
+        self.check_arguments()
 
     def run(self, context: Context) -> dict[str, Any]:
         """Run what is missing of the shard."""
@@ -322,11 +330,15 @@ class CollectSweepOperator(MLOperator):
     template_fields: Sequence[str] = ("plan",)
     operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "pictures": rules.flag(),
+    }
 
     def __init__(self, *, plan: Any, pictures: bool = True, task_id: str = "collect", **kwargs: Any) -> None:
         super().__init__(task_id=task_id, trigger_rule=TriggerRule.ALL_DONE, **kwargs)
         self.plan = plain(plan)
         self.pictures = pictures
+        self.check_arguments()
 
     def execute(self, context: Context) -> Any:
         """Say plainly where there is no plan: with ``all_done`` this task runs after a failed plan, too."""

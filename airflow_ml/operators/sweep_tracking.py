@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.sweep import Leaderboard
 from airflow_ml.errors import ConfigurationError, RegistryError, RegistryUnavailable
@@ -45,6 +46,11 @@ class TrackSweepOperator(MLOperator):
 
     template_fields: Sequence[str] = ("leaderboard", "mlflow_conn_id", "tracked_trials")
     ui_color = "#ede9fe"
+    argument_rules = {  # noqa: RUF012 - never changed
+        "leaderboard": rules.record("Leaderboard"),
+        "mlflow_conn_id": rules.text(),
+        "tracked_trials": rules.number(least=0, whole=True, words=(ALL_TRIALS,)),
+    }
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class TrackSweepOperator(MLOperator):
         self.leaderboard = plain(leaderboard)
         self.mlflow_conn_id = mlflow_conn_id
         self.tracked_trials = tracked_trials
+        self.check_arguments()
 
     def run(self, context: Context) -> str:
         """Log the sweep and return the id of its run."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
 import unicodedata
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,9 +54,12 @@ def put_directory(folder: Path, store: ArtifactStore, *, metadata: dict[str, str
 
 def inner_artifacts(artifact: Artifact, store: ArtifactStore) -> list[Artifact]:
     """Return the files that an artifact's manifest names; none where it is no folder."""
-    if artifact.format != FORMAT:
-        return []
-    listed = json.loads(store.get_bytes(artifact))["files"]
+    return files_of(store.get_bytes(artifact)) if artifact.format == FORMAT else []
+
+
+def files_of(manifest: bytes) -> list[Artifact]:
+    """Return the files that a folder's manifest names."""
+    listed = json.loads(manifest)["files"]
     return [Artifact(digest=item["digest"], format="file", size_bytes=item["size_bytes"], uri="") for item in listed]
 
 
@@ -64,9 +69,11 @@ def get_directory(artifact: Artifact, store: ArtifactStore, *, into: Path | None
     Args:
         artifact: What ``put_directory`` returned.
         store: Where its content is.
-        into: A folder that does not exist yet; by default a temporary one that goes when this process ends.
+        into: A folder that does not exist yet; by default a temporary one that goes when this process ends. It is there
+            with all of its files, or not at all.
 
     Raises:
+        FileExistsError: there is something at ``into``.
         ArtifactNotFound, ArtifactCorrupt: as the store does; a manifest with a name that leads out of the folder is
             corrupt.
     """
@@ -74,7 +81,21 @@ def get_directory(artifact: Artifact, store: ArtifactStore, *, into: Path | None
     for name in (*manifest["folders"], *(item["path"] for item in manifest["files"])):
         _check(name, artifact)
     target = _temporary(artifact) if into is None else into
-    target.mkdir(parents=True, exist_ok=into is None)
+    if target.exists() or target.is_symlink():
+        raise FileExistsError(errno.EEXIST, "Give a folder that does not exist yet", str(target))
+    # A name of its own until it is whole: whoever looks meanwhile, or after a failure, finds nothing.
+    filling = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        _fill(filling, manifest, store)
+        filling.rename(target)
+    except BaseException:
+        shutil.rmtree(filling, ignore_errors=True)
+        raise
+    return target
+
+
+def _fill(target: Path, manifest: dict[str, Any], store: ArtifactStore) -> None:
+    target.mkdir(parents=True)
     folders = {target / name for name in manifest["folders"]}
     for path in folders | {(target / item["path"]).parent for item in manifest["files"]}:
         path.mkdir(parents=True, exist_ok=True)
@@ -88,7 +109,6 @@ def get_directory(artifact: Artifact, store: ArtifactStore, *, into: Path | None
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(get, manifest["files"]))
-    return target
 
 
 def _found(folder: Path) -> tuple[list[str], list[str]]:

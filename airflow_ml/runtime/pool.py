@@ -24,6 +24,8 @@ TASK_OUTPUT_BYTES = 64 * 1024
 #: For an idle worker, which ends when its channel does.
 _IDLE_SECONDS = 0.5
 _TICK_SECONDS = 0.1
+#: Workers that may die before they begin a task, until it counts as killed.
+TRIES_TO_BEGIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,9 @@ class Pool:
     def _bury(self, worker: Worker, status: int) -> list[Ended]:
         """Account for a dead worker and put another in its place."""
         message = worker.read_message()
-        if message is not None and not worker.terminated:
+        if self._take_back(worker):
+            ended = []
+        elif message is not None and not worker.terminated:
             ended = self._finish(worker, str(message.pop("status")), message)
         else:
             answer = {**worker.noted, "reason": self._late() if worker.terminated else explain(status)}
@@ -184,6 +188,16 @@ class Pool:
         if self._waiting:
             self._add_worker()
         return ended
+
+    def _take_back(self, worker: Worker) -> bool:
+        """Put a task that its worker did not even begin in front again, unless no worker begins it."""
+        task = worker.task
+        if task is None or worker.begun[0] or worker.terminated or task.returned >= TRIES_TO_BEGIN:
+            return False
+        task.returned += 1
+        worker.task = worker.lines = None
+        self._waiting.appendleft(task)
+        return True
 
     def _finish_dead(self, worker: Worker, answer: dict[str, Any]) -> list[Ended]:
         status = "timed_out" if worker.terminated else "killed"

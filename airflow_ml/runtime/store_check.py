@@ -7,15 +7,19 @@ first; what was checked when is kept in the store itself.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.core.store_keeping import StoreKeeper, digests_in
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, RefConflict
+from airflow_ml.runtime.directory import FORMAT as FOLDER
+from airflow_ml.runtime.directory import files_of
 
 #: Where the time of each slice's last check is kept.
 CHECK_REF = "maintenance/fsck"
@@ -23,6 +27,8 @@ CHECK_REF = "maintenance/fsck"
 SLICES = tuple(f"{number:02x}" for number in range(256))
 #: Refs that a finding names.
 _NAMED = 10
+#: Of so many blobs of a slice, each is asked for by itself; of more, the slice is listed once.
+_ASKED_ONE_BY_ONE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,7 @@ def check_store(
     names, findings, refs, entries = _read_refs(store)
     checked = _checked(store)
     present: set[str] = set()
+    corrupt: list[str] = []
     blobs = size_bytes = done = 0
     for name in sorted(SLICES, key=lambda name: (checked.get(name, ""), name))[:slices]:
         if until is not None and done and now() >= until:
@@ -79,14 +86,14 @@ def check_store(
             size_bytes += blob.size_bytes
             if _is_sound(store, blob.digest):
                 present.add(blob.digest)
+                _look_inside(store, blob.digest, names)
             else:
-                findings.append(Finding(kind="corrupt", what=blob.digest, refs=names.get(blob.digest, ())))
+                corrupt.append(blob.digest)
         checked[name] = format_time(now())
         done += 1
-    known = {finding.what for finding in findings}
-    for digest in sorted(set(names) - present - known):
-        if not is_there(store, digest):
-            findings.append(Finding(kind="missing", what=digest, refs=names[digest]))
+    findings += [Finding(kind="corrupt", what=one, refs=names[one].refs if one in names else ()) for one in corrupt]
+    absent = absent_of(store, set(names) - present - set(corrupt))
+    findings += [Finding(kind="missing", what=one, refs=names[one].refs) for one in sorted(absent)]
     _keep(store, checked)
     return Check(
         refs=refs,
@@ -99,9 +106,42 @@ def check_store(
     )
 
 
-def _read_refs(store: ArtifactStore) -> tuple[dict[str, tuple[str, ...]], list[Finding], int, int]:
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What is known of an artifact that something names: its format, and the refs that lead to it."""
+
+    format: str
+    refs: tuple[str, ...]
+
+
+def _name(names: dict[str, _Named], digest: str, format: str, refs: Iterable[str]) -> None:
+    before = names.get(digest, _Named(format, ()))
+    names[digest] = _Named(before.format, tuple(dict.fromkeys((*before.refs, *refs)))[:_NAMED])
+
+
+def _look_inside(store: ArtifactStore, digest: str, names: dict[str, _Named]) -> None:
+    """Add what a folder, or a JSON text, names in turn; that of a blob that cannot be read is not known."""
+    named = names.get(digest)
+    if named is None or named.format not in (FOLDER, "json"):
+        return
+    try:
+        content = store.get_bytes(Artifact(digest=digest, format=named.format, size_bytes=0, uri=""))
+        if named.format == FOLDER:
+            inner = [(file.digest, file.format) for file in files_of(content)]
+        else:
+            inner = [(one, format) for one, format in digests_in(json.loads(content)) if format]
+    except (ArtifactNotFound, ArtifactCorrupt, ValueError, KeyError, TypeError):
+        return
+    for one, format in inner:
+        is_new = one not in names
+        _name(names, one, format, named.refs)
+        if is_new:
+            _look_inside(store, one, names)
+
+
+def _read_refs(store: ArtifactStore) -> tuple[dict[str, _Named], list[Finding], int, int]:
     """Return which refs name each artifact, what is wrong with the refs, and the numbers of refs and entries."""
-    names: dict[str, tuple[str, ...]] = {}
+    names: dict[str, _Named] = {}
     findings: list[Finding] = []
     refs = entries = 0
     for ref in store.refs():
@@ -111,8 +151,8 @@ def _read_refs(store: ArtifactStore) -> tuple[dict[str, tuple[str, ...]], list[F
         for value in found.values():
             for digest, format in digests_in(value):
                 # A digest that stands alone may be one of code or of a record, which is no blob.
-                if format and len(names.get(digest, ())) < _NAMED and ref not in names.get(digest, ()):
-                    names[digest] = (*names.get(digest, ()), ref)
+                if format:
+                    _name(names, digest, format, (ref,))
     return names, findings, refs, entries
 
 
@@ -149,6 +189,21 @@ def _is_sound(store: StoreKeeper, digest: str) -> bool:
 def is_there(store: StoreKeeper, digest: str) -> bool:
     """Tell whether the store has a blob, in the trash as well; its bytes are not read."""
     return any(True for _ in store.list_blobs(digest.partition(":")[2])) or store.restore(digest)
+
+
+def absent_of(store: StoreKeeper, digests: Collection[str]) -> set[str]:
+    """Return those of the digests that the store does not have, not in the trash either; no bytes are read."""
+    slices: dict[str, list[str]] = {}
+    for digest in digests:
+        slices.setdefault(digest.partition(":")[2][:2], []).append(digest)
+    absent: set[str] = set()
+    for name, some in slices.items():
+        if len(some) > _ASKED_ONE_BY_ONE:
+            there = {blob.digest for blob in store.list_blobs(name)}
+            absent.update(one for one in some if one not in there and not store.restore(one))
+        else:
+            absent.update(one for one in some if not is_there(store, one))
+    return absent
 
 
 def _checked(store: ArtifactStore) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import mmap
 import os
 import random
 import signal
@@ -33,6 +34,8 @@ class Task:
     payload: dict[str, Any]
     #: Put before each line of its output.
     prefix: str = ""
+    #: Workers that died before they began it.
+    returned: int = 0
 
 
 @dataclass(slots=True)
@@ -43,6 +46,8 @@ class Worker:
     channel: socket.socket
     output: int
     pidfd: int | None
+    #: One byte that the process shares: 1 once it has begun the task. Who died before that has harmed no task.
+    begun: mmap.mmap
     task: Task | None = None
     started: float = 0.0
     #: When SIGTERM is due, and after it SIGKILL.
@@ -56,6 +61,7 @@ class Worker:
     def give(self, task: Task, *, lines: LineLog, timeout_seconds: float | None) -> None:
         """Send a task; its time runs from now."""
         self.task, self.lines, self.terminated, self.noted = task, lines, False, {}
+        self.begun[0] = 0
         self.started = time.monotonic()
         self.deadline = None if timeout_seconds is None else self.started + timeout_seconds
         self.channel.setblocking(True)
@@ -116,6 +122,7 @@ class Worker:
         """Let go of an ended worker and of its channels."""
         os.waitpid(self.pid, 0)
         self.channel.close()
+        self.begun.close()
         os.close(self.output)
         if self.pidfd is not None:
             os.close(self.pidfd)
@@ -130,12 +137,13 @@ def start_worker(execute: Execute, *, close: Iterable[int]) -> Worker:
     """
     ours, theirs = socket.socketpair()
     read_end, write_end = os.pipe()
+    begun = mmap.mmap(-1, 1)
     sys.stdout.flush()
     sys.stderr.flush()
     runner = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become_worker(execute, runner, theirs, write_end, [*close, ours.fileno(), read_end])
+        _become_worker(execute, runner, theirs, write_end, [*close, ours.fileno(), read_end], begun)
     theirs.close()
     os.close(write_end)
     ours.setblocking(False)
@@ -146,10 +154,12 @@ def start_worker(execute: Execute, *, close: Iterable[int]) -> Worker:
         pidfd: int | None = os.pidfd_open(pid)
     except (AttributeError, OSError):  # not Linux, or too old: the pool asks every tick
         pidfd = None
-    return Worker(pid=pid, channel=ours, output=read_end, pidfd=pidfd)
+    return Worker(pid=pid, channel=ours, output=read_end, pidfd=pidfd, begun=begun)
 
 
-def _become_worker(execute: Execute, runner: int, channel: socket.socket, output: int, close: list[int]) -> NoReturn:
+def _become_worker(
+    execute: Execute, runner: int, channel: socket.socket, output: int, close: list[int], begun: mmap.mmap
+) -> NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
@@ -166,7 +176,7 @@ def _become_worker(execute: Execute, runner: int, channel: socket.socket, output
         sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
         _restore(output, os.getcwd())
         faulthandler.enable()
-        _serve(execute, channel, output)
+        _serve(execute, channel, output, begun)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -189,11 +199,12 @@ def note(**facts: Any) -> None:
         _CHANNEL[-1].sendall(json.dumps(facts, allow_nan=False).encode() + b"\n")
 
 
-def _serve(execute: Execute, channel: socket.socket, output: int) -> None:
+def _serve(execute: Execute, channel: socket.socket, output: int, begun: mmap.mmap) -> None:
     _CHANNEL.append(channel)
     me, folder = os.getpid(), os.getcwd()
     with channel.makefile("rb") as tasks:
         for line in tasks:
+            begun[0] = 1
             _restore(output, folder)
             answer = _answer(execute, json.loads(line))
             if os.getpid() != me:

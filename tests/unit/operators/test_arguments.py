@@ -27,10 +27,10 @@ class Source(BaseOperator):
 #: The arguments that an operator cannot do without.
 REQUIRED: dict[str, dict[str, Any]] = {
     "SnapshotDatasetOperator": {"sql": "SELECT 1"},
-    "GateDatasetOperator": {"subject": {}, "expectations": []},
-    "BuildFeaturesOperator": {"view": "v", "spine": {}, "split": {}},
+    "GateDatasetOperator": {"subject": {}, "expectations": "suite.json"},
+    "BuildFeaturesOperator": {"view": "{{ params.view }}", "spine": {}, "split": {"validate": "1d", "test": "1d"}},
     "SelectModelOperator": {"leaderboard": {}},
-    "GateModelOperator": {"selection": {}, "data": {}, "checks": []},
+    "GateModelOperator": {"selection": {}, "data": {}, "checks": [airflow_ml.MinMetric("brier", at_most=0.2)]},
     "RegisterModelOperator": {"selection": {}, "name": "m"},
     "CallJobOperator": {"python_callable": scale, "inputs": []},
     "CanaryOperator": {"model": "m"},

@@ -16,7 +16,7 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, NoCodec
 from airflow_ml.runtime.codecs import load_value, store_value
-from airflow_ml.runtime.directory import get_directory, put_directory
+from airflow_ml.runtime.directory import get_directory, inner_artifacts, put_directory
 from airflow_ml.runtime.store_gc import reachable
 
 
@@ -146,3 +146,17 @@ def test_ten_thousand_files(store: FolderStore, tmp_path: Path) -> None:
     artifact = put_directory(folder, store)
     assert artifact.metadata["files"] == "10000"
     assert listing(get_directory(artifact, store)) == listing(folder)
+
+
+def test_a_folder_that_cannot_be_filled_leaves_nothing(tmp_path: Path) -> None:
+    store = MemoryStore()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_text("a")
+    (source / "b").write_text("b")
+    folder = put_directory(source, store)
+    del store.blobs[inner_artifacts(folder, store)[1].digest]
+    into = tmp_path / "deep" / "into"
+    with pytest.raises(ArtifactNotFound):
+        get_directory(folder, store, into=into)
+    assert list(into.parent.iterdir()) == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.runtime.directory import inner_artifacts, put_directory
 from airflow_ml.runtime.store_check import CHECK_REF, SLICES, Check, check_store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,3 +110,40 @@ def test_a_part_says_that_the_rest_was_never_read(store: MemoryStore) -> None:
 def test_it_stops_in_time_and_reads_one_slice_at_least(store: MemoryStore) -> None:
     assert check_store(store, now=Clock(), until=START).slices == 1
     assert 1 < check_store(store, now=Clock(), until=START + timedelta(minutes=50)).slices < len(SLICES)
+
+
+def _folder(store: MemoryStore, tmp_path: Path) -> tuple[Artifact, list[Artifact]]:
+    (tmp_path / "one.txt").write_text("one")
+    (tmp_path / "two.txt").write_text("two")
+    folder = put_directory(tmp_path, store)
+    store.append("model", folder.to_dict(), after=0)
+    return folder, inner_artifacts(folder, store)
+
+
+def test_a_file_that_is_missing_of_a_folder_is_found(store: MemoryStore, tmp_path: Path) -> None:
+    _, (one, _) = _folder(store, tmp_path)
+    del store.blobs[one.digest]
+    (finding,) = check_store(store, now=Clock()).findings
+    assert (finding.kind, finding.what, finding.refs) == ("missing", one.digest, ("model",))
+
+
+def test_an_altered_file_of_a_folder_is_named_with_the_folders_refs(store: MemoryStore, tmp_path: Path) -> None:
+    _, (one, two) = _folder(store, tmp_path)
+    store.blobs[one.digest] = store.blobs[two.digest] = b"rotten"
+    findings = check_store(store, now=Clock()).findings
+    assert {(item.kind, item.what, item.refs) for item in findings} == {
+        ("corrupt", one.digest, ("model",)),
+        ("corrupt", two.digest, ("model",)),
+    }
+
+
+def test_what_a_text_names_in_turn_is_looked_for(store: MemoryStore, tmp_path: Path) -> None:
+    folder, (one, _) = _folder(store, tmp_path)
+    text = store.put_bytes(canonical_json({"members": [folder.to_dict()]}), format="json")
+    other = MemoryStore()
+    for artifact in (text, folder):
+        other.put_bytes(store.get_bytes(artifact), format=artifact.format)
+    other.append("models", {"manifest": text.to_dict()}, after=0)
+    seen = check_store(other, now=Clock())
+    assert {(item.kind, item.refs) for item in seen.findings} == {("missing", ("models",))}
+    assert one.digest in {item.what for item in seen.findings}
