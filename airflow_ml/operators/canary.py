@@ -173,8 +173,7 @@ class CanaryOperator(MLOperator):
         task_id: str = "canary",
         **kwargs: Any,
     ) -> None:
-        # An outlet that is an asset would tell an event at every success; an alias tells one only where one is added.
-        self._moved = AssetAlias(f"{model}@{CHAMPION}:moved")
+        self._moved = AssetAlias(f"{model}@{CHAMPION}:moved")  # an asset would tell an event at every success
         super().__init__(task_id=task_id, outlets=[*kwargs.pop("outlets", []), self._moved], **kwargs)
         self.model = model
         self.metric = metric
