@@ -74,7 +74,7 @@ class CallJobOperator(MLOperator):
     ui_color = "#dbeafe"
     argument_rules = {  # noqa: RUF012 - never changed
         "inputs": rules.either("a list, or a task that returns one", list, Mapping, optional=True),
-        "completions": rules.number(least=1, whole=True, optional=True),
+        "completions": rules.number(least=0, whole=True, optional=True),
         "constants": rules.mapping(),
         "seed": rules.number(whole=True),
         "timeout_seconds": rules.number(above=0, optional=True),
