@@ -176,15 +176,22 @@ class GatewayRouter:
         except (NotARecord, ValueError, TypeError) as error:
             raise RouterFailed("The gateway's answer is no traffic", error, _REMEDY) from error
 
-    def predict(self, model: str, rows: Sequence[Mapping[str, JSON]]) -> list[dict[str, Any]]:
+    def predict(self, model: str, rows: Sequence[Mapping[str, JSON]], *, arm: str = "") -> list[dict[str, Any]]:
         """Score rows ``{"key", "unit", "at", "features": {view digest: {feature: value}}}``, in order.
 
         Each answer has ``key, score, variant, version, epoch``, and ``fallback`` or ``error`` with a reason.
 
+        Args:
+            model: The served name.
+            rows: The batch.
+            arm: ``champion``, ``challenger``, ``challenger-2``...: it alone answers, whatever its weight, and nothing
+                is logged: a trial before its first traffic. Empty: by weight.
+
         Raises:
-            RouterFailed: no answer, or no row could be scored.
+            RouterFailed: no answer, no row could be scored, or there is no such arm.
         """
-        answer = self._call("POST", _path(model, "predict"), {"rows": [dict(row) for row in rows]})
+        path = _path(model, "predict") + (f"?{urlencode({'arm': arm})}" if arm else "")
+        answer = self._call("POST", path, {"rows": [dict(row) for row in rows]})
         if answer.status in (422, 503) and "rows" in answer.body:
             first = answer.body["rows"][0] if answer.body["rows"] else {}
             raise RouterFailed("The gateway scored none of the rows", first.get("error", ""), "See the gateway's log.")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.arms import PAIRED_METRIC, paired_name
+from airflow_ml.core.metric_query import SHADOW_TABLE
 from airflow_ml.core.metric_sql import (
     METRICS,
     OF_PROBABILITIES,
@@ -22,12 +23,19 @@ from airflow_ml.core.metric_sql import (
 from airflow_ml.core.ports import CovariateSums, Reading, Sample
 from airflow_ml.core.record import JSON
 from airflow_ml.core.registration import CHAMPION
+from airflow_ml.core.sql import ident
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
-from airflow_ml.errors import AirflowMLError, MetricUnreadable
+from airflow_ml.errors import AirflowMLError, MetricUnreadable, TableMissing
 
 if TYPE_CHECKING:
     from airflow_ml.adapters.warehouse_router import SqlRunner
     from airflow_ml.core.metric_query import SqlOutcomes
+
+
+#: As batch scoring writes them.
+_SHADOW_COLUMNS = (
+    '"MODEL" VARCHAR, "EPOCH" NUMBER(38, 0), "KEY" VARCHAR, "ARM" VARCHAR, "VERSION" VARCHAR, "SCORE" DOUBLE'
+)
 
 
 class SqlMetrics:
@@ -94,13 +102,26 @@ class SqlMetrics:
     def _paired(
         self, expression: str, values: Mapping[str, JSON | datetime], watermark: datetime | None, day: str
     ) -> Reading:
-        assigned = _counted(self._run(paired_assigned_sql(self._query), values))
+        assigned = _counted(self._in_shadow(paired_assigned_sql(self._query), values))
         rows = self._run(paired_sql(self._query, expression), {**values, "day": day})
         return Reading(
             samples=tuple(replace(one, variant=paired_name(one.variant)) for one in map(_sample, rows)),
             watermark_at=watermark,
             assigned={paired_name(arm): strata for arm, strata in assigned.items()},
         )
+
+    def _in_shadow(self, statement: str, values: Mapping[str, JSON | datetime]) -> Sequence[Any]:
+        """Run a statement over the scores in shadow; the package's own table is made where no batch has written it yet.
+
+        The check before a rollout comes before its first batch, and must tell a table to come from one out of reach.
+        """
+        try:
+            return self._run(statement, values)
+        except MetricUnreadable as error:
+            if self._query.shadow != SHADOW_TABLE or not isinstance(error.__cause__, TableMissing):
+                raise
+        self._run(f"CREATE TABLE IF NOT EXISTS {ident(SHADOW_TABLE)} ({_SHADOW_COLUMNS})", {})
+        return self._run(statement, values)
 
     def _expressions(self, name: str, by: str) -> tuple[str, str]:
         if name not in self._metrics:

@@ -55,10 +55,12 @@ class _App:
         return _json(traffic_to_wire(self._gateway.traffic(_model(request))))
 
     async def predict(self, request: Request) -> Response:
-        self._authorize(request, reads=True)
+        # An arm by name is a trial. Who may set the traffic may ask for one: others must not choose who answers them.
+        arm = request.query_params.get("arm", "")
+        self._authorize(request, reads=not arm)
         model = _model(request)
         rows = rows_from_json(await _bytes(request, BATCH_LIMIT_BYTES), _parse)
-        answers = await self._gateway.predict(model, rows)
+        answers = await (self._gateway.try_out(model, arm, rows) if arm else self._gateway.predict(model, rows))
         wire: list[JSON] = []
         for row, answer in zip(rows, answers, strict=True):
             item: dict[str, JSON] = {

@@ -116,6 +116,13 @@ async def answer(held: Held, rows: Sequence[Row], weight_percent: float, *, shad
     return answers
 
 
+def trial(epoch: int, arm: str, version: str, result: float | Refusal) -> Answer:
+    """Return the answer of one arm that was asked by name; it is of no step."""
+    if isinstance(result, Refusal):
+        return Answer(epoch, "", arm, arm, version, None, result.reason, result.mismatch)
+    return Answer(epoch, "", arm, arm, version, result)
+
+
 async def score_rows(
     process: ModelProcess | None,
     variant: Mapping[str, JSON] | None,

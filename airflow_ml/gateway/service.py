@@ -20,9 +20,9 @@ from airflow_ml.errors import FencedOut, ModelNotFound
 from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
-from airflow_ml.gateway.scoring import Answer, Held, answer
+from airflow_ml.gateway.scoring import Answer, Held, answer, score_rows, trial
 from airflow_ml.gateway.shadow import Mirror
-from airflow_ml.gateway.split import effective_weight, in_shadow
+from airflow_ml.gateway.split import CHAMPION, effective_weight, in_shadow
 from airflow_ml.gateway.traffic_file import TrafficFiles
 from airflow_ml.gateway.traffic_log import MetricReport, Prediction, TrafficLog
 from airflow_ml.gateway.wire import MAX_ROWS, Outcome, Row, models_of
@@ -170,6 +170,21 @@ class Gateway:
         if shadow:
             self._mirror.offer(held, rows, answers)
         return answers
+
+    async def try_out(self, model: str, arm: str, rows: Sequence[Row]) -> list[Answer]:
+        """Let one arm answer a batch, whatever its weight, and log nothing: a trial before its first traffic.
+
+        Raises:
+            ModelNotFound: no such model, or it has no such arm now.
+        """
+        held = self._find(model)
+        arms = {CHAMPION: (held.champion, held.traffic.champion), **held.arms}
+        if arm not in arms:
+            raise ModelNotFound(f"{model} has no such arm now", repr(arm)[:80], f"It has {', '.join(arms)}.")
+        process, variant = arms[arm]
+        with process.in_use():
+            found = await score_rows(process, variant, arm, rows, range(len(rows)))
+        return [trial(held.traffic.epoch, arm, str(variant["version"]), found[index]) for index in range(len(rows))]
 
     async def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
         """Store outcomes; raises ModelNotFound."""

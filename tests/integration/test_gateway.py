@@ -143,6 +143,27 @@ def test_a_row_without_the_challengers_view_is_the_champions(router: GatewayRout
     assert str((traffic.challenger or {})["view_digest"]) in answer["fallback"]
 
 
+def test_an_arm_is_tried_out_at_weight_0_and_that_is_no_evidence(
+    gateway: LocalGateway, router: GatewayRouter, traffic: Traffic
+) -> None:
+    router.write(replace(traffic, weight_percent=0.0))
+    rows = make_rows(traffic, 3)
+    tried = router.predict(traffic.model, rows, arm="challenger")
+    assert [(one["variant"], one["version"], one["score"]) for one in tried] == [
+        ("challenger", "2", pytest.approx(number / 1000 + SHIFT)) for number in range(3)
+    ]
+    rows[1]["features"] = {"sha256:other": {"x": 1.0}}
+    assert "error" in router.predict(traffic.model, rows, arm="challenger")[1], "no champion stands in for it"
+    with pytest.raises(RouterFailed, match="no such arm"):
+        router.predict(traffic.model, rows, arm="challenger-2")
+    status, _ = raw(gateway, "POST", f"/v1/models/{traffic.model}/predict?arm=challenger", b'{"rows": []}')
+    assert status == 401, "nobody chooses who answers without the control token"
+    assert dict(GatewayMetrics(gateway.url, "tok").read(traffic.model, metric="brier", epoch=1).assigned) == {}
+    router.predict(traffic.model, make_rows(traffic, 1))
+    found = GatewayMetrics(gateway.url, "tok").read(traffic.model, metric="brier", epoch=1).assigned
+    assert {arm: sum(strata.values()) for arm, strata in found.items()} == {"champion": 1}
+
+
 def test_a_row_of_another_view_is_refused_and_its_neighbours_are_not(router: GatewayRouter, traffic: Traffic) -> None:
     router.write(traffic)
     good, bad, lacking = make_rows(traffic, 3)

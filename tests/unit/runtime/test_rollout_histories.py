@@ -45,6 +45,12 @@ PLANS = [
     PLAN,
     parse_plan([("aa", "1d"), ("shadow", "2d"), (5, "1d"), (40, "1d"), 100], max_data_days=8, challengers=2),
     parse_plan([("shadow", "4d"), (20, "1d"), 100], max_data_days=8, design="paired_shadow"),
+    parse_plan(
+        [{"weight_percent": 5, "data_days": 1, "metrics": ["brier"]}, (40, "1d"), 100],
+        guardrails=[{"metric": "brier", "limit": 0.3, "after_data_days": 1}, {"metric": "mae", "decides": False}],
+        max_data_days=8,
+    ),
+    parse_plan([("shadow", "2d"), (20, "2d")], max_data_days=6, challengers=2, promotes=False),
 ]
 
 
@@ -68,9 +74,10 @@ class Histories(RuleBasedStateMachine):
     def a_data_day_passes(self) -> None:
         self.world.metrics.pass_day()
 
-    @rule(down=st.booleans(), unreadable=st.booleans())
-    def parts_fail_or_recover(self, down: bool, unreadable: bool) -> None:
+    @rule(down=st.booleans(), unreadable=st.booleans(), dry=st.booleans())
+    def parts_fail_or_recover(self, down: bool, unreadable: bool, dry: bool) -> None:
         self.world.router.down = down
+        self.world.metrics.unreadable = {"mae"} if dry else set()
         self.world.metrics.problem = MetricUnreadable("No answer", "503", "") if unreadable else None
 
     @precondition(lambda self: self.world.router.read(MODEL) is None or self.world.traffic.champion["version"] == "1")
