@@ -85,6 +85,7 @@ class SqlMetrics:
         if plain != metric:
             return self._paired(expression, values, watermark, day)
         assigned = _counted(self._run(assigned_sql(self._query), values))
+        changes = assigned.pop("", {})
         squares: dict[str, float] = {}
         for arm in sorted(set(assigned) - {CHAMPION}) if not by else ():
             names = {"champion": CHAMPION, "challenger": arm, "day": day}
@@ -97,6 +98,7 @@ class SqlMetrics:
             watermark_at=watermark,
             assigned=assigned,
             unit_squares=squares,
+            crossed=(changes["crossed"], changes["all"]) if changes.get("all") else (),
         )
 
     def _paired(
@@ -150,7 +152,7 @@ class SqlMetrics:
 def _counted(rows: Sequence[Any]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for arm, stratum, units in rows:
-        found.setdefault(str(arm), {})[str(stratum)] = int(units)
+        found.setdefault(str(arm), {})[str(stratum)] = int(units or 0)
     return found
 
 

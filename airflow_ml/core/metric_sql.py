@@ -25,11 +25,19 @@ OF_PROBABILITIES = frozenset({"brier", "log_loss"})
 
 
 def assigned_sql(query: SqlOutcomes) -> str:
-    """Return the SELECT of ``arm, stratum, units``: everybody who was exposed, with an outcome or not."""
-    return (
-        "SELECT assigned AS arm, step || '/' || data_day AS stratum, COUNT(DISTINCT unit) AS units\n"
-        f"FROM {query.exposures_sql} AS e\nWHERE model = %(model)s AND epoch = %(epoch)s\nGROUP BY 1, 2 ORDER BY 1, 2"
-    )
+    """Return the SELECT of ``arm, stratum, units``: everybody who was exposed, with an outcome or not.
+
+    Two rows have an empty arm: of the stratum ``crossed`` the units that two arms answered at one weight, of ``all``
+    every unit, both once for each weight.
+    """
+    return f"""WITH mine AS (
+  SELECT assigned, step, data_day, unit FROM {query.exposures_sql} AS e WHERE model = %(model)s AND epoch = %(epoch)s
+),
+by_weight AS (SELECT step, unit, COUNT(DISTINCT assigned) AS arms FROM mine WHERE unit <> '' GROUP BY 1, 2)
+SELECT assigned AS arm, step || '/' || data_day AS stratum, COUNT(DISTINCT unit) AS units FROM mine GROUP BY 1, 2
+UNION ALL SELECT '', 'crossed', SUM(CASE WHEN arms > 1 THEN 1 ELSE 0 END) FROM by_weight
+UNION ALL SELECT '', 'all', COUNT(*) FROM by_weight
+ORDER BY 1, 2"""
 
 
 def samples_sql(query: SqlOutcomes, expression: str, slice_expression: str = "''") -> str:

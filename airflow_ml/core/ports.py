@@ -304,6 +304,9 @@ class Reading:
     #: By challenger: the sum over units of their squared scores, see core/unit_scores.py. With it a unit that returns
     #: on many days is one cluster; without it, as many as it has days.
     unit_squares: Mapping[str, float] = field(default_factory=dict)
+    #: Units that two arms answered at one weight, and all units, each counted once for each weight. Empty where the
+    #: source does not count them, as where the router's own hash leaves none.
+    crossed: tuple[int, ...] = ()
 
 
 class MetricSource(Protocol):

@@ -55,6 +55,7 @@ class Decision:
 class _Seen:
     """What a look rests on."""
 
+    #: Without those of dry runs.
     readings: Mapping[str, Reading]
     #: The main one.
     reading: Reading
@@ -87,6 +88,7 @@ def decide(
     problem = unreadable or "The metric could not be read" if reading is None else why_impossible(plan, state, readings)
     if reading is None or problem:
         return _in_trouble(plan, state, now, problem)
+    counting = {name: one for name, one in readings.items() if name not in plan.dry_reads}
     try:
         arms = judge_arms(
             plan,
@@ -94,11 +96,11 @@ def decide(
             arms=compared_arms(state),
             kind=state.kind,
             chosen=state.chosen,
-            data_days=_days_since(state.started_watermark_at, reading, readings),
+            data_days=_days_since(state.started_watermark_at, reading, counting),
         )
     except (ValueError, OverflowError) as error:
         return _in_trouble(plan, state, now, f"The metric's sums cannot be true: {error}")
-    seen = _Seen(readings, reading, arms, best_of(arms, direction=plan.direction) or arms[0], plan.metric)
+    seen = _Seen(counting, reading, arms, best_of(arms, direction=plan.direction) or arms[0], plan.metric)
     ratio = sample_ratio_of(plan, state, reading)
     harmful = all(arm.harm for arm in arms)
     phase = FAIL if harmful else PASS if any(arm.ready for arm in arms) else NEITHER
@@ -350,6 +352,7 @@ def _look(
         data_days=_days_since(state.started_watermark_at, seen.reading, seen.readings),
         # JSON has no infinity: units in a share of 0, or no split yet.
         sample_ratio_excess=ratio.excess if math.isfinite(ratio.excess) else None,
+        crossed=seen.reading.crossed,
         guardrails=best.guardrails,
         kind=state.kind,
         arms=seen.arms if plan.challengers > 1 and state.kind != SAME else (),

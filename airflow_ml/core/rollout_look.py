@@ -75,6 +75,8 @@ class Look:
     data_days: float = 0.0
     #: Log evidence of a sample-ratio mismatch less its bar; an alarm from 0 on.
     sample_ratio_excess: float | None = None
+    #: Units that two arms answered at one weight, and all units; empty where the source does not count them.
+    crossed: tuple[int, ...] = ()
     guardrails: tuple[GuardrailLook, ...] = ()
     #: The kind of the step: ``split``, ``shadow`` or ``aa``.
     kind: str = "split"

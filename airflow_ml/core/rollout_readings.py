@@ -53,8 +53,13 @@ def merged(readings: Sequence[tuple[int, Reading]]) -> Reading:
         for challenger, value in reading.unit_squares.items():
             squares[challenger] = squares.get(challenger, 0.0) + value
     marks = [reading.watermark_at for _, reading in readings if reading.watermark_at is not None]
+    counts = [reading.crossed for _, reading in readings if reading.crossed]
     return Reading(
-        samples=tuple(samples), watermark_at=max(marks, default=None), assigned=assigned, unit_squares=squares
+        samples=tuple(samples),
+        watermark_at=max(marks, default=None),
+        assigned=assigned,
+        unit_squares=squares,
+        crossed=tuple(map(sum, zip(*counts, strict=True))),
     )
 
 

@@ -34,6 +34,8 @@ def report(state: RolloutState) -> str:
             )
         if look.units:
             lines.append(f"- Units: {', '.join(f'{name} {count}' for name, count in sorted(look.units.items()))}")
+        if look.crossed and look.crossed[0]:
+            lines.append(f"- Units that two arms answered at one weight: {look.crossed[0]} of {look.crossed[1]}")
         for arm in state.seen_arms:
             interval = f" [{arm.interval[0]:+.5g}, {arm.interval[1]:+.5g}]" if len(arm.interval) == 2 else ""
             said = "no effect yet" if arm.effect is None else f"{arm.effect:+.5g}{interval}"

@@ -14,6 +14,9 @@ from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
 from airflow_ml.core.statistics import MOST_DESIGN_EFFECT, as_requests, check, design_effect, effect_of
 
+#: Units that change arms at one weight before it counts: a few keys are always odd, a hundredth is a fault.
+LEAST_CROSSED, MOST_CROSSED_SHARE = 10, 0.01
+
 
 def compared_arms(state: RolloutState) -> tuple[str, ...]:
     """Return the arms that are still compared; the champion against itself is one."""
@@ -25,12 +28,18 @@ def compared_arms(state: RolloutState) -> tuple[str, ...]:
 def why_void(plan: RolloutPlan, reading: Reading, ratio: SampleRatio) -> str:
     """Say why nothing of what was measured can be compared; empty if it can.
 
-    The split is not the one that was set, or requests are not independent though the plan takes them so.
+    The split is not the one that was set, units change arms, or requests are not independent though the plan takes
+    them so.
     """
     if ratio.mismatch:
         return (
             f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
             "cannot be compared"
+        )
+    if len(reading.crossed) == 2 and reading.crossed[0] >= max(LEAST_CROSSED, MOST_CROSSED_SHARE * reading.crossed[1]):
+        return (
+            f"invalid: {reading.crossed[0]} of {reading.crossed[1]} units were answered by two arms at one weight, so "
+            "what became of them belongs to neither"
         )
     found = _design_effect(reading) if plan.cluster == BY_REQUEST and plan.divides else None
     if found is None or found <= MOST_DESIGN_EFFECT:

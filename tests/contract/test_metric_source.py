@@ -229,6 +229,24 @@ class TestSql(MetricSourceContract):
             assert sample.covariate.sum_c == pytest.approx(sum(past.get(unit, 14.5) for unit in seen))
             assert sample.covariate.sum_cc == pytest.approx(sum(past.get(unit, 14.5) ** 2 for unit in seen))
 
+    def test_units_that_change_arms_are_counted_and_rising_weights_are_no_change(
+        self, warehouse: SnowflakeSource, source: MetricSource, model: str
+    ) -> None:
+        kept = [
+            (model, 1, f"k{n}-{day}", f"N{n}", f"2013-05-0{day}", 5, "champion", 0.5)
+            for n in range(8)
+            for day in (1, 2)
+        ]
+        moved = [(model, 1, f"m{n}", f"N{n}", "2013-05-03", 50, "challenger", 0.5) for n in range(4)]
+        crossed = [(model, 1, f"c{n}", f"N{n}", "2013-05-02", 5, "challenger", 0.5) for n in range(3)]
+        columns = "MODEL, EPOCH, KEY, UNIT, DATA_DAY, STEP, ASSIGNED, SCORE"
+        insert(warehouse, f"AIRFLOW_ML_EXPOSURES ({columns})", [*kept, *moved])
+        assert source.read(model, metric="mae", epoch=1).crossed == (0, 12)
+        insert(warehouse, f"AIRFLOW_ML_EXPOSURES ({columns})", crossed)
+        found = source.read(model, metric="mae", epoch=1)
+        assert found.crossed == (3, 12)
+        assert set(found.assigned) == {"champion", "challenger"}
+
     def test_a_metric_of_ones_own(self, warehouse: SnowflakeSource, load: Load, model: str) -> None:
         requests = make_requests(13)
         load(model, requests, requests[-1].at + timedelta(days=1))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_ml.core.guardrail import Guardrail
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.record import parse
@@ -156,6 +157,17 @@ def test_a_broken_split_is_invalid_not_worse() -> None:
     assert why.startswith("invalid: the split of units in stratum 25/2013-05-01")
 
 
+@pytest.mark.parametrize(
+    ("crossed", "what"), [((), HOLD), ((9, 90), HOLD), ((10, 1001), HOLD), ((10, 1000), ROLL_BACK)]
+)
+def test_units_that_change_arms_at_one_weight_make_it_invalid(crossed: tuple[int, ...], what: str) -> None:
+    found = decide(PLAN, at_step(1), replace(reading(*pair(25, 0.3, 0.3), days=1), crossed=crossed), NOW)
+    assert found.action == what
+    assert found.statistics.crossed == crossed
+    if what == ROLL_BACK:
+        assert found.reason.startswith("invalid: 10 of 1000 units were answered by two arms at one weight")
+
+
 def test_one_arm_that_gets_everything_is_invalid() -> None:
     assert action(at_step(2), reading(arm("challenger", "50/2013-05-01", 0.1)))[0] == ROLL_BACK
 
@@ -276,3 +288,38 @@ def test_any_reading_gives_one_action_and_promotion_has_all_its_reasons(
         assert decision.action in (HOLD, ROLL_BACK)
     # The record can be written: no NaN, no infinity.
     assert parse(replace(state, last_look=look).to_dict()) == replace(state, last_look=look)
+
+
+GUARDED = parse_plan(
+    [{"weight_percent": 5, "data_days": 2, "metrics": ["brier"]}, (25, "2d"), (50, "2d"), 100],
+    guardrails=[{"metric": "brier", "limit": 0.5}],
+)
+DRY = replace(GUARDED, guardrails=(*GUARDED.guardrails, Guardrail(metric="mae", decides=False)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(readings, readings, st.integers(-1, 3))
+def test_whatever_a_dry_run_reads_the_decision_is_the_same(
+    main: Reading | None, dry: Reading | None, step: int
+) -> None:
+    with_it = decide(DRY, at_step(step, plan=DRY), main, NOW, guardrails={} if dry is None else {"mae": dry})
+    without = decide(GUARDED, at_step(step, plan=GUARDED), main, NOW)
+    assert (with_it.action, with_it.reason, with_it.tally) == (without.action, without.reason, without.tally)
+    look = with_it.statistics
+    assert parse(replace(at_step(step, plan=DRY), last_look=look).to_dict())
+
+
+@settings(max_examples=150, deadline=None)
+@given(readings, st.integers(0, 2))
+def test_a_step_that_waits_for_metrics_is_left_only_when_they_are_shown(read: Reading | None, step: int) -> None:
+    found = decide(GUARDED, at_step(step, plan=GUARDED), read, NOW)
+    plain = decide(replace(GUARDED, steps=PLAN.steps), at_step(step, plan=GUARDED), read, NOW)
+    if found.action == ADVANCE:
+        assert plain.action == ADVANCE, "what is named only adds to what is waited for"
+        assert step or found.statistics.interval[1] < 0
+    if found.action == ADVANCE and step == 2:
+        (rail,) = found.statistics.guardrails
+        assert rail.level is not None
+        assert rail.level < 0.5
+    if plain.action == ROLL_BACK:
+        assert found.action == ROLL_BACK

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -47,3 +48,9 @@ def test_a_day_that_two_epochs_saw_is_two_strata() -> None:
 def test_nothing_is_no_reading() -> None:
     with pytest.raises(ValueError, match="No reading"):
         merged([])
+
+
+def test_units_that_changed_arms_add_up_over_epochs() -> None:
+    one, two, none = (replace(reading("5/2013-05-02", 10), crossed=counts) for counts in ((1, 10), (2, 5), ()))
+    assert merged([(1, one), (3, none), (5, two)]).crossed == (3, 15)
+    assert merged([(1, none), (3, none)]).crossed == ()
