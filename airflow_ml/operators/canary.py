@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import AssetAlias
-from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
-from airflow_ml.errors import AliasConflict, FencedOut, ModelNotFound, RolloutBusy, RouterFailed
+from airflow_ml.errors import FencedOut, ModelNotFound, RolloutBusy, RouterFailed
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.hooks.rollout_signals import notify, tell_metrics
 from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
@@ -23,19 +20,19 @@ from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.canary_plan import RULES, challengers_of, check_plan_of, plan_of
-from airflow_ml.operators.promotion import move_champion, owner_of, promotion_tags, tell_moved
+from airflow_ml.operators.promotion import owner_of
 from airflow_ml.operators.rollback import RollbackOperator, rollback
-from airflow_ml.operators.rollout_telling import draw, foretell, tell_begun
+from airflow_ml.operators.rollout_handover import give_way, hand_over, lead_here
+from airflow_ml.operators.rollout_projection import project
+from airflow_ml.operators.rollout_telling import foretell, tell_begun
 from airflow_ml.runtime.rollout_acts import RolloutActs
-from airflow_ml.runtime.rollout_evidence import closing_record, find_end
+from airflow_ml.runtime.rollout_evidence import find_end
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.canary import Rollout
-    from airflow_ml.core.ports import ModelRegistry
     from airflow_ml.core.rollout_state import RolloutState
-    from airflow_ml.runtime.rollout import RolloutDriver
 
 __all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
 
@@ -173,8 +170,8 @@ class CanaryOperator(MLOperator):
         task_id: str = "canary",
         **kwargs: Any,
     ) -> None:
-        self._moved = AssetAlias(f"{model}@{CHAMPION}:moved")  # an asset would tell an event at every success
-        super().__init__(task_id=task_id, outlets=[*kwargs.pop("outlets", []), self._moved], **kwargs)
+        self.moved = AssetAlias(f"{model}@{CHAMPION}:moved")  # an asset would tell an event at every success
+        super().__init__(task_id=task_id, outlets=[*kwargs.pop("outlets", []), self.moved], **kwargs)
         self.model = model
         self.metric = metric
         self.direction = direction
@@ -223,7 +220,7 @@ class CanaryOperator(MLOperator):
             mlflow_conn_id=self.mlflow_conn_id,
             lease_seconds=self.lease_seconds,
             router_seconds=self.router_seconds,
-            source=self._source(),
+            source=self.wire_source(),
             function=self._function,
         )
         newest = driver.latest(self.model, self.namespace)
@@ -234,75 +231,28 @@ class CanaryOperator(MLOperator):
                     f"version {champion.version}",
                     "Register a new version first.",
                 )
-            return self._project(context, registry, newest)
+            return project(self, context, registry, newest)
         first, *others = [variant_of(one) for one in compared]
         if champion is None:
             alone = replace(plan, challengers=1)
-            return self._project(context, registry, driver.install(alone, self.model, self.namespace, first, owner))
+            return project(self, context, registry, driver.install(alone, self.model, self.namespace, first, owner))
         if newest is None or newest.owner != owner or (not newest.live and newest.cause == BY_INTERRUPTION):
             fixed = self.tau_requests is not None
             plan = foretell(driver, plan, self.model, self.namespace, self.log, fixed_tau=fixed)
         try:
             state = driver.begin(plan, self.model, self.namespace, variant_of(champion), first, owner, others=others)
         except RolloutBusy as error:
-            self._give_way(error)
+            give_way(self, error)
         if state.state == PARKED:
             self._ask(context, state)
         if state.live:
             tell_begun(state, self.log)
             if self._function is None:
-                self._hand_over(state)
-            state = self._lead_here(driver, state)
+                hand_over(self, state)
+            state = lead_here(self, driver, state)
             if state.state == PARKED:
                 self._ask(context, state)
-        return self._project(context, registry, state)
-
-    def _lead_here(self, driver: RolloutDriver, state: RolloutState) -> RolloutState:
-        """Look until the end, in this worker; whoever kills it leaves the rest to the lease."""
-        pause = max(60.0, self.poll_interval_seconds)
-        while state.live:
-            state = driver.look(state)
-            tell_metrics(state)
-            self.log.info("%s at %g %%, look %s: %s", state.state, state.weight_percent, state.looks, state.reason)
-            if state.live:
-                time.sleep(pause)
-        return state
-
-    def _hand_over(self, state: RolloutState) -> NoReturn:
-        from airflow_ml.triggers.canary import CanaryTrigger
-
-        self.defer(
-            trigger=CanaryTrigger(
-                model=self.model,
-                namespace=self.namespace,
-                epoch=state.epoch,
-                claim=state.claim,
-                router_conn_id=self.router_conn_id,
-                mlflow_conn_id=self.mlflow_conn_id,
-                poll_interval_seconds=self.poll_interval_seconds,
-                lease_seconds=self.lease_seconds,
-                router_seconds=self.router_seconds,
-                give_up_seconds=max(600.0, 3 * self.lease_seconds),
-                source=self._source(),
-            ),
-            method_name="execute_complete",
-        )
-
-    def _give_way(self, error: RolloutBusy) -> NoReturn:
-        """Do what ``busy`` says while another rollout of the model is under way."""
-        if self.busy == "skip":
-            raise AirflowSkipException(str(error)) from error
-        if self.busy == "fail":
-            raise error
-        from airflow_ml.triggers.rollout_turn import RolloutTurnTrigger
-
-        self.log.info("%s", error)
-        self.defer(
-            trigger=RolloutTurnTrigger(
-                model=self.model, namespace=self.namespace, poll_interval_seconds=self.poll_interval_seconds
-            ),
-            method_name="execute_turn",
-        )
+        return project(self, context, registry, state)
 
     def execute_turn(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Begin, now that the model is free; if somebody else was faster, wait again."""
@@ -336,12 +286,12 @@ class CanaryOperator(MLOperator):
                     epoch=newest.epoch,
                 )
                 if self._function is None:
-                    self._hand_over(going_on)
+                    hand_over(self, going_on)
                 return self._run_to_wire(context)
             if newest.state == PARKED:
                 newest = acts.reject(self.model, self.namespace, who=answer.who, why=answer.why, epoch=newest.epoch)
             state = find_end(self.store(), self.model, self.namespace, newest.epoch)
-            return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+            return project(self, context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Project the end that the trigger reports: alias, asset event, record. Decides nothing."""
@@ -360,9 +310,10 @@ class CanaryOperator(MLOperator):
             state = find_end(self.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
             if state.state == PARKED:
                 self._ask(context, state)
-            return self._project(context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+            return project(self, context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
 
-    def _source(self) -> dict[str, Any] | None:
+    def wire_source(self) -> dict[str, Any] | None:
+        """Return where the metric is read, as a trigger takes it; None for the gateway's own log or a function."""
         return {**self.source, "conn_id": self.source_conn_id} if self.source else None
 
     def aliases(self) -> list[str]:
@@ -372,27 +323,6 @@ class CanaryOperator(MLOperator):
     def plan_changes(self) -> dict[str, Any]:
         """Return fields of the plan that are another operator's than this one's."""
         return {}
-
-    def _project(self, context: Context, registry: ModelRegistry, state: RolloutState) -> Rollout:
-        from airflow_ml.core.canary import CONCLUDED
-        from airflow_ml.core.rollout_state import CONFLICT, SERVING_ENDS
-
-        record = closing_record(state)
-        tell_metrics(state, looked=False)
-        if state.state not in (*SERVING_ENDS, CONCLUDED):
-            notify(self.notifiers, context, record, self.log)
-        self.log.info("%s: %s. %s", self.model, record.outcome, record.reason)
-        if state.state == CONFLICT:
-            raise AliasConflict(
-                f"The rollout of {self.model!r} met somebody else's change",
-                state.reason,
-                "Nothing was overwritten; begin again from what serves now.",
-            )
-        if state.state in SERVING_ENDS:
-            move_champion(registry, record, keep_previous=True)
-            registry.set_tags(record.model, record.challenger, promotion_tags(state))
-            tell_moved(context, self._moved, record)
-        return replace(record, picture=draw(self.store(), state, self.log))
 
 
 def canary(model: str, **kwargs: Any) -> Any:

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, T
 import airflow_ml.hooks.store
 import airflow_ml.operators.canary
 import airflow_ml.operators.rollback
+import airflow_ml.operators.rollout_handover
 import airflow_ml.triggers.canary
 import airflow_ml.triggers.rollout_turn
 from airflow_ml.adapters.memory.registry import MemoryRegistry
@@ -364,7 +365,7 @@ def test_a_function_as_the_metric_source_is_led_in_the_worker(line: Line, monkey
         pauses.append(seconds)
         line.world.metrics.pass_day()
 
-    monkeypatch.setattr(airflow_ml.operators.canary.time, "sleep", sleep)
+    monkeypatch.setattr(airflow_ml.operators.rollout_handover.time, "sleep", sleep)
     asked: list[tuple[str, str, int]] = []
 
     def read(model: str, *, metric: str, epoch: int) -> Reading:

@@ -1,0 +1,77 @@
+"""Who goes on with a release's rollout once it is created: its trigger, this worker, or first another release."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_ml.hooks.rollout_signals import tell_metrics
+
+if TYPE_CHECKING:
+    from airflow_ml.core.rollout_state import RolloutState
+    from airflow_ml.errors import RolloutBusy
+    from airflow_ml.operators.canary import CanaryOperator
+    from airflow_ml.runtime.rollout import RolloutDriver
+
+#: A function as metric source is looked at this often at most: it runs code of the user's in a worker's slot.
+_LEAST_PAUSE_SECONDS = 60.0
+
+
+def hand_over(operator: CanaryOperator, state: RolloutState) -> NoReturn:
+    """Defer; from now on the trigger alone leads."""
+    from airflow_ml.triggers.canary import CanaryTrigger
+
+    operator.defer(
+        trigger=CanaryTrigger(
+            model=operator.model,
+            namespace=operator.namespace,
+            epoch=state.epoch,
+            claim=state.claim,
+            router_conn_id=operator.router_conn_id,
+            mlflow_conn_id=operator.mlflow_conn_id,
+            poll_interval_seconds=operator.poll_interval_seconds,
+            lease_seconds=operator.lease_seconds,
+            router_seconds=operator.router_seconds,
+            give_up_seconds=max(600.0, 3 * operator.lease_seconds),
+            source=operator.wire_source(),
+        ),
+        method_name="execute_complete",
+    )
+
+
+def lead_here(operator: CanaryOperator, driver: RolloutDriver, state: RolloutState) -> RolloutState:
+    """Look until the end, in this worker; whoever kills it leaves the rest to the lease."""
+    pause = max(_LEAST_PAUSE_SECONDS, operator.poll_interval_seconds)
+    while state.live:
+        state = driver.look(state)
+        tell_metrics(state)
+        operator.log.info("%s at %g %%, look %s: %s", state.state, state.weight_percent, state.looks, state.reason)
+        if state.live:
+            time.sleep(pause)
+    return state
+
+
+def give_way(operator: CanaryOperator, error: RolloutBusy) -> NoReturn:
+    """Do what ``busy`` says while another rollout of the model is under way.
+
+    Raises:
+        AirflowSkipException: ``skip``.
+        RolloutBusy: ``fail``.
+    """
+    if operator.busy == "skip":
+        raise AirflowSkipException(str(error)) from error
+    if operator.busy == "fail":
+        raise error
+    from airflow_ml.triggers.rollout_turn import RolloutTurnTrigger
+
+    operator.log.info("%s", error)
+    operator.defer(
+        trigger=RolloutTurnTrigger(
+            model=operator.model,
+            namespace=operator.namespace,
+            poll_interval_seconds=operator.poll_interval_seconds,
+        ),
+        method_name="execute_turn",
+    )
