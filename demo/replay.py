@@ -29,6 +29,7 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import RouterFailed
+from airflow_ml.gateway.wire import models_of
 from demo import flights
 from demo.flights import ReplayDay
 from demo.serving_features import Features, ServingFeatures, published
@@ -84,7 +85,8 @@ class TrafficReplay:
         self._seconds_per_day = seconds_per_day
         self._batch_rows = batch_rows
         self._tell = tell
-        self._rollout: int | None = None
+        #: The challenger that was met, by the digest of its models.
+        self._met: str | None = None
         #: Requests without an outcome yet: key to (moment of prediction, outcome row, moment it is known).
         self._pending: dict[str, tuple[datetime, dict[str, JSON], datetime]] = {}
         self.progress = Progress()
@@ -149,9 +151,11 @@ class TrafficReplay:
         return True
 
     def _has_ended(self, traffic: Traffic) -> bool:
-        if traffic.challenger is not None and self._rollout is None:
-            self._rollout = traffic.epoch
-        return self._rollout is not None and (traffic.challenger is None or traffic.epoch != self._rollout)
+        # Not by the epoch: it rises also where a rollout only gets another owner.
+        challenger = None if traffic.challenger is None else models_of(traffic.challenger).digest
+        if self._met is None:
+            self._met = challenger
+        return challenger != self._met
 
     def _traffic(self) -> Traffic:
         traffic: Traffic | None = self._retried(lambda: self._router.read(self._model))

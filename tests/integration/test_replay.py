@@ -118,16 +118,18 @@ def test_two_days_arrive_whole(router: GatewayRouter, features: ServingFeatures,
     assert len(complete) == 4
 
 
-def test_it_ends_with_the_rollout(router: GatewayRouter, features: ServingFeatures, traffic: Traffic) -> None:
+def test_it_ends_with_the_rollout_not_with_a_new_owner(router: GatewayRouter, features: ServingFeatures, traffic: Traffic) -> None:
     router.write(traffic)
 
     def finish(progress: Progress) -> None:
         if progress.days == 1:
-            router.write(replace(traffic, epoch=2, challenger=None, weight_percent=0.0))
+            router.write(replace(traffic, epoch=2))
+        if progress.days == 2:
+            router.write(replace(traffic, epoch=3, challenger=None, weight_percent=0.0))
 
     days = flights.replay_days(START, 5)
     replay = TrafficReplay(router, traffic.model, features, days, seconds_per_day=0, tell=finish)
-    assert replay.run(threading.Event(), until_rollout_ends=True).days == 1
+    assert replay.run(threading.Event(), until_rollout_ends=True).days == 2
 
 
 def test_it_stops_when_told(router: GatewayRouter, features: ServingFeatures, traffic: Traffic) -> None:
