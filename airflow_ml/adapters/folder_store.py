@@ -19,31 +19,27 @@ import hashlib
 import io
 import os
 import stat
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from airflow_ml.adapters.folder_files import sync
+from airflow_ml.adapters.folder_refs import FolderRefs
 from airflow_ml.adapters.folder_trash import FolderTrash, touch
-from airflow_ml.adapters.ref_entry import SEQUENCE_DIGITS, check_after, conflict, decode_entry, encode_entry, gap
-from airflow_ml.core.artifact import Artifact, Column, check_ref
+from airflow_ml.core.artifact import Artifact, Column
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.fingerprint import ALGORITHM, digest_bytes
-from airflow_ml.core.ports import Entry
-from airflow_ml.core.record import JSON
 from airflow_ml.errors import ArtifactCorrupt, ArtifactNotFound, ConfigurationError
 
 _CHUNK_BYTES = 1 << 20
 #: Content up to this size is hashed before anything is written; beyond it, a file is read once, hashed on the way.
 _SMALL_BYTES = 8 << 20
-#: Older files in tmp/ belong to nobody: no write takes a day.
-_TMP_GRACE_SECONDS = 24 * 3600.0
 #: What opening says of a link or a socket in a blob's place.
 _NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
 
-class FolderStore(FolderTrash):
+class FolderStore(FolderRefs, FolderTrash):
     """An ``ArtifactStore`` in a folder; safe for many threads, processes and hosts at once.
 
     Args:
@@ -69,7 +65,6 @@ class FolderStore(FolderTrash):
             ) from error
         self._root = root.resolve()
         self.uri = self._root.as_uri()
-        self._refs = os.fspath(self._root / "refs")
         #: Blobs this object has verified, by what changes when a file does.
         self._verified: dict[str, tuple[int, int, int]] = {}
         self._reap()
@@ -131,52 +126,6 @@ class FolderStore(FolderTrash):
         self._verified.pop(digest, None)
         self._verify(digest)
 
-    def append(self, ref: str, value: Mapping[str, JSON], *, after: int) -> Entry:
-        """Create entry ``after + 1`` of a ref, durably.
-
-        Raises:
-            RefConflict: somebody else created that entry, or entry ``after`` does not exist.
-            ConfigurationError: for an entry over 1 MiB.
-        """
-        folder = self._ref_folder(ref)
-        sequence = check_after(after)
-        data = encode_entry(ref, sequence, value)
-        if after and not (folder / _entry_name(after)).exists():
-            raise gap(ref, after)
-        self._make(folder)
-        with self._temporary([data]) as (temporary, _, _):
-            fp("store.append.written")
-            try:
-                os.link(temporary, folder / _entry_name(sequence))
-            except FileExistsError:
-                # A file server whose answer was lost is asked again, and then finds the link that it made.
-                if not (folder / _entry_name(sequence)).samefile(temporary):
-                    raise conflict(ref, sequence) from None
-            fp("store.append.linked")
-        _sync(folder)
-        return decode_entry(ref, sequence, data)
-
-    def latest(self, ref: str) -> Entry | None:
-        """Return the newest entry, or None where the ref does not exist. Lists one folder and reads one file."""
-        sequences = self._sequences(f"{self._refs}/{check_ref(ref)}")
-        return self._entry(ref, max(sequences)) if sequences else None
-
-    def history(self, ref: str, *, newest_first: bool = False, up_to: int | None = None) -> Iterator[Entry]:
-        """Yield all entries, oldest first or newest first; each file is read when its entry is asked for."""
-        for sequence in sorted(self._sequences(f"{self._refs}/{check_ref(ref)}"), reverse=newest_first):
-            if up_to is None or sequence <= up_to:
-                yield self._entry(ref, sequence)
-
-    def refs(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names of the refs below a prefix (itself included), sorted."""
-        start = self._ref_folder(prefix) if prefix else self._root / "refs"
-        names = [
-            folder[len(self._refs) + 1 :]
-            for folder, _, files in os.walk(os.fspath(start))
-            if any(_sequence_of(name) is not None for name in files)
-        ]
-        yield from sorted(names)
-
     def _put_bytes(self, data: bytes) -> str:
         digest = digest_bytes(data)
         if not self._has(digest):
@@ -197,7 +146,7 @@ class FolderStore(FolderTrash):
                     # The same content is here already, unless it has rotted: then this copy takes its place.
                     placed = self._has(digest)
             fp("store.put.linked")
-            _sync(blob.parent)
+            sync(blob.parent)
         return digest, size
 
     def _has(self, digest: str) -> bool:
@@ -206,27 +155,10 @@ class FolderStore(FolderTrash):
             self._verify(digest)
             touch(self._blob(digest))
             # Whoever linked it may not have come to this yet, and the caller is about to rely on it.
-            _sync(self._blob(digest).parent)
+            sync(self._blob(digest).parent)
         except (ArtifactCorrupt, ArtifactNotFound, FileNotFoundError):
             return False
         return True
-
-    @contextlib.contextmanager
-    def _temporary(self, chunks: Iterable[bytes]) -> Iterator[tuple[Path, str, int]]:
-        """Write a synced, read-only file in tmp/, hashing on the way; it is gone at the end."""
-        temporary = self._root / "tmp" / uuid.uuid4().hex
-        digest, size = hashlib.sha256(), 0
-        try:
-            with temporary.open("xb") as target:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    size += target.write(chunk)
-                target.flush()
-                os.fchmod(target.fileno(), 0o444)
-                os.fsync(target.fileno())
-            yield temporary, f"{ALGORITHM}:{digest.hexdigest()}", size
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _verify(self, digest: str) -> None:
         blob = self._blob(digest)
@@ -282,31 +214,6 @@ class FolderStore(FolderTrash):
     def _size_mark(self, size: int) -> Path:
         return self._root / "sizes" / str(size)
 
-    def _ref_folder(self, ref: str) -> Path:
-        return self._root / "refs" / check_ref(ref)
-
-    def _make(self, folder: Path) -> None:
-        """Create a folder below the root, each new level synced in its parent; refuse one that leads outside."""
-        missing = [level for level in (folder, *folder.parents) if not level.exists()]
-        for level in reversed(missing):
-            level.mkdir(exist_ok=True)
-            _sync(level.parent)
-        if not folder.resolve().is_relative_to(self._root):
-            raise ConfigurationError("A folder of the store leads outside of it", str(folder), "Remove the link.")
-
-    def _sequences(self, folder: str) -> list[int]:
-        try:
-            names = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [number for name in names if (number := _sequence_of(name)) is not None]
-
-    def _entry(self, ref: str, sequence: int) -> Entry:
-        # Plain text and no buffer: whoever looks back over many runs reads thousands of these.
-        with open(f"{self._refs}/{check_ref(ref)}/{_entry_name(sequence)}", "rb", buffering=0) as file:
-            data = file.readall()
-        return decode_entry(ref, sequence, data)
-
     def _artifact(
         self,
         digest: str,
@@ -326,31 +233,6 @@ class FolderStore(FolderTrash):
             metadata=dict(metadata or {}),
         )
 
-    def _reap(self) -> None:
-        before = time.time() - _TMP_GRACE_SECONDS
-        for leftover in (self._root / "tmp").iterdir():
-            # Somebody else removed it, or it is another user's: no reason not to open the store.
-            with contextlib.suppress(OSError):
-                if leftover.stat().st_mtime < before:
-                    leftover.unlink()
-
-
-def _entry_name(sequence: int) -> str:
-    return f"_{sequence:0{SEQUENCE_DIGITS}d}.json"
-
-
-def _sequence_of(name: str) -> int | None:
-    digits = name.removeprefix("_").removesuffix(".json")
-    return int(digits) if name == f"_{digits}.json" and len(digits) == SEQUENCE_DIGITS and digits.isdigit() else None
-
 
 def _digest_of(source: io.BufferedReader) -> str:
     return f"{ALGORITHM}:{hashlib.file_digest(source, ALGORITHM).hexdigest()}"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
