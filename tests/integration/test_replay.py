@@ -118,7 +118,9 @@ def test_two_days_arrive_whole(router: GatewayRouter, features: ServingFeatures,
     assert len(complete) == 4
 
 
-def test_it_ends_with_the_rollout_not_with_a_new_owner(router: GatewayRouter, features: ServingFeatures, traffic: Traffic) -> None:
+def test_it_ends_with_the_rollout_not_its_owner(
+    router: GatewayRouter, features: ServingFeatures, traffic: Traffic
+) -> None:
     router.write(traffic)
 
     def finish(progress: Progress) -> None:
