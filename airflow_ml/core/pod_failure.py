@@ -50,6 +50,15 @@ _ENDED_BY_NODE = {
 }
 
 
+#: Reasons of events about a pod that is gone.
+_GONE = {
+    "Preempted": "preempted",
+    "Evicted": "evicted",
+    "TaintManagerEviction": "node_lost",
+    "NodeNotReady": "node_lost",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Why a pod does not run yet."""
@@ -110,6 +119,20 @@ def pod_waiting(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
         reason = "" if scheduled.get("reason") == "SchedulingGated" else "unschedulable"
         return Waiting(reason=reason, message=words, since=_time(scheduled.get("lastTransitionTime")) or since)
     return Waiting(reason="", message="", since=since)
+
+
+def gone_failure(name: str, events: Sequence[Mapping[str, Any]]) -> Failure:
+    """Return why a pod is gone, by the events about it, which stay for an hour.
+
+    Args:
+        name: The pod's.
+        events: Of it, in JSON.
+    """
+    for one in reversed(events):
+        reason = _GONE.get(str(one.get("reason")))
+        if reason is not None:
+            return Failure(reason=reason, message=_joined(one["reason"], one.get("message")))
+    return Failure(reason="lost", message=f"pod {name} is gone, and nothing says why")
 
 
 def waited_too_long(waiting: Waiting, options: KubernetesOptions, now: datetime) -> Failure | None:

@@ -6,18 +6,27 @@ the name is used, and nothing else of the package does it at all.
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_ml.core.compute import split_compute
+from airflow_ml.core.compute import grown, split_compute
+from airflow_ml.core.failure import Failure, index_failure, job_failed
 from airflow_ml.core.pod_template import kubernetes_options, pod_template
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import failing_at_once
+from airflow_ml.operators.pod_end import PodEndManager, failure_of
+from airflow_ml.retry import attempt_profile
 
 if TYPE_CHECKING:
     from airflow_ml.core.compute import ComputeProfile
+    from airflow_ml.errors import JobFailed
 
 
 class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
@@ -26,6 +35,10 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
     Everything else is Airflow's KubernetesPodOperator, whose import takes 1.6 s and loads the Kubernetes client; only
     DAG files that use it pay for that. Results belong into the artifact store or another place that the command writes
     to: there is no XCom sidecar unless ``do_xcom_push=True`` asks for it.
+
+    A pod that fails, is evicted, loses its node or does not begin ends the task with `JobFailed`, whose reason is a row
+    of the failure table: ``retry_policy=GpuRetryPolicy()`` retries what can succeed, with more memory where the profile
+    allows it. How long it may wait for a node, and then for its image, is the profile's.
 
     Retry: goes on with the pod of the try before, where that still runs. Clear, kill, timeout: deletes the pod.
 
@@ -37,24 +50,51 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
 
     Raises:
         ConfigurationError: the profile is of another kind, or cannot work.
+        JobFailed: the pod failed; the message says why and what helps.
     """
 
     def __init__(self, *, compute: Any, image: str | None = None, do_xcom_push: bool = False, **kwargs: Any) -> None:
         split_compute(compute)  # a mistake shows when the DAG file is parsed
-        self._given = {"namespace", "kubernetes_conn_id"} & set(kwargs)
+        self._given = frozenset(kwargs)
         super().__init__(image=image, do_xcom_push=do_xcom_push, **kwargs)
         self.compute = compute
+
+    @cached_property
+    def pod_manager(self) -> PodEndManager:
+        """What watches the pod."""
+        return PodEndManager(kube_client=self.client, callbacks=self.callbacks)
 
     def execute(self, context: Any) -> Any:
         """Take the profile of this deployment and run the pod."""
         with failing_at_once():
-            self._take(self._profile())
+            self._take(attempt_profile(self._profile(), context))
         return super().execute(context)
 
     def trigger_reentry(self, context: Any, event: Any) -> Any:
         """Go on after a deferral with the same connection and namespace."""
-        self._take(self._profile())
-        return super().trigger_reentry(context, event)
+        self._take(attempt_profile(self._profile(), context))
+        try:
+            return super().trigger_reentry(context, event)
+        except PodNotFoundException as error:
+            gone = SimpleNamespace(metadata=SimpleNamespace(name=event["name"], namespace=event["namespace"]))
+            found = failure_of(self.pod_manager, gone) or Failure(reason="lost", message=str(error))
+            raise self._failed(found, str(event["name"])) from error
+
+    def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
+        """Delete the pod, and raise where it failed: with the reason, asked before it is gone."""
+        found = failure_of(self.pod_manager, remote_pod) if remote_pod and not self._killed else None
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if found is None:
+                raise
+            raise self._failed(found, remote_pod.metadata.name) from error
+
+    def _failed(self, found: Failure, name: str) -> JobFailed:
+        may_grow = grown(self._profile()) is not None
+        return job_failed((index_failure(found, 0, name),), indexes=1, may_grow=may_grow)
 
     def _profile(self) -> ComputeProfile:
         profile = compute_profile(self.compute)
@@ -68,10 +108,17 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
 
     def _take(self, profile: ComputeProfile) -> None:
         options = kubernetes_options(profile)
-        template = pod_template(profile, container=self.base_container_name)
+        template: Any = pod_template(profile, container=self.base_container_name)
         self.pod_template_dict = {"apiVersion": "v1", "kind": "Pod", **template}
-        if "namespace" not in self._given:
-            self.namespace = options.namespace
-        if "kubernetes_conn_id" not in self._given:
-            self.kubernetes_conn_id = options.conn_id
+        taken = {
+            "namespace": options.namespace,
+            "kubernetes_conn_id": options.conn_id,
+            "schedule_timeout_seconds": math.ceil(options.schedule_timeout_seconds),
+            "startup_timeout_seconds": math.ceil(options.start_timeout_seconds),
+            # Airflow's own sidecar has no security context, and a restricted namespace refuses the pod.
+            "xcom_sidecar_container_security_context": template["spec"]["containers"][0]["securityContext"],
+        }
+        for name, value in taken.items():
+            if name not in self._given:
+                setattr(self, name, value)
         self.image: str | None = self.image or profile.image

@@ -68,8 +68,8 @@ class Logs:
         try:
             await self._write(response, pod, name, path, query)
             await response.write_eof()
-        except ConnectionResetError:
-            pass
+        except (ConnectionResetError, FileNotFoundError):
+            pass  # the client has gone, or the pod with its log
         return response
 
     def _path(self, pod: Object, name: str, *, previous: bool) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_ml.core.kubernetes_options import KubernetesOptions
-from airflow_ml.core.pod_failure import job_waiting, pod_failure, pod_waiting, waited_too_long
+from airflow_ml.core.pod_failure import gone_failure, job_waiting, pod_failure, pod_waiting, waited_too_long
 
 CREATED = "2026-11-23T10:00:00Z"
 NOW = datetime(2026, 11, 23, 10, 2, tzinfo=UTC)
@@ -218,6 +218,22 @@ def test_the_words_of_an_event_stand_in_for_a_silent_status() -> None:
     waiting = pod_waiting(pod("Pending", waiting={"reason": "ImagePullBackOff"}), events)
     assert waiting is not None
     assert waiting.message == 'ImagePullBackOff: Failed to pull image "x": 403 Forbidden'
+
+
+@pytest.mark.parametrize(
+    ("reasons", "row"),
+    [
+        (["Scheduled", "Pulled", "Started", "Preempted", "Killing"], "preempted"),
+        (["Started", "NodeNotReady", "TaintManagerEviction"], "node_lost"),
+        (["Started", "Evicted"], "evicted"),
+        (["Started", "Killing"], "lost"),
+        ([], "lost"),
+    ],
+)
+def test_a_pod_that_is_gone_left_events(reasons: list[str], row: str) -> None:
+    found = gone_failure("train-3", [{"reason": one, "message": "words"} for one in reasons])
+    assert found.reason == row
+    assert "words" in found.message if row != "lost" else "train-3 is gone" in found.message
 
 
 def test_on_its_way() -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
+from airflow_ml import GpuRetryPolicy, profile
 from airflow_ml.core.pod_security import violations
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.errors import ConfigurationError, JobFailed
+from airflow_ml.testing.kubernetes import KubernetesDouble, Node, kubernetes_double
 
 
 @pytest.fixture
@@ -68,6 +77,19 @@ def test_the_pod_is_as_the_profile_says(profiles: None) -> None:
     assert container["resources"]["limits"]["nvidia.com/gpu"] in (2, "2")
     assert len(wire["spec"]["containers"]) == 1  # no sidecar
     assert list(violations(wire["spec"], "restricted")) == []
+    assert (operator.schedule_timeout_seconds, operator.startup_timeout_seconds) == (3600, 300)  # the profile's
+
+
+def test_the_sidecar_may_run_in_a_restricted_namespace_too(profiles: None) -> None:
+    from kubernetes.client import ApiClient
+
+    from airflow_ml import GpuPodOperator
+
+    operator: Any = GpuPodOperator(task_id="t", compute="gpu", cmds=["python"], do_xcom_push=True)
+    operator._take(operator._profile())
+    spec = ApiClient().sanitize_for_serialization(operator.build_pod_request_obj())["spec"]
+    assert [one["name"] for one in spec["containers"]] == ["base", "airflow-xcom-sidecar"]
+    assert list(violations(spec, "restricted")) == []
 
 
 def test_a_profile_of_another_kind_is_refused(profiles: None) -> None:
@@ -76,3 +98,118 @@ def test_a_profile_of_another_kind_is_refused(profiles: None) -> None:
     operator: Any = GpuPodOperator(task_id="t", compute="local", cmds=["python"])
     with pytest.raises(ConfigurationError, match="kind kubernetes"):
         operator._profile()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[KubernetesDouble]:
+    with kubernetes_double(nodes=[Node()]) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def place(cluster: KubernetesDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "compute.toml"
+    file.write_text(
+        """
+[here]
+kind = "kubernetes"
+image = "python:here"
+cpus = 0.1
+memory_gib = 0.25
+max_memory_gib = 1
+kubernetes = { image_by_tag = true, schedule_timeout_seconds = 2 }
+"""
+    )
+    monkeypatch.setenv("AIRFLOW__ML__COMPUTE_PROFILES", str(file))
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(cluster.kubeconfig)}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
+
+
+def context() -> dict[str, Any]:
+    """As much of a task's context as Airflow's operator looks at."""
+    date = datetime(2026, 1, 1, tzinfo=UTC)
+    names = {"dag_id": "dag", "task_id": "t", "run_id": "run", "map_index": -1, "try_number": 1, "is_mapped": False}
+    instance = SimpleNamespace(**names, task=None, xcom_push=lambda **_: None, render_templates=lambda: None)
+    run = SimpleNamespace(run_id="run", logical_date=date, run_after=date, dag_id="dag")
+    dag = SimpleNamespace(dag_id="dag", is_subdag=False, parent_dag=None)
+    return {"ti": instance, "task_instance": instance, "run_id": "run", "dag_run": run, "dag": dag,
+            "logical_date": date, "ts": "2026"}  # fmt: skip
+
+
+def outcome(cluster: KubernetesDouble, befalls: str | None, **settings: Any) -> JobFailed:
+    """Run a pod to which something happens, and return the task's error, which must come soon."""
+    from airflow_ml import GpuPodOperator
+
+    given = {"arguments": ["sleep 60"], "do_xcom_push": True, "compute": "here", **settings}
+    operator: Any = GpuPodOperator(
+        task_id="t", name="pod", cmds=["sh", "-c"], poll_interval=0.1, base_container_status_polling_interval=0.1,
+        **given,
+    )  # fmt: skip
+
+    def disrupt() -> None:
+        while not (running := [pod for pod in cluster.pods() if pod["status"].get("phase") == "Running"]):
+            time.sleep(0.05)
+        cluster.disrupt(running[0]["metadata"]["name"], str(befalls))
+
+    def run() -> None:
+        around = context()
+        try:
+            operator.execute(around)
+        except TaskDeferred as deferral:
+            trigger: Any = deferral.trigger
+            event = asyncio.run(_first_event(trigger))
+            operator.trigger_reentry(around, event.payload)
+
+    raised: list[BaseException] = []
+
+    def watched() -> None:
+        try:
+            run()
+        except BaseException as error:
+            raised.append(error)
+
+    if befalls is not None:
+        threading.Thread(target=disrupt, daemon=True).start()
+    task = threading.Thread(target=watched, daemon=True)
+    task.start()
+    task.join(60)
+    assert not task.is_alive(), "it hangs"
+    [error] = raised
+    assert isinstance(error, JobFailed), error
+    return error
+
+
+async def _first_event(trigger: Any) -> Any:
+    async for event in trigger.run():
+        return event
+    return None
+
+
+def test_a_pod_that_is_evicted_ends_its_task_with_the_reason(cluster: KubernetesDouble, place: None) -> None:
+    error = outcome(cluster, "evict_without_statuses")  # Airflow waits 15 minutes for the sidecar of a pod that is gone
+    assert error.reasons == ("evicted",)
+    assert "The node was low on resource" in str(error)
+    decision = GpuRetryPolicy().evaluate(error, 1, 3)
+    assert decision.retry_delay == timedelta(seconds=60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(
+    ("befalls", "settings", "reason"),
+    [
+        (None, {"arguments": ["exit 7"]}, "user_error"),
+        ("evict_without_statuses", {"get_logs": False}, "evicted"),
+        ("preempt", {"do_xcom_push": False}, "preempted"),
+        ("node_lost", {}, "node_lost"),
+        ("oom", {}, "out_of_memory"),
+        (None, {"compute": profile("here", gpus=1)}, "unschedulable"),
+    ],
+)
+def test_each_end_has_its_reason_and_none_hangs(
+    cluster: KubernetesDouble, place: None, deferrable: bool, befalls: str | None, settings: dict[str, Any], reason: str
+) -> None:
+    error = outcome(cluster, befalls, deferrable=deferrable, **settings)
+    assert error.reasons == (reason,)
+    assert error.retryable is (reason not in ("user_error", "unschedulable"))
+    assert [pod for pod in cluster.pods() if pod["status"].get("phase") == "Running"] == []
