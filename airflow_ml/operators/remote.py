@@ -161,7 +161,7 @@ def _may_grow(profile: ComputeProfile) -> bool:
 
 def _collected(remote: RemoteJobs, attempt: JobAttempt, jobs: Sequence[Any], status: JobStatus) -> Collected:
     from airflow_ml.core.job_attempt import read_ranges
-    from airflow_ml.runtime.remote_job import whole, without_results
+    from airflow_ml.runtime.remote_results import whole, without_results
 
     by_line = remote.results(attempt)
     results = [whole(by_line.get(line), job, remote.store) for line, job in enumerate(jobs)]

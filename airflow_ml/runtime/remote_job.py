@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.compute import ComputeProfile
 from airflow_ml.core.failpoint import fp
-from airflow_ml.core.far_side import IndexResult, index_ref, job_ref
+from airflow_ml.core.far_side import job_ref
 from airflow_ml.core.fingerprint import digest_json
-from airflow_ml.core.job import ENDED as ENDED_PHASES
-from airflow_ml.core.job import IndexFailure, JobHandle, JobRequest, JobStatus
+from airflow_ml.core.job import JobHandle, JobRequest, JobStatus
 from airflow_ml.core.job_attempt import (
     CANCELLED,
     ENDED,
     SUBMITTED,
     SUBMITTING,
     JobAttempt,
-    read_ranges,
     write_ranges,
 )
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import AirflowMLError, FencedOut, RefConflict
-from airflow_ml.runtime.call import CallJob, call_ref
+from airflow_ml.runtime.call import CallJob
 from airflow_ml.runtime.job import ShardJob
+from airflow_ml.runtime.remote_results import epochs_of, is_success, results_of
 from airflow_ml.runtime.work import read_work, store_work
 from airflow_ml.runtime.zipapp import store_runtime
 
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 #: How long a job may go without anybody who looks after it before the reaper may end it: longer than an upgrade of
 #: Airflow, through which jobs go on.
 LEASE_SECONDS = 6 * 3600.0
-_READERS = 16
 
 
 def _now() -> datetime:
@@ -178,22 +175,12 @@ class RemoteJobs:
         return True
 
     def results(self, attempt: JobAttempt) -> dict[int, Any]:
-        """Return the results of all epochs of an attempt's generation in wire form, by line of all the work.
-
-        The result that an index wrote last of all counts, whatever became of its pod; of two epochs the newer one's.
-        """
-        found: dict[int, Any] = {}
-        for earlier in self._epochs(attempt):
-            lines = read_ranges(earlier.lines)
-            size = max(1, earlier.request.profile.calls_per_index)
-            for result in self._index_results(earlier):
-                for line, wire in zip(lines[result.index * size :], result.results, strict=False):
-                    found[line] = wire if wire is not None else _IN_ITS_REF
-        return found
+        """Return the results of all epochs of an attempt's generation, as `results_of`."""
+        return results_of(self.store, attempt)
 
     def work(self, attempt: JobAttempt) -> list[CallJob | ShardJob]:
         """Return all the work of an attempt's generation, by line: its first epoch had all of it."""
-        return read_work(self.store.get_bytes(self._epochs(attempt)[0].request.work))
+        return read_work(self.store.get_bytes(epochs_of(self.store, attempt)[0].request.work))
 
     def mine(self, key: str, epoch: int, claim: int) -> tuple[int, JobAttempt]:
         """Return the newest entry and its number, if it is of this attempt.
@@ -279,68 +266,6 @@ class RemoteJobs:
             if not quietly:
                 raise
 
-    def _epochs(self, attempt: JobAttempt) -> list[JobAttempt]:
-        """Return the newest entry of each epoch with the same work and generation, oldest first."""
-        found: dict[int, JobAttempt] = {}
-        for entry in self.store.history(job_ref(attempt.key)):
-            item = parse_as(JobAttempt, entry.value)
-            if (item.what, item.generation) == (attempt.what, attempt.generation) and item.epoch <= attempt.epoch:
-                found[item.epoch] = item
-        return [found[epoch] for epoch in sorted(found)]
-
-    def _index_results(self, attempt: JobAttempt) -> Iterator[IndexResult]:
-        request = attempt.request
-        refs = [index_ref(request.key, request.epoch, index) for index in range(request.indexes)]
-        if self.store.uri.startswith("file:"):
-            entries = [self.store.latest(ref) for ref in refs]
-        else:
-            with ThreadPoolExecutor(_READERS) as pool:
-                entries = list(pool.map(self.store.latest, refs))
-        return (parse_as(IndexResult, entry.value) for entry in entries if entry is not None)
-
-
-#: In the place of a result that is too large for the index's record: a call's own ref has it.
-_IN_ITS_REF: dict[str, Any] = {"record": "CallResult", "status": "succeeded", "in_ref": True}
-
-
-def is_success(wire: Any) -> bool:
-    """Whether a line's result needs no other try."""
-    if not wire:
-        return False
-    if wire["record"] == "ShardOutcome":
-        return not wire["stopped"]
-    return bool(wire["status"] == "succeeded")
-
-
-def whole(wire: Any, job: CallJob, store: ArtifactStore) -> Any:
-    """Return a call's result in wire form, from its own ref where the index's record had no room for it."""
-    if wire is not _IN_ITS_REF:
-        return wire
-    newest = store.latest(call_ref(job.call))
-    return dict(newest.value) if newest is not None else None
-
-
-def missing_lines(count: int, results: dict[int, Any]) -> list[int]:
-    """Return the lines without any result."""
-    return [number for number in range(count) if results.get(number) is None]
-
-
-def without_results(status: JobStatus, missing: Sequence[int], size: int) -> tuple[IndexFailure, ...]:
-    """Return why lines have no result: what the backend says of their indexes, or that it says they ended well.
-
-    Args:
-        status: The last look.
-        missing: Lines of this epoch's work without a result.
-        size: Calls of one index.
-    """
-    indexes = dict.fromkeys(line // size for line in missing)
-    told = {item.index: item for item in status.failures}
-    reason = {"succeeded": "no_result", "cancelled": "cancelled"}.get(status.phase, "lost")
-    words = status.waiting_for or f"the job {status.phase}, and the store has no result of it"
-    found = [told.get(index) or IndexFailure(index=index, reason=reason, message=words) for index in indexes]
-    job_wide = [item for item in status.failures if item.index not in indexes]
-    return tuple((found if not job_wide or told.keys() & indexes.keys() else [*job_wide, *found])[:100])
-
 
 def _identity(job: CallJob | ShardJob) -> list[Any]:
     if isinstance(job, ShardJob):
@@ -350,8 +275,3 @@ def _identity(job: CallJob | ShardJob) -> list[Any]:
 
 def _like(attempt: JobAttempt, profile: ComputeProfile) -> bool:
     return attempt.request.profile == profile
-
-
-def is_over(status: JobStatus) -> bool:
-    """Whether a job has ended, in whatever way."""
-    return status.phase in ENDED_PHASES

@@ -148,6 +148,9 @@ def test_a_disrupted_index_is_begun_again_and_nothing_is_counted(
     status = ended(backend, handle)
     assert (status.phase, status.failed, status.failures) == (SUCCEEDED, 0, ())
     assert result(store, request, 0) is not None
+    events = backend.api.get("/api/v1/namespaces/default/events").body["items"]
+    begun = [one for one in events if one["reason"] == "Scheduled" and handle.names[0] in one["involvedObject"]["name"]]
+    assert len(begun) == 2
 
 
 @pytest.mark.fault("K9")

@@ -313,6 +313,30 @@ def test_only_the_users_end_of_the_task_ends_the_job(
     asyncio.run(second.on_kill())
 
 
+@pytest.mark.fault("A6", "A7")
+def test_a_second_triggerer_goes_on_and_two_at_once_do_no_harm(k8s: KubernetesDouble, tmp_path: Path) -> None:
+    settings = {"file": str(tmp_path / "ran")}
+    operator, context = built(task.ml(compute="k8s", task_id="moved"), counted, **settings), a_context("moved")
+    first = deferred_by(operator, context).trigger
+    first.poll_interval_seconds = 0.1
+    name, kept = first.serialize()
+    assert name == "airflow_ml.triggers.job.JobTrigger"
+    second = JobTrigger(**json.loads(json.dumps(kept)))  # as the database has it
+
+    async def both() -> list[Any]:
+        stopped = asyncio.create_task(anext(first.run()))
+        await asyncio.sleep(0.3)
+        stopped.cancel()  # the triggerer restarts
+        await asyncio.gather(stopped, return_exceptions=True)
+        await first.cleanup()
+        return await asyncio.gather(anext(first.run()), anext(second.run()))  # and the old one was only frozen
+
+    events = [event.payload for event in asyncio.run(both())]
+    assert [event["status"]["phase"] for event in events] == ["succeeded", "succeeded"]
+    assert operator.execute_complete(context, events[0]) == operator.execute_complete(context, events[1])
+    assert (tmp_path / "ran").read_text() == "x"
+
+
 @pytest.mark.fault("A4")
 def test_nothing_is_ended_while_airflow_cannot_be_asked(k8s: KubernetesDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_ml.operators import reaping

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -25,7 +28,8 @@ from airflow_ml.core.record import JSON
 from airflow_ml.errors import BackendUnavailable, ConfigurationError, FencedOut
 from airflow_ml.runtime.call import CallJob
 from airflow_ml.runtime.job_reap import orphans
-from airflow_ml.runtime.remote_job import RemoteJobs, without_results
+from airflow_ml.runtime.remote_job import RemoteJobs
+from airflow_ml.runtime.remote_results import without_results
 from airflow_ml.runtime.work import read_work
 from airflow_ml.testing.failpoints import FailpointError, failing
 
@@ -121,6 +125,28 @@ def test_a_second_worker_takes_over_what_runs_and_the_first_one_is_fenced_out(wo
         world.remote.end(first, JobStatus(phase=SUCCEEDED, indexes=3))
     assert not world.remote.cancel("k", first.epoch, first.claim, "late")
     assert world.backend.cancelled == []
+
+
+@pytest.mark.fault("A5", "A13")
+def test_of_workers_that_begin_at_the_same_moment_one_leads_one_job(world: World) -> None:
+    together = Barrier(6)
+
+    def begin(number: int) -> Any:
+        together.wait()
+        return world.begin()
+
+    with ThreadPoolExecutor(6) as pool:
+        attempts = list(pool.map(begin, range(6)))
+    assert len(world.backend.jobs) == 1
+    assert {one.epoch for one in attempts} == {1}
+    latest = world.remote.latest("k")
+    assert latest is not None
+    assert (latest.state, latest.handle is not None) == (SUBMITTED, True)
+    leading = []
+    for attempt in attempts:
+        with suppress(FencedOut):
+            leading.append(world.remote.renew(attempt))
+    assert [one.claim for one in leading] == [latest.claim]
 
 
 @pytest.mark.fault("A15")
