@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_ml.adapters.batch_api import BatchApi
+from airflow_ml.adapters.kept_answers import KeptAnswers
 from airflow_ml.core.batch_failure import (
     CANCELLED as CANCELLED_BY_US,
 )
@@ -56,8 +57,7 @@ class BatchJobs:
     def __init__(self, api: BatchApi, *, conn_id: str = "aws_default") -> None:
         self.api = api
         self._conn_id = conn_id
-        #: Per array, how many children had failed when they were listed last, and why.
-        self._explained: dict[str, tuple[int, tuple[IndexFailure, ...]]] = {}
+        self._explained: KeptAnswers[tuple[IndexFailure, ...]] = KeptAnswers()
 
     def render(self, request: JobRequest) -> Mapping[str, JSON]:
         """Return the arguments of each ``SubmitJob``."""
@@ -107,7 +107,7 @@ class BatchJobs:
         failures: list[IndexFailure] = []
         for name, first, count in zip(handle.names, _firsts(sizes), counts, strict=True):
             if count.get("FAILED"):
-                failures += self._explain(found[name], first, count["FAILED"])
+                failures += self._why_failed(found[name], first, count["FAILED"])
         ended = all(found[name]["status"] in ("SUCCEEDED", "FAILED") for name in handle.names)
         waiting_for = ""
         if ended:
@@ -195,12 +195,12 @@ class BatchJobs:
             return name
         return None
 
-    def _explain(self, job: Mapping[str, Any], first: int, failed: int) -> tuple[IndexFailure, ...]:
+    def _why_failed(self, job: Mapping[str, Any], first: int, failed: int) -> tuple[IndexFailure, ...]:
         """Return why children failed; asked again only where there are more of them."""
+        return self._explained.get(str(job["jobId"]), failed, lambda: self._explain(job, first))
+
+    def _explain(self, job: Mapping[str, Any], first: int) -> tuple[IndexFailure, ...]:
         name = str(job["jobId"])
-        before = self._explained.get(name)
-        if before is not None and before[0] == failed:
-            return before[1]
         if "arrayProperties" in job and "size" in job["arrayProperties"]:
             children = self.api.listed(arrayJobId=name, jobStatus="FAILED", limit=MAX_FAILURES)
             described = self.api.describe([str(item["jobId"]) for item in children])
@@ -210,8 +210,7 @@ class BatchJobs:
         for child, what in described.items():
             index = first + int((what.get("arrayProperties") or {}).get("index", 0))
             told.append(index_failure(batch_failure(what) or _UNKNOWN, index, child))
-        self._explained[name] = (failed, tuple(sorted(told, key=lambda item: item.index)))
-        return self._explained[name][1]
+        return tuple(sorted(told, key=lambda item: item.index))
 
     def _why_waiting(self, handle: JobHandle, found: Mapping[str, Mapping[str, Any]]) -> tuple[Failure | None, str]:
         job = found[handle.names[0]]

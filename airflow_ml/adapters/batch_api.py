@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from airflow_ml.adapters.patience import DEADLINE_SECONDS, Patience
 from airflow_ml.errors import BackendUnavailable, ConfigurationError
 
-#: How long one request may be repeated.
-DEADLINE_SECONDS = 60.0
 #: Jobs that one ``DescribeJobs`` takes.
 DESCRIBED = 100
 _BUSY = frozenset(
     {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "ServerException"}
 )
-_LONGEST_PAUSE_SECONDS = 15.0
 
 
 class BatchApi:
@@ -51,8 +48,7 @@ class BatchApi:
         """
         from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
-        given_up_at = time.monotonic() + self._deadline_seconds
-        attempt = 0
+        patience = Patience(self._deadline_seconds, self._sleep)
         while True:
             self.requests += 1
             try:
@@ -65,13 +61,10 @@ class BatchApi:
                     raise _refused(operation, said, problem) from error
             except BotoCoreError as error:
                 problem = f"{type(error).__name__}: {error}"
-            pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-            attempt += 1
-            if time.monotonic() + pause > given_up_at:
+            if not patience.wait():
                 raise BackendUnavailable(
                     f"AWS does not answer {operation}", problem, "Check the connection; running jobs go on."
                 )
-            self._sleep(pause)
 
     def describe(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return what is known of some jobs, by id; those that nobody knows any more are not in it."""

@@ -6,7 +6,6 @@ The client library's models cost 60 MB and most of the time of a list of many po
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,15 +13,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from airflow_ml.adapters.patience import DEADLINE_SECONDS, Patience
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import BackendUnavailable
 
-#: How long one request may be repeated, and how long each of its tries may take.
-DEADLINE_SECONDS, REQUEST_SECONDS = 60.0, 20.0
+#: How long each try of a request may take.
+REQUEST_SECONDS = 20.0
 #: Objects of one page of a list.
 PAGE = 500
 _BUSY = frozenset({429, 500, 502, 503, 504})
-_LONGEST_PAUSE_SECONDS = 15.0
 #: Of a list whose pages are older than what the server still knows.
 _MOST_RESTARTS = 3
 
@@ -116,22 +115,19 @@ class KubernetesApi:
         Raises:
             BackendUnavailable: no answer, or only that it is busy, until the deadline.
         """
-        patience = self._deadline_seconds if deadline_seconds is None else deadline_seconds
-        given_up_at = time.monotonic() + patience
-        attempt = 0
+        patience = Patience(self._deadline_seconds if deadline_seconds is None else deadline_seconds, self._sleep)
         while True:
             answer, problem = self._try(method, path, query or {}, body)
             if answer is not None and answer.status not in _BUSY:
                 return answer
-            pause = self._pause(answer, attempt)
-            attempt += 1
-            if time.monotonic() + pause > given_up_at:
-                if answer is not None:
-                    raise refused(f"{method} {path}", answer)
-                raise BackendUnavailable(
-                    "The Kubernetes API cannot be reached", problem, "Check the connection; running jobs go on."
-                )
-            self._sleep(pause)
+            asked = _seconds(answer.headers.get("Retry-After")) if answer is not None and answer.headers else None
+            if patience.wait(asked):
+                continue
+            if answer is not None:
+                raise refused(f"{method} {path}", answer)
+            raise BackendUnavailable(
+                "The Kubernetes API cannot be reached", problem, "Check the connection; running jobs go on."
+            )
 
     def _try(
         self, method: str, path: str, query: Mapping[str, str | int | None], body: Any
@@ -165,13 +161,6 @@ class KubernetesApi:
             self._client.rest_client.pool_manager.connection_pool_kw["retries"] = False
             self._ready = True
         return self._client
-
-    def _pause(self, answer: Answer | None, attempt: int) -> float:
-        asked = _seconds(answer.headers.get("Retry-After")) if answer is not None and answer.headers else None
-        if asked is not None:
-            return asked
-        pause: float = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-        return pause
 
 
 def refused(what: str, answer: Answer) -> BackendUnavailable:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from airflow_ml.adapters.kept_answers import KeptAnswers
 from airflow_ml.adapters.kubernetes_api import KubernetesApi
 from airflow_ml.core.kueue import JOB_UID_LABEL, queue_of, queue_words
 from airflow_ml.errors import BackendUnavailable
 
-#: So long the same answer is given: a queue is asked once for all jobs that wait in it.
+#: So long at most the same answer is given: a queue is asked once for all jobs that wait in it.
 _KEPT_SECONDS = 60.0
-#: Jobs and queues that are remembered at most.
-_MOST_KEPT = 4096
 #: Versions of Kueue's API, the newest first; releases serve one or two of them.
 VERSIONS = ("v1beta2", "v1beta1")
 
@@ -29,7 +28,7 @@ class KueueQueues:
     def __init__(self, api: KubernetesApi, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._clock = clock
-        self._seen: dict[str, tuple[float, Sequence[Mapping[str, Any]]]] = {}
+        self._kept: KeptAnswers[Sequence[Mapping[str, Any]]] = KeptAnswers()
         #: By API group, the version that has answered.
         self._version: dict[str, str] = {}
 
@@ -52,15 +51,8 @@ class KueueQueues:
         return queue_words(queue, uid, workloads[0] if workloads else None, pending)
 
     def _items(self, group: str, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
-        key, now = f"{group}/{path}?{query}", self._clock()
-        kept = self._seen.get(key)
-        if kept is not None and now - kept[0] < _KEPT_SECONDS:
-            return kept[1]
-        found = self._ask(group, path, query)
-        while len(self._seen) >= _MOST_KEPT:
-            self._seen.pop(next(iter(self._seen)), None)
-        self._seen[key] = (now, found)
-        return found
+        minute = int(self._clock() // _KEPT_SECONDS)
+        return self._kept.get(f"{group}/{path}?{query}", minute, lambda: self._ask(group, path, query))
 
     def _ask(self, group: str, path: str, query: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         known = self._version.get(group)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from airflow_ml.adapters.kept_answers import KeptAnswers
 from airflow_ml.adapters.kubernetes_api import KubernetesApi, refused
 from airflow_ml.adapters.kubernetes_capacity import FreeCapacity
 from airflow_ml.adapters.kubernetes_kueue import KueueQueues
@@ -19,8 +20,6 @@ from airflow_ml.errors import BackendUnavailable
 
 #: Pods that are looked at to say why nothing runs: they are all alike.
 LOOKED_AT = 20
-#: Jobs whose failures are remembered at most: a triggerer lives for months.
-_MOST_KEPT = 4096
 
 
 class JobReasons:
@@ -34,8 +33,7 @@ class JobReasons:
         self._api = api
         self._free = FreeCapacity(api)
         self._queues = KueueQueues(api)
-        #: Per job, what it looked like when its failed pods were listed last, and what was found.
-        self._explained: dict[str, tuple[object, tuple[IndexFailure, ...]]] = {}
+        self._explained: KeptAnswers[tuple[IndexFailure, ...]] = KeptAnswers()
 
     def failed(self, handle: JobHandle, lost: Sequence[int], reason: str) -> tuple[IndexFailure, ...]:
         """Return why indexes failed for good, by their newest pods; asked again only where there are more of them.
@@ -49,9 +47,9 @@ class JobReasons:
             BackendUnavailable: the cluster cannot be reached, or refuses.
         """
         state = (len(lost), lost[-1:], reason)
-        before = self._explained.get(handle.place["uid"])
-        if before is not None and before[0] == state:
-            return before[1]
+        return self._explained.get(handle.place["uid"], state, lambda: self._explain(handle, lost, reason))
+
+    def _explain(self, handle: JobHandle, lost: Sequence[int], reason: str) -> tuple[IndexFailure, ...]:
         newest: dict[int, Mapping[str, Any]] = {}
         selector = f"{JOB_NAME}={handle.names[0]}"
         for pod in self._api.pages(pods_path(handle), labelSelector=selector, fieldSelector="status.phase=Failed"):
@@ -67,11 +65,7 @@ class JobReasons:
         if not lost and reason:
             told += [failure_of(pod, index) for index, pod in newest.items()]
             told = told or [IndexFailure(index=0, reason=_of_job(reason), message=reason)]
-        while len(self._explained) >= _MOST_KEPT:
-            self._explained.pop(next(iter(self._explained)), None)
-        found = tuple(told[-MAX_FAILURES:])
-        self._explained[handle.place["uid"]] = (state, found)
-        return found
+        return tuple(told[-MAX_FAILURES:])
 
     def waiting(self, handle: JobHandle, job: Mapping[str, Any], now: datetime) -> tuple[tuple[IndexFailure, ...], str]:
         """Return what keeps all pods from running: as failures where it has lasted too long, and in words.
