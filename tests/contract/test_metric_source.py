@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,34 +29,24 @@ from airflow_ml.testing.contracts.metric_source import SALT, Load, MetricSourceC
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.prometheus_server import LocalPrometheus
 from airflow_ml.testing.served_models import identity_models, variant
-from airflow_ml.testing.warehouse import LocalWarehouse
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
-    directory: Path = tmp_path_factory.mktemp("gateway")
-    with LocalGateway(directory / "state", FolderStore(directory / "store").uri) as gateway:
-        yield gateway
-
 
 SUMS = ("requests", "sum_x", "sum_xx", "units", "sum_nn", "sum_xn", "waiting", "sum_squares")
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeSource]:
-    with LocalWarehouse(tmp_path_factory.mktemp("warehouse"), plain_http=True) as local:
-        source = SnowflakeSource(local.connect, source_name="snowflake:test")
-        for table in (
-            "AIRFLOW_ML_EXPOSURES (MODEL VARCHAR, EPOCH NUMBER(38, 0), KEY VARCHAR, UNIT VARCHAR,"
-            " DATA_DAY VARCHAR, STEP VARCHAR, ASSIGNED VARCHAR, VERSION VARCHAR, SCORE DOUBLE)",
-            "AIRFLOW_ML_SHADOW_SCORES (MODEL VARCHAR, EPOCH NUMBER(38, 0), KEY VARCHAR, ARM VARCHAR,"
-            " VERSION VARCHAR, SCORE DOUBLE)",
-            "LATE_FLIGHTS (MODEL VARCHAR, FLIGHT VARCHAR, LATE DOUBLE)",
-            "LOADS (MODEL VARCHAR, EPOCH NUMBER(38, 0), COMPLETE_TO TIMESTAMP_TZ)",
-            "PLANES (TAILNUM VARCHAR, PAST DOUBLE)",
-        ):
-            source.run(f"CREATE TABLE {table}", {}, tag={})
-        yield source
+def tables(warehouse: SnowflakeSource) -> SnowflakeSource:
+    """The warehouse with the tables that are read."""
+    for table in (
+        "AIRFLOW_ML_EXPOSURES (MODEL VARCHAR, EPOCH NUMBER(38, 0), KEY VARCHAR, UNIT VARCHAR,"
+        " DATA_DAY VARCHAR, STEP VARCHAR, ASSIGNED VARCHAR, VERSION VARCHAR, SCORE DOUBLE)",
+        "AIRFLOW_ML_SHADOW_SCORES (MODEL VARCHAR, EPOCH NUMBER(38, 0), KEY VARCHAR, ARM VARCHAR,"
+        " VERSION VARCHAR, SCORE DOUBLE)",
+        "LATE_FLIGHTS (MODEL VARCHAR, FLIGHT VARCHAR, LATE DOUBLE)",
+        "LOADS (MODEL VARCHAR, EPOCH NUMBER(38, 0), COMPLETE_TO TIMESTAMP_TZ)",
+        "PLANES (TAILNUM VARCHAR, PAST DOUBLE)",
+    ):
+        warehouse.run(f"CREATE TABLE {table}", {}, tag={})
+    return warehouse
 
 
 class TestMemory(MetricSourceContract):
@@ -172,8 +161,8 @@ class TestSql(MetricSourceContract):
     them."""
 
     @pytest.fixture
-    def source(self, warehouse: SnowflakeSource) -> MetricSource:
-        return SqlMetrics(warehouse, self.query())
+    def source(self, tables: SnowflakeSource) -> MetricSource:
+        return SqlMetrics(tables, self.query())
 
     def query(self, **changes: Any) -> SqlOutcomes:
         return SqlOutcomes(
@@ -183,27 +172,27 @@ class TestSql(MetricSourceContract):
         )
 
     @pytest.fixture
-    def load(self, warehouse: SnowflakeSource) -> Load:
+    def load(self, tables: SnowflakeSource) -> Load:
         def load(model: str, requests: Sequence[Request], watermark_at: datetime | None) -> None:
             exposures = [
                 (model, r.epoch, r.key, r.unit, f"{r.at:%Y-%m-%d}", r.step, r.variant, r.score) for r in requests
             ]
             columns = "MODEL, EPOCH, KEY, UNIT, DATA_DAY, STEP, ASSIGNED, SCORE"
-            insert(warehouse, f"AIRFLOW_ML_EXPOSURES ({columns})", exposures)
+            insert(tables, f"AIRFLOW_ML_EXPOSURES ({columns})", exposures)
             unheard = [(model, r.epoch, r.key, arm, float(score)) for r in requests for arm, score in r.shadow.items()]
-            insert(warehouse, "AIRFLOW_ML_SHADOW_SCORES (MODEL, EPOCH, KEY, ARM, SCORE)", unheard)
-            insert(warehouse, "LATE_FLIGHTS", [(model, r.key, r.label) for r in requests if r.resolved])
+            insert(tables, "AIRFLOW_ML_SHADOW_SCORES (MODEL, EPOCH, KEY, ARM, SCORE)", unheard)
+            insert(tables, "LATE_FLIGHTS", [(model, r.key, r.label) for r in requests if r.resolved])
             if watermark_at is not None:
-                insert(warehouse, "LOADS", [(model, max(r.epoch for r in requests), watermark_at)])
+                insert(tables, "LOADS", [(model, max(r.epoch for r in requests), watermark_at)])
 
         return load
 
     def test_slices_add_up_to_the_whole(
-        self, warehouse: SnowflakeSource, source: MetricSource, load: Load, model: str
+        self, tables: SnowflakeSource, source: MetricSource, load: Load, model: str
     ) -> None:
         load(model, make_requests(11), make_requests(11)[-1].at + timedelta(days=1))
         whole = source.read(model, metric="brier", epoch=1)
-        sliced = SqlMetrics(warehouse, self.query(slices={"digit": "RIGHT(e.UNIT, 1)"}))
+        sliced = SqlMetrics(tables, self.query(slices={"digit": "RIGHT(e.UNIT, 1)"}))
         parts = sliced.read(model, metric="brier by digit", epoch=1)
         assert len({sample.slice_name for sample in parts.samples}) > 5
         assert sum(sample.sum_x for sample in parts.samples) == pytest.approx(sum(s.sum_x for s in whole.samples))
@@ -211,14 +200,14 @@ class TestSql(MetricSourceContract):
             source.read(model, metric="brier by digit", epoch=1)
 
     def test_a_covariate_comes_with_its_sums_and_the_mean_stands_in_where_a_unit_has_no_past(
-        self, warehouse: SnowflakeSource, load: Load, model: str
+        self, tables: SnowflakeSource, load: Load, model: str
     ) -> None:
         requests = make_requests(12)
         load(model, requests, requests[-1].at + timedelta(days=1))
         past = {f"N{number}": float(number) for number in range(30)}
-        insert(warehouse, "PLANES", list(past.items()))
+        insert(tables, "PLANES", list(past.items()))
         query = self.query(covariate="SELECT TAILNUM AS UNIT, PAST AS VALUE FROM PLANES")
-        reading = SqlMetrics(warehouse, query).read(model, metric="brier", epoch=1)
+        reading = SqlMetrics(tables, query).read(model, metric="brier", epoch=1)
         for sample in reading.samples:
             seen = {
                 r.unit
@@ -230,7 +219,7 @@ class TestSql(MetricSourceContract):
             assert sample.covariate.sum_cc == pytest.approx(sum(past.get(unit, 14.5) ** 2 for unit in seen))
 
     def test_units_that_change_arms_are_counted_and_rising_weights_are_no_change(
-        self, warehouse: SnowflakeSource, source: MetricSource, model: str
+        self, tables: SnowflakeSource, source: MetricSource, model: str
     ) -> None:
         kept = [
             (model, 1, f"k{n}-{day}", f"N{n}", f"2013-05-0{day}", 5, "champion", 0.5)
@@ -240,32 +229,32 @@ class TestSql(MetricSourceContract):
         moved = [(model, 1, f"m{n}", f"N{n}", "2013-05-03", 50, "challenger", 0.5) for n in range(4)]
         crossed = [(model, 1, f"c{n}", f"N{n}", "2013-05-02", 5, "challenger", 0.5) for n in range(3)]
         columns = "MODEL, EPOCH, KEY, UNIT, DATA_DAY, STEP, ASSIGNED, SCORE"
-        insert(warehouse, f"AIRFLOW_ML_EXPOSURES ({columns})", [*kept, *moved])
+        insert(tables, f"AIRFLOW_ML_EXPOSURES ({columns})", [*kept, *moved])
         assert source.read(model, metric="mae", epoch=1).crossed == (0, 12)
-        insert(warehouse, f"AIRFLOW_ML_EXPOSURES ({columns})", crossed)
+        insert(tables, f"AIRFLOW_ML_EXPOSURES ({columns})", crossed)
         found = source.read(model, metric="mae", epoch=1)
         assert found.crossed == (3, 12)
         assert set(found.assigned) == {"champion", "challenger"}
 
-    def test_a_metric_of_ones_own(self, warehouse: SnowflakeSource, load: Load, model: str) -> None:
+    def test_a_metric_of_ones_own(self, tables: SnowflakeSource, load: Load, model: str) -> None:
         requests = make_requests(13)
         load(model, requests, requests[-1].at + timedelta(days=1))
-        own = SqlMetrics(warehouse, self.query(metrics={"missed": "CASE WHEN label > score THEN 1.0 ELSE 0.0 END"}))
+        own = SqlMetrics(tables, self.query(metrics={"missed": "CASE WHEN label > score THEN 1.0 ELSE 0.0 END"}))
         found = sum(sample.sum_x for sample in own.read(model, metric="missed", epoch=1).samples)
         assert found == sum(r.label is not None and r.label > r.score for r in requests)
 
     def test_a_statement_that_fails_and_numbers_that_are_none_are_unreadable(
-        self, warehouse: SnowflakeSource, load: Load, model: str
+        self, tables: SnowflakeSource, load: Load, model: str
     ) -> None:
         requests = make_requests(14, count=20)
         load(model, requests, requests[-1].at + timedelta(days=1))
         lost = replace(self.query(), outcomes="SELECT KEY, LABEL FROM NO_SUCH_TABLE")
         with pytest.raises(MetricUnreadable, match="cannot read the metric"):
-            SqlMetrics(warehouse, lost).read(model, metric="mae", epoch=1)
-        insert(warehouse, "LATE_FLIGHTS", [(model, "odd", 7.0)])
+            SqlMetrics(tables, lost).read(model, metric="mae", epoch=1)
+        insert(tables, "LATE_FLIGHTS", [(model, "odd", 7.0)])
         odd = (model, 1, "odd", "N1", "2013-05-01", "5", "champion", 0.5)
-        insert(warehouse, "AIRFLOW_ML_EXPOSURES (MODEL, EPOCH, KEY, UNIT, DATA_DAY, STEP, ASSIGNED, SCORE)", [odd])
-        source = SqlMetrics(warehouse, self.query())
+        insert(tables, "AIRFLOW_ML_EXPOSURES (MODEL, EPOCH, KEY, UNIT, DATA_DAY, STEP, ASSIGNED, SCORE)", [odd])
+        source = SqlMetrics(tables, self.query())
         with pytest.raises(MetricUnreadable, match="'odd' has score"):
             source.read(model, metric="log_loss", epoch=1)
         assert source.read(model, metric="mae", epoch=1).samples
@@ -302,22 +291,22 @@ def _unheard(gateway: LocalGateway) -> int:
 @pytest.mark.integration
 class TestGateway(MetricSourceContract):
     @pytest.fixture
-    def source(self, gateway: LocalGateway) -> MetricSource:
-        return GatewayMetrics(gateway.url)
+    def source(self, one_gateway: LocalGateway) -> MetricSource:
+        return GatewayMetrics(one_gateway.url)
 
     @pytest.fixture
-    def load(self, gateway: LocalGateway) -> Load:
+    def load(self, one_gateway: LocalGateway, served_store: FolderStore) -> Load:
         """Real requests through the gateway: its own hash chooses the variants, its models make the scores."""
-        store = FolderStore(gateway.directory.parent / "store")
-        served = variant("1", identity_models(store), ["x"])
-        higher = variant("2", identity_models(store, shift=0.125), ["x"])
+        served = variant("1", identity_models(served_store), ["x"])
+        higher = variant("2", identity_models(served_store, shift=0.125), ["x"])
         view = str(served["view_digest"])
-        router = GatewayRouter(gateway.url)
+        router = GatewayRouter(one_gateway.url, one_gateway.token)
 
         def load(model: str, requests: Sequence[Request], watermark_at: datetime | None) -> None:
             for step, group in itertools.groupby(requests, key=lambda request: request.step):
                 batch = list(group)
                 shadow = step == SHADOW_STEP
+                unheard = _unheard(one_gateway)
                 traffic = Traffic(
                     model=model,
                     epoch=batch[0].epoch,
@@ -338,7 +327,7 @@ class TestGateway(MetricSourceContract):
                 assert [answer["variant"] for answer in answers] == [request.variant for request in batch]
                 router.predict(model, rows)  # A repeated request must not be counted twice.
                 if shadow:
-                    _until_unheard(gateway, 4 * len(batch))
+                    _until_unheard(one_gateway, unheard + 4 * len(batch))
             if watermark_at is not None:
                 outcomes: list[dict[str, JSON]] = [
                     {"key": r.key, "label": r.label, "known_at": format_time(r.at + timedelta(hours=3))}

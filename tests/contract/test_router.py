@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,31 +19,14 @@ from airflow_ml.errors import AirflowMLError, FencedOut
 from airflow_ml.testing.contracts.router import RouterContract
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import identity_models, variant
-from airflow_ml.testing.warehouse import LocalWarehouse
 
 Variants = tuple[Mapping[str, JSON], Mapping[str, JSON]]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
-    return FolderStore(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def two_variants(store: FolderStore) -> Variants:
+def two_variants(served_store: FolderStore) -> Variants:
+    store = served_store
     return variant("1", identity_models(store), ["x"]), variant("2", identity_models(store, shift=0.125), ["x"])
-
-
-@pytest.fixture(scope="module")
-def gateway(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
-    with LocalGateway(tmp_path_factory.mktemp("gateway"), store.uri, token="a control token") as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeSource]:
-    with LocalWarehouse(tmp_path_factory.mktemp("warehouse"), plain_http=True) as local:
-        yield SnowflakeSource(local.connect, source_name="snowflake:test")
 
 
 class _WithStore(RouterContract):
@@ -59,8 +42,8 @@ class _WithStore(RouterContract):
 
 class TestMemory(_WithStore):
     @pytest.fixture
-    def router(self, store: FolderStore) -> Router:
-        return MemoryRouter(store)
+    def router(self, served_store: FolderStore) -> Router:
+        return MemoryRouter(served_store)
 
     @pytest.fixture
     def another_client(self, router: Router) -> Router:
@@ -70,25 +53,25 @@ class TestMemory(_WithStore):
 @pytest.mark.integration
 class TestWarehouse(_WithStore):
     @pytest.fixture
-    def router(self, warehouse: SnowflakeSource, store: FolderStore) -> Router:
-        return WarehouseRouter(warehouse, store)
+    def router(self, warehouse: SnowflakeSource, served_store: FolderStore) -> Router:
+        return WarehouseRouter(warehouse, served_store)
 
     @pytest.fixture
-    def another_client(self, warehouse: SnowflakeSource, store: FolderStore) -> Router:
-        return WarehouseRouter(warehouse, store)
+    def another_client(self, warehouse: SnowflakeSource, served_store: FolderStore) -> Router:
+        return WarehouseRouter(warehouse, served_store)
 
     def test_of_writers_at_once_the_highest_epoch_wins(
-        self, warehouse: SnowflakeSource, store: FolderStore, traffic: Traffic
+        self, warehouse: SnowflakeSource, served_store: FolderStore, traffic: Traffic
     ) -> None:
-        WarehouseRouter(warehouse, store).read(traffic.model)
+        WarehouseRouter(warehouse, served_store).read(traffic.model)
 
         def write(epoch: int) -> None:
             with suppress(AirflowMLError):
-                WarehouseRouter(warehouse, store).write(replace(traffic, epoch=epoch))
+                WarehouseRouter(warehouse, served_store).write(replace(traffic, epoch=epoch))
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(write, [3, 9, 5, 9, 1, 7]))
-        router = WarehouseRouter(warehouse, store)
+        router = WarehouseRouter(warehouse, served_store)
         write(9)  # who lost a race writes again, as the next look does
         held = router.read(traffic.model)
         assert held is not None
@@ -104,9 +87,9 @@ class TestWarehouse(_WithStore):
 @pytest.mark.integration
 class TestGateway(_WithStore):
     @pytest.fixture
-    def router(self, gateway: LocalGateway) -> Router:
-        return GatewayRouter(gateway.url, gateway.token)
+    def router(self, one_gateway: LocalGateway) -> Router:
+        return GatewayRouter(one_gateway.url, one_gateway.token)
 
     @pytest.fixture
-    def another_client(self, gateway: LocalGateway) -> Router:
-        return GatewayRouter(gateway.url, gateway.token)
+    def another_client(self, one_gateway: LocalGateway) -> Router:
+        return GatewayRouter(one_gateway.url, one_gateway.token)

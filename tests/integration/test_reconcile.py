@@ -43,40 +43,40 @@ time.sleep(600)
 
 
 def test_what_a_killed_owner_left_is_rolled_back_and_the_living_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_gateway: LocalGateway, served_store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The rollouts are recorded in a store of their own: the operator looks at all that are there.
     store = FolderStore(tmp_path / "store")
     variants = [
-        variant("1", identity_models(store), ["x"]),
-        variant("2", identity_models(store, shift=0.125), ["x"]),
+        variant("1", identity_models(served_store), ["x"]),
+        variant("2", identity_models(served_store, shift=0.125), ["x"]),
     ]
-    with LocalGateway(tmp_path / "gateway", store.uri, token="a control token") as gateway:
-        connection = json.dumps({"conn_type": "airflow_ml_gateway", "host": gateway.url, "password": "a control token"})
-        monkeypatch.setenv("AIRFLOW_CONN_CANARY_GATEWAY", connection)
-        monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
-        owner = subprocess.Popen(
-            [sys.executable, "-c", OWNER, json.dumps(variants)], stdout=subprocess.PIPE, text=True, env=os.environ
-        )
-        try:
-            assert owner.stdout is not None
-            assert owner.stdout.readline().strip() == "split"
-        finally:
-            owner.send_signal(signal.SIGKILL)
-            owner.wait()
-        router = GatewayRouter(gateway.url, "a control token")
-        held = {name: router.read(name) for name in ("lost", "alive")}
-        assert {name: traffic.weight_percent for name, traffic in held.items() if traffic} == {"lost": 20, "alive": 20}
-        entry = store.latest("rollouts/prod/lost")
-        assert entry is not None
-        left = RolloutState.from_dict(entry.value)
-        assert (left.state, left.router_name) == ("running", "canary_gateway")
-        assert left.lease_expires_at is not None
+    connection = {"conn_type": "airflow_ml_gateway", "host": one_gateway.url, "password": one_gateway.token}
+    monkeypatch.setenv("AIRFLOW_CONN_CANARY_GATEWAY", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, json.dumps(variants)], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline().strip() == "split"
+    finally:
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+    router = GatewayRouter(one_gateway.url, one_gateway.token)
+    held = {name: router.read(name) for name in ("lost", "alive")}
+    assert {name: traffic.weight_percent for name, traffic in held.items() if traffic} == {"lost": 20, "alive": 20}
+    entry = store.latest("rollouts/prod/lost")
+    assert entry is not None
+    left = RolloutState.from_dict(entry.value)
+    assert (left.state, left.router_name) == ("running", "canary_gateway")
+    assert left.lease_expires_at is not None
 
-        # The operator's own connection leads nowhere: each rollout is ended at the gateway that its record names.
-        operator = ReconcileRolloutsOperator(task_id="t", router_conn_id="nowhere")
-        (done,) = operator.execute({})  # which waits for the lease
-        assert datetime.now(UTC) > left.lease_expires_at
-        assert (done["model"], done["epoch"], done["action"]) == ("lost", left.epoch, "ended")
-        after = {name: router.read(name) for name in ("lost", "alive")}
-        assert {name: traffic.weight_percent for name, traffic in after.items() if traffic} == {"lost": 0, "alive": 20}
-        assert operator.execute({}) == []
+    # The operator's own connection leads nowhere: each rollout is ended at the gateway that its record names.
+    operator = ReconcileRolloutsOperator(task_id="t", router_conn_id="nowhere")
+    (done,) = operator.execute({})  # which waits for the lease
+    assert datetime.now(UTC) > left.lease_expires_at
+    assert (done["model"], done["epoch"], done["action"]) == ("lost", left.epoch, "ended")
+    after = {name: router.read(name) for name in ("lost", "alive")}
+    assert {name: traffic.weight_percent for name, traffic in after.items() if traffic} == {"lost": 0, "alive": 20}
+    assert operator.execute({}) == []

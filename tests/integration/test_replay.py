@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -43,19 +42,13 @@ RICH = FeatureView(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
-    return FolderStore(tmp_path_factory.mktemp("store"))
+def router(one_gateway: LocalGateway) -> GatewayRouter:
+    return GatewayRouter(one_gateway.url, one_gateway.token)
 
 
 @pytest.fixture(scope="module")
-def router(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayRouter]:
-    with LocalGateway(tmp_path_factory.mktemp("gateway"), store.uri) as gateway:
-        yield GatewayRouter(gateway.url)
-
-
-@pytest.fixture(scope="module")
-def features(store: FolderStore) -> ServingFeatures:
-    return ServingFeatures(store)
+def features(served_store: FolderStore) -> ServingFeatures:
+    return ServingFeatures(served_store)
 
 
 def variant_of(store: FolderStore, version: str, view: FeatureView) -> dict[str, JSON]:
@@ -73,12 +66,12 @@ def variant_of(store: FolderStore, version: str, view: FeatureView) -> dict[str,
 
 
 @pytest.fixture
-def traffic(store: FolderStore, request: pytest.FixtureRequest) -> Traffic:
+def traffic(served_store: FolderStore, request: pytest.FixtureRequest) -> Traffic:
     return Traffic(
         model=f"m-{abs(hash(request.node.name))}",
         epoch=1,
-        champion=variant_of(store, "1", PLAIN),
-        challenger=variant_of(store, "2", RICH),
+        champion=variant_of(served_store, "1", PLAIN),
+        challenger=variant_of(served_store, "2", RICH),
         weight_percent=50.0,
         expires_at=None,
         salt="replay",
@@ -142,7 +135,7 @@ def test_it_stops_when_told(router: GatewayRouter, features: ServingFeatures, tr
     assert replay.run(stop).days == 1
 
 
-def test_features_know_nothing_from_after_the_prediction(store: FolderStore, features: ServingFeatures) -> None:
+def test_features_know_nothing_from_after_the_prediction(served_store: FolderStore, features: ServingFeatures) -> None:
     (day,) = flights.replay_days(START, 1)
     noon = datetime(2013, 5, 1, 12, tzinfo=UTC)
     early = published(day.requests[day.requests["predict_at"] <= noon])
@@ -151,8 +144,8 @@ def test_features_know_nothing_from_after_the_prediction(store: FolderStore, fea
         "weather": weather[weather["observed_at"] <= noon - timedelta(minutes=20)],
         "flights": table[table["known_at"] <= noon],
     }
-    blind = ServingFeatures(store, history)
-    challenger = variant_of(store, "2", RICH)
+    blind = ServingFeatures(served_store, history)
+    challenger = variant_of(served_store, "2", RICH)
     whole = features.build(published(day.requests), challenger)
     cut = blind.build(early, challenger)
     assert len(cut) == len(early) > 100
@@ -160,7 +153,9 @@ def test_features_know_nothing_from_after_the_prediction(store: FolderStore, fea
     assert any(values["late_mean_6h_by_origin"] is not None for values in cut.values())
 
 
-def test_an_input_that_requests_lack_is_an_error_not_a_null(store: FolderStore, features: ServingFeatures) -> None:
+def test_an_input_that_requests_lack_is_an_error_not_a_null(
+    served_store: FolderStore, features: ServingFeatures
+) -> None:
     (day,) = flights.replay_days(START, 1)
     with pytest.raises(ColumnMissing, match="sched_weekday"):
-        features.build(day.requests, variant_of(store, "2", RICH))
+        features.build(day.requests, variant_of(served_store, "2", RICH))

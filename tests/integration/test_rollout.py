@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,15 +22,8 @@ pytestmark = pytest.mark.integration
 PLAN = parse_plan([(20, "1d"), (50, "1d"), 100], max_data_days=10, guardrails=[("mae", 0.05)])
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
-    return FolderStore(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def gateway(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
-    with LocalGateway(tmp_path_factory.mktemp("gateway"), store.uri, token="tok") as gateway:
-        yield gateway
+def driver_of(router: GatewayRouter, store: FolderStore) -> RolloutDriver:
+    return RolloutDriver(store, router, GatewayMetrics(router.address), clock=lambda: datetime.now(UTC))
 
 
 class Flights:
@@ -65,15 +57,15 @@ class Flights:
 
 @pytest.mark.parametrize(("shift", "outcome", "serves"), [(0.2, "promoted", "2"), (-0.2, "rolled_back", "1")])
 def test_a_rollout_through_the_gateway(
-    gateway: LocalGateway, store: FolderStore, shift: float, outcome: str, serves: str
+    one_gateway: LocalGateway, served_store: FolderStore, shift: float, outcome: str, serves: str
 ) -> None:
     model = f"flights{serves}"
     variants = [
-        variant("1", identity_models(store), ["x"]),
-        variant("2", identity_models(store, "z", shift=shift), ["z"]),
+        variant("1", identity_models(served_store), ["x"]),
+        variant("2", identity_models(served_store, "z", shift=shift), ["z"]),
     ]
-    router = GatewayRouter(gateway.url, "tok")
-    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
+    router = GatewayRouter(one_gateway.url, one_gateway.token)
+    driver = driver_of(router, served_store)
     installed = driver.install(PLAN, model, "prod", variants[0], "first")
     assert installed.state == "installed"
     flights = Flights(router, model, variants)
@@ -98,17 +90,17 @@ def test_a_rollout_through_the_gateway(
 
 
 @pytest.mark.long
-def test_a_careful_rollout_of_two_challengers(gateway: LocalGateway, store: FolderStore) -> None:
+def test_a_careful_rollout_of_two_challengers(one_gateway: LocalGateway, served_store: FolderStore) -> None:
     """The champion against itself, then everybody in shadow, a split; the best of two better ones is promoted."""
     variants = [
-        variant("1", identity_models(store), ["x"]),
-        variant("2", identity_models(store, "z", shift=0.1), ["z"]),
-        variant("3", identity_models(store, "z", shift=0.2), ["z"]),
+        variant("1", identity_models(served_store), ["x"]),
+        variant("2", identity_models(served_store, "z", shift=0.1), ["z"]),
+        variant("3", identity_models(served_store, "z", shift=0.2), ["z"]),
     ]
     steps = [("aa", "1d"), ("shadow", "4d"), (20, "1d"), 100]
     plan = parse_plan(steps, challengers=2, guardrails=[("mae", 0.05)])
-    router = GatewayRouter(gateway.url, "tok")
-    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
+    router = GatewayRouter(one_gateway.url, one_gateway.token)
+    driver = driver_of(router, served_store)
     driver.install(PLAN, "careful", "prod", variants[0], "first")
     flights = Flights(router, "careful", variants[:2])
     state = driver.begin(plan, "careful", "prod", variants[0], variants[1], "second", others=[variants[2]])
@@ -124,7 +116,7 @@ def test_a_careful_rollout_of_two_challengers(gateway: LocalGateway, store: Fold
     assert list(dict.fromkeys(kinds)) == ["aa", "shadow", "split"]
     assert [(one.version, one.worse, one.stopped) for one in record.arms] == [("2", False, ""), ("3", False, "")]
     assert record.evidence is not None
-    looks = [json.loads(line) for line in store.get_bytes(record.evidence).splitlines()]
+    looks = [json.loads(line) for line in served_store.get_bytes(record.evidence).splitlines()]
     pairs = [look for look in looks if look["kind"] == "shadow" and look["arms"][0]["effect"] is not None]
     assert pairs
     assert pairs[-1]["arms"][1]["effect"] < pairs[-1]["arms"][0]["effect"] < 0
@@ -134,27 +126,27 @@ def test_a_careful_rollout_of_two_challengers(gateway: LocalGateway, store: Fold
 
 
 def test_a_challenger_whose_models_are_gone_is_refused_and_the_champion_stays(
-    gateway: LocalGateway, store: FolderStore
+    one_gateway: LocalGateway, served_store: FolderStore
 ) -> None:
-    router = GatewayRouter(gateway.url, "tok")
-    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
-    good = variant("1", identity_models(store), ["x"])
-    driver.install(PLAN, "lost", "prod", good, "first")
-    models: dict[str, JSON] = {**identity_models(store).to_dict(), "digest": "sha256:" + "0" * 64}
+    router = GatewayRouter(one_gateway.url, one_gateway.token)
+    driver = driver_of(router, served_store)
+    good = variant("1", identity_models(served_store), ["x"])
+    driver.install(PLAN, "gone", "prod", good, "first")
+    models: dict[str, JSON] = {**identity_models(served_store).to_dict(), "digest": "sha256:" + "0" * 64}
     with pytest.raises(RouterFailed):
-        driver.begin(PLAN, "lost", "prod", good, {**good, "version": "9", "models": models}, "second")
-    newest = driver.latest("lost", "prod")
+        driver.begin(PLAN, "gone", "prod", good, {**good, "version": "9", "models": models}, "second")
+    newest = driver.latest("gone", "prod")
     assert newest is not None
     assert newest.state == "rolled_back"
-    seen = router.read("lost")
+    seen = router.read("gone")
     assert seen is not None
     assert (seen.champion["version"], seen.challenger) == ("1", None)
 
 
-def test_an_unknown_metric_is_refused_before_any_traffic(gateway: LocalGateway, store: FolderStore) -> None:
-    router = GatewayRouter(gateway.url, "tok")
-    driver = RolloutDriver(store, router, GatewayMetrics(gateway.url, "tok"), clock=lambda: datetime.now(UTC))
-    good = variant("1", identity_models(store), ["x"])
+def test_an_unknown_metric_is_refused_before_any_traffic(one_gateway: LocalGateway, served_store: FolderStore) -> None:
+    router = GatewayRouter(one_gateway.url, one_gateway.token)
+    driver = driver_of(router, served_store)
+    good = variant("1", identity_models(served_store), ["x"])
     driver.install(PLAN, "metric", "prod", good, "first")
     plan = parse_plan([50], metric="brierr")
     guarded = parse_plan([50], guardrails=[("maee", 0.1)])

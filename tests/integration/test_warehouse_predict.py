@@ -22,7 +22,6 @@ from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.variant_sql import assign_row
 from airflow_ml.testing.served_models import identity_models, variant
-from airflow_ml.testing.warehouse import LocalWarehouse
 
 pytestmark = pytest.mark.integration
 VIEW = FeatureView(
@@ -88,10 +87,10 @@ class Batch:
 
 
 @pytest.fixture
-def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
-    with LocalWarehouse(tmp_path / "warehouse", plain_http=True) as local:
-        source = SnowflakeSource(local.connect, source_name="snowflake:test")
-        yield Batch(source, FolderStore(tmp_path / "store"), monkeypatch)
+def batch(warehouse: SnowflakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
+    yield Batch(warehouse, FolderStore(tmp_path / "store"), monkeypatch)
+    for table in ("AIRFLOW_ML_TRAFFIC", "AIRFLOW_ML_EXPOSURES", "AIRFLOW_ML_SHADOW_SCORES", "SCORES"):
+        warehouse.run(f"DROP TABLE IF EXISTS {table}", {}, tag={})
 
 
 @pytest.mark.long  # the shadow test beside it goes the same way: 16 s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from airflow_ml.operators.prediction_split import (
 )
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.served_models import identity_models, variant
-from airflow_ml.testing.warehouse import LocalWarehouse
 
 pytestmark = pytest.mark.integration
 PLAN = parse_plan([(50, "1d"), 100], max_data_days=9, min_units=50)
@@ -42,12 +40,6 @@ QUERY = SqlOutcomes(
     outcomes="SELECT FLIGHT AS KEY, LATE AS LABEL FROM FLOWN",
     watermark="SELECT MAX(COMPLETE_TO) FROM LOADS",
 )
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeSource]:
-    with LocalWarehouse(tmp_path_factory.mktemp("warehouse"), plain_http=True) as local:
-        yield SnowflakeSource(local.connect, source_name="snowflake:test")
 
 
 class Line:

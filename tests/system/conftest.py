@@ -1,11 +1,12 @@
-"""The parts that DAGs speak to, started once: a warehouse with three weeks of flights, MLflow, a gateway, a store."""
+"""The parts that DAGs speak to, once: a warehouse with three weeks of flights, a store, and if asked for MLflow and a
+gateway.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from airflow_ml.testing.child_process import free_ports
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.mlflow_server import MLflowServer
 from airflow_ml.testing.warehouse import LocalWarehouse
 from demo import flights
+
+from .example_runs import Results, play
 
 LOADED_UNTIL = datetime(2013, 1, 21, tzinfo=UTC)
 
@@ -51,8 +55,9 @@ class Parts:
         }
 
     def wait_ready(self) -> None:
-        """Return when MLflow, too, answers."""
-        self.mlflow.wait_ready()
+        """Return when MLflow, too, answers, if anybody has asked for it."""
+        if self.mlflow.pid is not None:
+            self.mlflow.wait_ready()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -69,18 +74,33 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     root = tmp_path_factory.mktemp("parts")
     store = root / "store"
     store.mkdir()
-    with ExitStack() as stack:
-        mlflow = MLflowServer(root / "mlflow")
-        stack.callback(mlflow.stop)
-        mlflow.start()  # takes longest; whoever needs it says wait_ready() when all else is there
-        warehouse = stack.enter_context(LocalWarehouse(root / "warehouse"))
-        gateway = LocalGateway(root / "gateway", store.as_uri(), token=secrets.token_urlsafe(16))
-        stack.enter_context(gateway)
+    mlflow = MLflowServer(root / "mlflow")
+    gateway = LocalGateway(root / "gateway", store.as_uri(), free_ports(1)[0], token=secrets.token_urlsafe(16))
+    with LocalWarehouse(root / "warehouse") as warehouse:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in warehouse.environment().items():
                 patch.setitem(os.environ, name, value)
             load(warehouse)
         yield Parts(warehouse, mlflow, gateway, store.as_uri())
+
+
+@pytest.fixture(scope="session")
+def serving(parts: Parts) -> Iterator[Parts]:
+    """The same with MLflow, which is still starting (see ``wait_ready``), and the gateway."""
+    parts.mlflow.start()
+    try:
+        with parts.gateway:
+            yield parts
+    finally:
+        parts.mlflow.stop()
+
+
+@pytest.fixture(scope="module")
+def results(
+    request: pytest.FixtureRequest, parts: Parts, dags_examples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Results:
+    """What became of each run of the module's ``PLAN``."""
+    return play(request.module.PLAN, parts, dags_examples, tmp_path_factory.mktemp("examples"))
 
 
 def load(warehouse: LocalWarehouse) -> None:

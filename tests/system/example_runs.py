@@ -44,3 +44,8 @@ def xcom(found: Mapping[str, Any], task: str, key: str = "return_value") -> Any:
 
 def states(found: Mapping[str, Any]) -> dict[str, set[str]]:
     return {task: set(each) for task, each in found["tasks"].items()}
+
+
+def outcomes(found: Mapping[str, Any]) -> set[str]:
+    """The states of a run and of all its tasks."""
+    return {found["state"]}.union(*states(found).values())

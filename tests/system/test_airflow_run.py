@@ -57,18 +57,18 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(serving: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     home = tmp_path_factory.mktemp("airflow")
     airflow = AirflowInstance(
-        home, Path(__file__).with_name("dags"), connections=parts.connections, env=parts.environment, parallelism=3
+        home, Path(__file__).with_name("dags"), connections=serving.connections, env=serving.environment, parallelism=3
     )
     airflow.start()
     try:
-        parts.wait_ready()
+        serving.wait_ready()
         airflow.api.wait_for_dag(DAG)
         airflow.api.unpause(DAG)
         found = Run(airflow, airflow.api.trigger(DAG, run_after=AS_OF))
-        follow(found, parts, home / "traffic.log")
+        follow(found, serving, home / "traffic.log")
         yield found
     finally:
         killed = airflow.stop()

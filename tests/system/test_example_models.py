@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .example_runs import Plan, Results, play, states, xcom
+from .example_runs import Plan, Results, outcomes, states, xcom
 
-pytestmark = [pytest.mark.system, pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.integration,
+    pytest.mark.long,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("serving"),
+]
 
 #: In this order: the canary installs what registration registered, and monitoring scores with it.
 PLAN: Plan = {
@@ -30,16 +35,9 @@ PLAN: Plan = {
 FAILING = ("canary_shadow", "canary_warehouse again")
 
 
-@pytest.fixture(scope="module")
-def results(parts: Any, dags_examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return play(PLAN, parts, dags_examples, tmp_path_factory.mktemp("examples"))
-
-
 @pytest.mark.parametrize("name", [name for name in PLAN if name not in FAILING])
 def test_every_task_succeeds(results: Results, name: str) -> None:
-    found = results[name]
-    assert found["state"] == "success"
-    assert set().union(*states(found).values()) == {"success"}
+    assert outcomes(results[name]) == {"success"}
 
 
 def test_sweep(results: Results) -> None:

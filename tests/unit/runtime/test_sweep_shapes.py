@@ -74,22 +74,22 @@ def test_a_batch_has_trials(tmp_path):
 
 KEPT = """
 def train(data, params, trial):
-    from sklearn.linear_model import Ridge
-    return params["a"], Ridge(alpha=params["a"]).fit(*data.train.xy())
+    return params["a"], {"mean": float(data.train.y.mean()), "a": params["a"]}
 """
 
 
 def test_the_best_models_of_each_group_are_kept(tmp_path):
-    plan, store = plan_of(tmp_path, KEPT, space=UNIT, trials_per_group=10, keep_top=2)
+    plan, store = plan_of(tmp_path, KEPT, space=UNIT, trials_per_group=4, keep_top=2)
     assert run(plan, store).failed == 0
     rows = list(read_rows(store.path(collect(plan, store).artifact)))
     for group in ("EWR", "JFK"):
         here = [row for row in rows if row["group"] == group]
-        assert [row["model"] is not None for row in here] == [True, True, *[False] * 8]
+        assert [row["model"] is not None for row in here] == [True, True, False, False]
         for row in here[:2]:
             model = load_value(Artifact.from_dict(json.loads(row["model"])), store)
-            assert model.alpha == row["value"] == row["param_a"]
-    assert plan.sweep != plan_of(tmp_path, KEPT, space=UNIT, trials_per_group=10)[0].sweep
+            assert model["a"] == row["value"] == row["param_a"]
+            assert 0 < model["mean"] < 1
+    assert plan.sweep != plan_of(tmp_path, KEPT, space=UNIT, trials_per_group=4)[0].sweep
 
 
 def test_a_function_that_returns_no_model_has_none_to_keep(tmp_path):
@@ -152,13 +152,13 @@ def test_one_big_study_runs_in_batches_is_durable_and_goes_on_with_the_same_choi
     whole, part = tmp_path / "whole", tmp_path / "part"
     whole.mkdir()
     part.mkdir()
-    options: dict[str, Any] = {"space": UNIT, "sampler": "tpe", "by": None, "trials_per_group": 40, "seed": 3}
+    options: dict[str, Any] = {"space": UNIT, "sampler": "tpe", "by": None, "trials_per_group": 24, "seed": 3}
     plan, store = plan_of(whole, SLOW, **options)
-    assert (plan.batch_size, plan.shards, plan.trials) == (8, 1, 40)
+    assert (plan.batch_size, plan.shards, plan.trials) == (8, 1, 24)
     outcome = run(plan, store)
-    assert (outcome.succeeded, outcome.workers) == (40, 2)
+    assert (outcome.succeeded, outcome.workers) == (24, 2)
     chosen = {name: item.params for name, item in committed_results(plan, store).items()}
-    assert len({str(params) for params in chosen.values()}) == 40
+    assert len({str(params) for params in chosen.values()}) == 24
 
     again, other = plan_of(part, SLOW, **options)
     stop = threading.Event()
@@ -174,8 +174,8 @@ def test_one_big_study_runs_in_batches_is_durable_and_goes_on_with_the_same_choi
     with pytest.raises(CallFailed, match="Stopped"):
         run(again, other, stop=stop)
     thread.join()
-    assert 11 <= len(committed_results(again, other)) < 40
-    assert run(again, other).ran < 30
+    assert 11 <= len(committed_results(again, other)) < 24
+    assert run(again, other).ran < 14
     assert {name: item.params for name, item in committed_results(again, other).items()} == chosen
 
 
