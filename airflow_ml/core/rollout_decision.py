@@ -13,16 +13,15 @@ from datetime import datetime, timedelta
 
 from airflow_ml.core import rollout_plan
 from airflow_ml.core.arm_evidence import best_of, in_words, judge_arms
-from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, paired_name
 from airflow_ml.core.assessment import ERROR, FAIL, NEITHER, NOTHING_YET, PASS, Tally, assess, counted
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.rollout_look import ArmLook, Look
 from airflow_ml.core.rollout_plan import SAME, SHADOW, SUPERIORITY, RolloutPlan, Step
-from airflow_ml.core.rollout_readings import day_of, weight_of
 from airflow_ml.core.rollout_soundness import compared_arms, sample_ratio_of, why_impossible, why_void
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio
+from airflow_ml.core.step_progress import days_since, fewest_units, is_measured
 
 ADVANCE, HOLD, PROMOTE, ROLL_BACK, INCONCLUSIVE = "advance", "hold", "promote", "roll_back", "inconclusive"
 #: Of several challengers some show harm: they answer nothing any more, and the others go on.
@@ -62,7 +61,6 @@ class _Seen:
     arms: tuple[ArmLook, ...]
     #: The one that looks best.
     best: ArmLook
-    metric: str
 
 
 def decide(
@@ -96,11 +94,11 @@ def decide(
             arms=compared_arms(state),
             kind=state.kind,
             chosen=state.chosen,
-            data_days=_days_since(state.started_watermark_at, reading, counting),
+            data_days=days_since(state.started_watermark_at, reading, counting),
         )
     except (ValueError, OverflowError) as error:
         return _in_trouble(plan, state, now, f"The metric's sums cannot be true: {error}")
-    seen = _Seen(counting, reading, arms, best_of(arms, direction=plan.direction) or arms[0], plan.metric)
+    seen = _Seen(counting, reading, arms, best_of(arms, direction=plan.direction) or arms[0])
     ratio = sample_ratio_of(plan, state, reading)
     harmful = all(arm.harm for arm in arms)
     phase = FAIL if harmful else PASS if any(arm.ready for arm in arms) else NEITHER
@@ -143,7 +141,7 @@ def _action(
         return _onward(plan, state, seen)
     undecided = _UNDECIDED[plan.inconclusive]
     since = state.resumed_watermark_at or state.started_watermark_at
-    if _days_since(since, seen.reading, seen.readings) >= plan.max_data_days:
+    if days_since(since, seen.reading, seen.readings) >= plan.max_data_days:
         shown = [arm for arm in seen.arms if arm.ready]
         if shown and not plan.promotes and state.step == len(plan.steps) - 1:
             return CONCLUDE, f"{_shown(plan, state, seen)}; the others are undecided", ""
@@ -193,14 +191,14 @@ def _missing(plan: RolloutPlan, state: RolloutState, seen: _Seen, tally: Tally) 
     step, reading = plan.steps[state.step], seen.reading
     if reading.watermark_at is None:
         return "No outcome has been read yet"
-    days = _days_since(state.step_watermark_at, reading, seen.readings, step=step)
+    days = days_since(state.step_watermark_at, reading, seen.readings, step=step)
     if days < step.data_days:
         return f"Step {state.step + 1} has had {max(days, 0.0):.1f} of {step.data_days:g} data days"
     if step.kind == SAME and min((seen.best.units or {}).values(), default=0) < plan.min_units:
         return f"Fewer than {plan.min_units} units with an outcome in a half of the champion's traffic"
-    if (step.divides or step.kind == SHADOW) and not _measured(seen.readings, step):
+    if (step.divides or step.kind == SHADOW) and not is_measured(seen.readings, step):
         return f"No outcome of the challenger {at_step(step)} yet"
-    units = _fewest_units(seen, step) if step.min_units else 0
+    units = fewest_units(seen.readings, plan.metric, [arm.arm for arm in seen.arms], step) if step.min_units else 0
     if units < step.min_units:
         return f"Step {state.step + 1} has had {units} of {step.min_units} units of each arm"
     # Behind the last test no difference must be shown again: a ramp is there to meet harm.
@@ -249,7 +247,13 @@ def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: 
     lasting = (now - since).total_seconds() >= plan.max_trouble_seconds or too_often
     action = ROLL_BACK if lasting else HOLD
     reason = f"{problem}, for {(now - since).total_seconds():.0f} s" if lasting else problem
-    look = Look(
+    look = blind_look(state, now, action, reason)
+    return Decision(action=action, reason=reason, statistics=look, trouble=True, tally=tally)
+
+
+def blind_look(state: RolloutState, now: datetime, action: str, reason: str) -> Look:
+    """Return the look of a moment at which nothing could be measured, or nothing done about it."""
+    return Look(
         number=state.looks + 1,
         at=now,
         watermark_at=None,
@@ -259,62 +263,10 @@ def _in_trouble(plan: RolloutPlan, state: RolloutState, now: datetime, problem: 
         reason=reason,
         data_days=state.data_days,
     )
-    return Decision(action=action, reason=reason, statistics=look, trouble=True, tally=tally)
-
-
-def _measured(readings: Mapping[str, Reading], step: Step) -> bool:
-    """Whether there is an outcome of a challenger in a step."""
-    return any(
-        one.requests > 0 and one.variant != CHAMPION and _in_step(one.stratum, step)
-        for reading in readings.values()
-        for one in reading.samples
-    )
-
-
-def _fewest_units(seen: _Seen, step: Step) -> int:
-    """Return the units with an outcome, over the days of a step, of the arm that has fewest."""
-    names = [arm.arm for arm in seen.arms]
-    arms = [paired_name(arm) for arm in names] if step.kind == SHADOW else [CHAMPION, *names]
-    counts = dict.fromkeys(arms, 0)
-    for name, reading in seen.readings.items():
-        if name.removesuffix(PAIRED_METRIC) == seen.metric:
-            for one in reading.samples:
-                if one.variant in counts and _in_step(one.stratum, step):
-                    counts[one.variant] += one.units
-    return min(counts.values())
-
-
-def _in_step(stratum: str, step: Step | None) -> bool:
-    if step is None:
-        return True
-    if step.kind == SHADOW:
-        return stratum.partition("/")[0] == SHADOW_STEP
-    return weight_of(stratum) == step.weight_percent
 
 
 def _moved(state: RolloutState, reading: Reading) -> bool:
     return reading.watermark_at is not None and reading.watermark_at != state.watermark_at
-
-
-def _days_since(
-    mark: datetime | None, reading: Reading, readings: Mapping[str, Reading], *, step: Step | None = None
-) -> float:
-    """Return the data days since a watermark, or since the first traffic of a step (of any) if that came later.
-
-    Traffic may begin long after the last outcome of the traffic before it; the days between prove nothing.
-    """
-    if reading.watermark_at is None:
-        return 0.0
-    begun = mark or reading.watermark_at
-    days = [
-        day
-        for one in readings.values()
-        for variant, strata in one.assigned.items()
-        if variant != CHAMPION
-        for stratum in strata
-        if (day := day_of(stratum)) is not None and _in_step(stratum, step)
-    ]
-    return (reading.watermark_at - max(begun, min(days, default=begun))) / timedelta(days=1)
 
 
 def _claim(plan: RolloutPlan) -> str:
@@ -349,7 +301,7 @@ def _look(
         requests=best.requests,
         waiting=waiting,
         strata=best.strata,
-        data_days=_days_since(state.started_watermark_at, seen.reading, seen.readings),
+        data_days=days_since(state.started_watermark_at, seen.reading, seen.readings),
         # JSON has no infinity: units in a share of 0, or no split yet.
         sample_ratio_excess=ratio.excess if math.isfinite(ratio.excess) else None,
         crossed=seen.reading.crossed,

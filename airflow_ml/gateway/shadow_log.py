@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 from airflow_ml.core.arms import SHADOW_STEP, paired_name
 from airflow_ml.core.fingerprint import parse_time
-from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.ports import Reading
+from airflow_ml.gateway.unit_sums import counts_of, samples_of
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS shadow (
@@ -34,43 +36,17 @@ def read_pairs(
         values: ``model``, ``epoch`` and ``day``, the watermark's.
         watermark: As it is stored.
     """
-    assigned: dict[str, dict[str, int]] = {}
-    for arm, stratum, units in connection.execute(
-        f"SELECT s.arm, '{SHADOW_STEP}/' || substr(p.at, 1, 10), count(DISTINCT p.unit) {_PAIRS} GROUP BY 1, 2",
-        values,
-    ):
-        assigned.setdefault(paired_name(arm), {})[stratum] = units
-    return Reading(
-        samples=tuple(_samples(connection, expression, values)),
-        watermark_at=None if watermark is None else parse_time(watermark),
-        assigned=assigned,
-    )
-
-
-def _samples(connection: sqlite3.Connection, expression: str, values: Mapping[str, str | int]) -> Iterator[Sample]:
     difference = f"({expression.replace('p.score', 's.score')}) - ({expression})"
-    statement = f"""
+    units = f"""
 WITH unit AS (
   SELECT s.arm, '{SHADOW_STEP}/' || substr(p.at, 1, 10) AS stratum, p.unit, total({difference}) AS x,
     count(o.label) AS n, sum(o.key IS NULL) AS waiting, total(({difference}) * ({difference})) AS squares
   {_PAIRS} AND p.at < :day
   GROUP BY 1, 2, 3
-)
-SELECT arm, stratum, sum(n > 0), sum(n), total(x), total(x * x), total(n * n), total(x * n), sum(waiting),
-  total(squares)
-FROM unit GROUP BY arm, stratum ORDER BY arm, stratum
-"""  # noqa: S608 - constants; values are bound
-    for row in connection.execute(statement, values):
-        arm, stratum, units, requests, sum_x, sum_xx, sum_nn, sum_xn, waiting, squares = row
-        yield Sample(
-            variant=paired_name(arm),
-            stratum=stratum,
-            units=units,
-            requests=requests,
-            sum_x=sum_x,
-            sum_xx=sum_xx,
-            sum_nn=sum_nn,
-            sum_xn=sum_xn,
-            waiting=waiting,
-            sum_squares=squares,
-        )
+)"""
+    everybody = f"SELECT s.arm, '{SHADOW_STEP}/' || substr(p.at, 1, 10), count(DISTINCT p.unit) {_PAIRS} GROUP BY 1, 2"
+    return Reading(
+        samples=tuple(replace(one, variant=paired_name(one.variant)) for one in samples_of(connection, units, values)),
+        watermark_at=None if watermark is None else parse_time(watermark),
+        assigned={paired_name(arm): strata for arm, strata in counts_of(connection, everybody, values).items()},
+    )

@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.fingerprint import parse_time
-from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import MetricUnreadable
 from airflow_ml.gateway import shadow_log
 from airflow_ml.gateway.shadow import ShadowScore
+from airflow_ml.gateway.unit_sums import counts_of, samples_of
 from airflow_ml.gateway.wire import Outcome
 
 _SCHEMA = """
@@ -184,12 +185,11 @@ class TrafficLog:
         if name != metric:
             pairs = shadow_log.read_pairs(connection, _METRICS[name], values, watermark)
             return MetricReport(reading=pairs, fallbacks={}, without_outcome={})
-        assigned: dict[str, dict[str, int]] = {}
-        for arm, stratum, units in connection.execute(
+        assigned = counts_of(
+            connection,
             f"SELECT p.assigned, p.step || '/' || substr(p.at, 1, 10), count(DISTINCT p.unit) {_JOINED} GROUP BY 1, 2",
             values,
-        ):
-            assigned.setdefault(arm, {})[stratum] = units
+        )
         counts = connection.execute(
             f"SELECT p.assigned, sum(p.variant <> p.assigned), sum(o.key IS NOT NULL AND o.label IS NULL) "
             f"{_JOINED} GROUP BY 1",
@@ -197,7 +197,7 @@ class TrafficLog:
         ).fetchall()
         return MetricReport(
             reading=Reading(
-                samples=tuple(_samples(connection, metric, values)),
+                samples=tuple(samples_of(connection, _cells(metric), values)),
                 watermark_at=None if watermark is None else parse_time(watermark),
                 assigned=assigned,
                 unit_squares={
@@ -243,29 +243,6 @@ SELECT count(*), total(s * s) FROM score
     names = {"champion": CHAMPION, "challenger": challenger, "least": MIN_STRATUM_UNITS}
     units, squares = connection.execute(statement, {**values, **names}).fetchone()
     return float(squares) if units else None
-
-
-def _samples(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> Iterable[Sample]:
-    # A unit whose requests have no outcome is no unit yet.
-    statement = f"""{_cells(metric)}
-SELECT arm, stratum, sum(n > 0), sum(n), total(x), total(x * x), total(n * n), total(x * n), sum(waiting),
-  total(squares)
-FROM unit GROUP BY arm, stratum ORDER BY arm, stratum
-"""  # noqa: S608 - constants; values are bound
-    for row in connection.execute(statement, values):
-        arm, stratum, units, requests, sum_x, sum_xx, sum_nn, sum_xn, waiting, squares = row
-        yield Sample(
-            variant=arm,
-            stratum=stratum,
-            units=units,
-            requests=requests,
-            sum_x=sum_x,
-            sum_xx=sum_xx,
-            sum_nn=sum_nn,
-            sum_xn=sum_xn,
-            waiting=waiting,
-            sum_squares=squares,
-        )
 
 
 def _check_probabilities(connection: sqlite3.Connection, metric: str, values: Mapping[str, str | int]) -> None:

@@ -24,6 +24,7 @@ from airflow_ml.core.rollout_decision import (
     PROMOTE,
     ROLL_BACK,
     Decision,
+    blind_look,
     decide,
 )
 from airflow_ml.core.rollout_human import closed
@@ -286,16 +287,7 @@ class RolloutLead:
         if lasting >= state.plan.max_trouble_seconds:
             reason = f"{problem}, for {lasting:.0f} s"
             return self._history.append(at, ending(state, ROLLED_BACK, reason=reason, cause=BY_INTERRUPTION)).state
-        look = Look(
-            number=state.looks + 1,
-            at=now,
-            watermark_at=None,
-            step=state.step,
-            weight_percent=state.weight_percent,
-            action=HOLD,
-            reason=problem,
-            data_days=state.data_days,
-        )
+        look = blind_look(state, now, HOLD, problem)
         after = looked(state, look, next_step=False, now=now, lease_seconds=self._lease_seconds, trouble=True)
         return self._history.append(at, after).state
 
