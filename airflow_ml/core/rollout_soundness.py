@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.ports import Reading
@@ -63,11 +63,25 @@ def _design_effect(reading: Reading) -> float | None:
     return max(found, clustered.variance / independent.variance)
 
 
+def in_time(strata: Iterable[str], plan: RolloutPlan) -> list[str]:
+    """Return strata in the order in which they came to be, so that a new one never changes the number of another, by
+    which its share of alpha is set: by day, by epoch, and within a day by the plan's steps."""
+    steps = [step.weight_percent for step in plan.steps]
+
+    def key(name: str) -> tuple[str, int, int, float]:
+        day, _, epoch = name.partition("/")[2].partition("/")
+        weight = weight_of(name)
+        step = steps.index(weight) if weight in steps else len(steps)
+        return day, int(epoch) if epoch.isdecimal() else 0, step, weight or 0.0
+
+    return sorted(strata, key=key)
+
+
 def sample_ratio_of(plan: RolloutPlan, state: RolloutState, reading: Reading) -> SampleRatio:
     """Test whether every arm got the units that its weight promised, in each stratum with a split."""
     shares: dict[str, float] = {}
     strata = {stratum for by_stratum in reading.assigned.values() for stratum in by_stratum}
-    for stratum in sorted(strata, key=lambda name: name.partition("/")[::-1]):
+    for stratum in in_time(strata, plan):
         weight = weight_of(stratum)
         if weight is not None and 0 < weight < 100:
             shares[stratum] = weight / 100

@@ -33,3 +33,41 @@ def test_who_may_edit_tasks_and_not_answer_cannot_approve(monkeypatch: pytest.Mo
     with pytest.raises(HTTPException) as refused:
         approval.approve(TASK, "ann", "looks good")
     assert refused.value.status_code == 403
+
+
+class Ann:
+    def get_name(self) -> str:
+        return "ann"
+
+
+class Session:
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def add(self, entry: Any) -> None:
+        self.told.append(entry)
+
+    def commit(self) -> None:
+        self.told.append("committed")
+
+
+def test_an_approval_is_in_airflows_audit_log_before_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+
+    def update_hitl_detail(*args: Any, **kwargs: Any) -> None:
+        session.told.append("answered")
+
+    monkeypatch.setattr(approval, "may_answer", lambda user, dag_id: True)
+    monkeypatch.setattr(approval, "create_session", lambda: session)
+    monkeypatch.setattr(approval, "update_hitl_detail", update_hitl_detail)
+    approval.approve(TASK, Ann(), "looks good")
+    entry, *rest = session.told
+    assert rest == ["committed", "answered"]
+    assert (entry.event, entry.owner) == ("update_hitl_detail", "ann")
+    assert (entry.dag_id, entry.run_id, entry.task_id, entry.map_index) == ("release", "r", "canary", -1)
+    assert '"reason": "looks good"' in entry.extra
