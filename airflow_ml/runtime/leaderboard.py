@@ -49,7 +49,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     counts = Counter(str(row["status"]) for row in rows)
     succeeded = [row for row in rows if row["status"] == SUCCEEDED]
     _judge(plan, rows, len(succeeded), artifact)
-    first = min(succeeded, key=lambda row: _order(plan, row))
+    first = min(succeeded, key=lambda row: _order(plan, row, results.get(row["trial"])))
     with_success = {str(row["group"]) for row in succeeded}
     without = [group for group in dict.fromkeys(trial.group for trial in trials) if group not in with_success]
     return Leaderboard(
@@ -189,7 +189,7 @@ def sorted_rows(
     """Return one row for each trial, best first within its group; see `collect` for those without a result."""
     position = {group: index for index, group in enumerate(dict.fromkeys(trial.group for trial in trials))}
     rows = [_row(plan, trial, results.get(trial.trial), stopped.get(trial.shard, "")) for trial in trials]
-    rows.sort(key=lambda row: (position[str(row["group"])], *_order(plan, row)))
+    rows.sort(key=lambda row: (position[str(row["group"])], *_order(plan, row, results.get(row["trial"]))))
     return rows
 
 
@@ -237,11 +237,13 @@ def _row(plan: SweepPlan, trial: PlannedTrial, result: TrialResult | None, stopp
     }
 
 
-def _order(plan: SweepPlan, row: Mapping[str, Any]) -> tuple[bool, float, float, str]:
-    """Sort key: successes first, better ones first, then the faster, then by trial."""
+def _order(plan: SweepPlan, row: Mapping[str, Any], result: TrialResult | None) -> tuple[bool, float, bool, float, str]:
+    """Sort key: successes first, better ones first, of equals those whose model is kept, then the faster, then by
+    trial."""
     value = row["value"]
     signed = 0.0 if value is None else float(value) if plan.direction == "minimize" else -float(value)
-    return value is None, signed, float(row["seconds"] or 0.0), str(row["trial"])
+    without_model = bool(plan.keep_top) and not (result is not None and result.model)
+    return value is None, signed, without_model, float(row["seconds"] or 0.0), str(row["trial"])
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> Any:

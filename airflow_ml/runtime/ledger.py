@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
-from airflow_ml.core.trials import TrialResult
+from airflow_ml.core.trials import FAILED, TrialResult
 from airflow_ml.errors import RefConflict
 
 #: A batch is committed when it holds so many trials, when its oldest trial ended so long ago, or with a trial that
@@ -16,6 +17,8 @@ from airflow_ml.errors import RefConflict
 BATCH_TRIALS = 50
 #: A batch with so much of reports, tracebacks and notes is committed, too: the store refuses entries over 1 MiB.
 BATCH_BYTES = 256 * 1024
+#: Beyond it a result is not written down: an entry has 1 MiB, with the words around the result.
+LARGEST_RESULT_BYTES = 1000 * 1024
 LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS = 0.05, 2.0
 
 
@@ -76,18 +79,26 @@ class Ledger:
     def flush(self) -> list[str]:
         """Commit everything that is finished. Returns trials that others finished meanwhile."""
         others: list[str] = []
+        together = len(self._pending)
         while self._pending:
-            batch: list[JSON] = [result.to_dict() for result in self._pending]
+            some = self._pending[:together]
+            batch: list[JSON] = [result.to_dict() for result in some]
             try:
                 self._sequence = self._store.append(self._ref, {"trials": batch}, after=self._sequence).sequence
+            except (TypeError, ValueError) as error:
+                if len(some) > 1:
+                    together = len(some) // 2  # one of them, or all of them together, are too much
+                else:
+                    self._pending[0] = _without_content(some[0], error)
+                continue
             except RefConflict:
                 others += self.read()
                 late = [result for result in self._pending if result.trial in self.results]
                 self.superseded += len(late)
                 self._pending = [result for result in self._pending if result.trial not in self.results]
                 continue
-            self.results.update({result.trial: result for result in self._pending})
-            self._pending = []
+            self.results.update({result.trial: result for result in some})
+            self._pending = self._pending[len(some) :]
         self._pending_bytes = 0
         self._waiting.clear()
         return others
@@ -102,6 +113,26 @@ class Ledger:
                 return
             except RefConflict:
                 self.read()
+
+
+def _can_be_written(result: TrialResult) -> bool:
+    try:
+        return len(canonical_json(result.to_dict())) < LARGEST_RESULT_BYTES
+    except (TypeError, ValueError):
+        return False
+
+
+def _without_content(result: TrialResult, error: Exception) -> TrialResult:
+    """Return the failure of a trial whose result cannot be written down, so that it harms no other one.
+
+    Raises:
+        Exception: the error, where it does not lie in the result.
+    """
+    if _can_be_written(result):
+        raise error
+    why = " ".join(f"{type(error).__name__}: {error}".split()).encode("utf-8", "replace").decode()[:300]
+    reason = f"its result cannot be committed: {why}"
+    return TrialResult(trial=result.trial, status=FAILED, reason=reason, seconds=result.seconds)
 
 
 def _rough_bytes(result: TrialResult) -> int:

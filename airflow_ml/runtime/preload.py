@@ -14,7 +14,12 @@ _OURS = ("pandas", "pyarrow.dataset", "airflow_ml.runtime.data")
 
 
 def preload(function: FunctionRef, store: ArtifactStore, *, log: Callable[[str], None]) -> None:
-    """Import what the function's source imports anywhere; what fails is told, and fails again where it is used."""
+    """Import what the function's source imports anywhere; what fails is told, and fails again where it is used.
+
+    Installed libraries only: the project's own modules, which may do anything when they are imported, are imported in
+    each worker. Libraries that must not be imported before a fork are imported by name where they are needed:
+    ``importlib.import_module("...")`` is not looked for.
+    """
     for name in (*_OURS, *imported_names(function, store)):
         try:
             importlib.import_module(name)
@@ -22,5 +27,5 @@ def preload(function: FunctionRef, store: ArtifactStore, *, log: Callable[[str],
             # `from a import b` may name an object as well as a module.
             if error.name != name:
                 log(f"Importing {name}: {error}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a library that ends the process, or wants its own command line
             log(f"Importing {name}: {type(error).__name__}: {error}")

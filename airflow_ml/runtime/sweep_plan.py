@@ -211,7 +211,6 @@ def read_groups(parquet: Path, by: str | None) -> list[str]:
         ColumnMissing: the feature set has no such column.
         EmptyDataset: no row to train on, or a row without a group.
     """
-    import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
     dataset = ds.dataset(parquet, format="parquet")
@@ -224,12 +223,37 @@ def read_groups(parquet: Path, by: str | None) -> list[str]:
         if train.count_rows() == 0:
             raise EmptyDataset("The feature set has no rows to train on", "split train: 0 rows", "Check the split.")
         return [ALL]
-    values = pc.unique(train.to_table().column(by)).to_pylist()
+    values = _distinct(train.to_table().column(by), by)
     if not values:
         raise EmptyDataset("The feature set has no rows to train on", "split train: 0 rows", "Check the split.")
     if None in values:
         raise EmptyDataset(f"Rows of the train split have no {by!r}", "null", "Fill the column, or group by another.")
+    nameless = [value for value in values if value != value]  # NaN, which equals nothing
+    if nameless:
+        raise EmptyDataset(f"Rows of the train split have no {by!r}", "nan", "Fill the column, or group by another.")
     return sorted(str(value) for value in values)
+
+
+def _distinct(column: Any, by: str) -> list[Any]:
+    """Return the values of a column; a group's rows are found again by its name, which not every type allows.
+
+    Raises:
+        ConfigurationError: this one does not.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        values: list[Any] = pc.unique(column).to_pylist()
+        named = [value for value in values if value is not None]
+        again = [pa.scalar(str(value)).cast(column.type).as_py() for value in named[:1]]
+        if all(found == value or value != value for found, value in zip(again, named, strict=False)):
+            return values
+    except (pa.ArrowException, NotImplementedError):
+        pass
+    raise ConfigurationError(
+        f"Rows cannot be grouped by {by!r}", f"its type is {column.type}", "Group by text, a number or a date."
+    )
 
 
 def _fixed_shards(store: ArtifactStore, sweep: str, wanted: int, *, max_shards: int) -> int:

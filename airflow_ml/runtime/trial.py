@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import numbers
@@ -21,6 +22,8 @@ from airflow_ml.runtime.worker import describe, last_frames, note, seed_everythi
 
 #: Reported values that are kept of one trial.
 MAX_REPORTS = 1000
+#: Metrics of one trial, and characters of a metric's name: what MLflow takes.
+MAX_METRICS, MAX_NAME = 1000, 250
 
 
 class Trial:
@@ -139,7 +142,8 @@ class TrialRunner:
                 self._takes_trial = accepts(self._function, "trial")
             data = self._group(planned.group)
             seed_everything(planned.seed)
-            given: dict[str, Any] = {**self._plan.constants, "data": data, "params": params}
+            # What a trial does to a constant, no other one sees.
+            given: dict[str, Any] = {**copy.deepcopy(dict(self._plan.constants)), "data": data, "params": params}
             if self._takes_trial:
                 given["trial"] = trial
             returned = self._function(**given)
@@ -155,11 +159,12 @@ class TrialRunner:
                 return {**failed, "reports": trial.reports}
             trial.pruned, metrics, told = True, {}, {}
         told |= {"reports": trial.reports, **({"notes": study.notes} if study is not None else {})}
-        numbers_only = {name: value for name, value in metrics.items() if _finite(value)}
+        too_much = check_size(metrics)
+        numbers_only = {} if too_much else {name: value for name, value in metrics.items() if _finite(value)}
         if trial.pruned:
             reason = f"pruned after {len(trial.reports)} reports"
             return {"status": PRUNED, "reason": reason, "metrics": numbers_only, **told}
-        problem = next(filter(None, (check_metric(metrics, name) for name in self._plan.objectives)), "")
+        problem = too_much or next(filter(None, (check_metric(metrics, name) for name in self._plan.objectives)), "")
         status = {"status": "failed", "reason": problem} if problem else {}
         return {**status, "metrics": numbers_only, **told}
 
@@ -207,18 +212,28 @@ def read_metrics(returned: object, metric: str) -> dict[str, Any]:
     """
     found = returned[0] if isinstance(returned, tuple) and len(returned) == 2 else returned
     if isinstance(found, Mapping):
-        return {str(name): _number(value, value) for name, value in found.items()}
+        return {_as_text(name): _number(value, value) for name, value in found.items()}
     return {metric: _number(found, found)}
+
+
+def check_size(metrics: Mapping[str, Any]) -> str:
+    """Return in what way these are more metrics than a leaderboard can hold, or nothing."""
+    if len(metrics) > MAX_METRICS:
+        return f"it returned {len(metrics)} metrics, a trial has at most {MAX_METRICS}: return a summary"
+    longest = max(metrics, key=len, default="")
+    if len(longest) > MAX_NAME:
+        return f"the name of a metric has {len(longest)} characters, at most {MAX_NAME} are kept: {longest[:40]}..."
+    return ""
 
 
 def check_metric(metrics: Mapping[str, Any], metric: str) -> str:
     """Return what is wrong with the metric that decides, or nothing."""
     if metric not in metrics:
-        return f"metric {metric!r} was not returned; returned: {', '.join(sorted(metrics)) or 'nothing'}"
+        return f"metric {metric!r} was not returned; returned: {', '.join(sorted(metrics))[:300] or 'nothing'}"
     if not _finite(metrics[metric]):
         shown = metrics[metric]
         text = str(shown) if isinstance(shown, float) else repr(shown)
-        return f"metric is not a finite number: {text[:100]}"
+        return f"metric is not a finite number: {_as_text(text[:100])}"
     return ""
 
 
@@ -238,3 +253,8 @@ def _number(value: Any, otherwise: Any = None) -> Any:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a number in an array without dimensions
         return _number(value.item(), otherwise)
     return otherwise
+
+
+def _as_text(value: object) -> str:
+    """Return a value as text that can be written down."""
+    return str(value).encode("utf-8", "replace").decode()
