@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
+from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
 from airflow_ml.core.compute import grown, split_compute
@@ -27,6 +28,9 @@ from airflow_ml.retry import attempt_profile
 if TYPE_CHECKING:
     from airflow_ml.core.compute import ComputeProfile
     from airflow_ml.errors import JobFailed
+
+#: It sleeps until its file is read.
+_SIDECAR_LIMITS = {"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "100Mi"}
 
 
 class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
@@ -63,6 +67,15 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
     def pod_manager(self) -> PodEndManager:
         """What watches the pod."""
         return PodEndManager(kube_client=self.client, callbacks=self.callbacks)
+
+    def build_pod_request_obj(self, context: Any = None) -> Any:
+        """Return the pod; the sidecar has limits as every container has, without which a quota refuses the pod."""
+        pod = super().build_pod_request_obj(context)
+        for container in pod.spec.containers:
+            asked = container.resources
+            if container.name == PodDefaults.SIDECAR_CONTAINER_NAME and not getattr(asked, "limits", asked):
+                asked.limits = dict(_SIDECAR_LIMITS)
+        return pod
 
     def execute(self, context: Any) -> Any:
         """Take the profile of this deployment and run the pod."""

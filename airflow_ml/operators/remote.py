@@ -161,14 +161,14 @@ def _may_grow(profile: ComputeProfile) -> bool:
 
 def _collected(remote: RemoteJobs, attempt: JobAttempt, jobs: Sequence[Any], status: JobStatus) -> Collected:
     from airflow_ml.core.job_attempt import read_ranges
-    from airflow_ml.runtime.remote_results import whole, without_results
+    from airflow_ml.runtime.remote_results import whole, with_peak, without_results
 
     by_line = remote.results(attempt)
     results = [whole(by_line.get(line), job, remote.store) for line, job in enumerate(jobs)]
     position = {line: number for number, line in enumerate(read_ranges(attempt.lines))}
     missing = [position[line] for line, result in enumerate(results) if result is None and line in position]
     size = max(1, attempt.request.profile.calls_per_index)
-    failures = without_results(status, missing, size) if missing else ()
+    failures = with_peak(without_results(status, missing, size), remote.store, attempt) if missing else ()
     return Collected(jobs=jobs, results=results, failures=failures, attempt=attempt)
 
 

@@ -92,6 +92,7 @@ class RemoteJobs:
 
         Raises:
             JobConflict, ConfigurationError, BackendUnavailable: as ``JobBackend.submit``.
+            FencedOut: another worker began the same job meanwhile, and leads it.
         """
         what = digest_json([_identity(job) for job in jobs])
         while True:
@@ -250,12 +251,26 @@ class RemoteJobs:
             handle = self._backend(attempt.request.profile).submit(attempt.request)
         except AirflowMLError as error:
             if not error.retryable:  # the next attempt begins anew, by whatever the profile says then
-                self._write(replace(attempt, state=ENDED, reason=f"{type(error).__name__}: {error}"), after=sequence)
+                self._write_mine(
+                    replace(attempt, state=ENDED, reason=f"{type(error).__name__}: {error}"), after=sequence
+                )
             raise
         fp("job.after_submit")
         submitted = replace(attempt, state=SUBMITTED, handle=handle)
-        self._write(submitted, after=sequence)
+        self._write_mine(submitted, after=sequence)
         return submitted
+
+    def _write_mine(self, attempt: JobAttempt, *, after: int) -> None:
+        """Write the next entry of an attempt.
+
+        Raises:
+            FencedOut: another worker has taken it over meanwhile; the job is that one's.
+        """
+        try:
+            self._write(attempt, after=after)
+        except RefConflict:
+            self.mine(attempt.key, attempt.epoch, attempt.claim)
+            raise
 
     def _end_old(self, attempt: JobAttempt, *, quietly: bool = True) -> None:
         """Cancel an attempt's job; one that was about to be submitted is found by its name first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.far_side import IndexResult, index_ref, job_ref
@@ -77,6 +78,24 @@ def without_results(status: JobStatus, missing: Sequence[int], size: int) -> tup
     found = [told.get(index) or IndexFailure(index=index, reason=reason, message=words) for index in indexes]
     job_wide = [item for item in status.failures if item.index not in indexes]
     return tuple((found if not job_wide or told.keys() & indexes.keys() else [*job_wide, *found])[:100])
+
+
+def with_peak(
+    failures: tuple[IndexFailure, ...], store: ArtifactStore, attempt: JobAttempt
+) -> tuple[IndexFailure, ...]:
+    """Return failures; those for memory with the most that an index of the job is known to have taken.
+
+    An index that is killed cannot tell its own peak, but those that went well say how much others may need.
+    """
+    if not any(one.reason == "out_of_memory" for one in failures):
+        return failures
+    most = max((result.peak_memory_bytes for result in _index_results(store, attempt)), default=0)
+    if not most:
+        return failures
+    words = f"; the most that an index that ended took is {most / 2**30:.2f} GiB"
+    return tuple(
+        replace(one, message=one.message + words) if one.reason == "out_of_memory" else one for one in failures
+    )
 
 
 def _index_results(store: ArtifactStore, attempt: JobAttempt) -> Iterator[IndexResult]:

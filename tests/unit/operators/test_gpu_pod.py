@@ -89,6 +89,10 @@ def test_the_sidecar_may_run_in_a_restricted_namespace_too(profiles: None) -> No
     operator._take(operator._profile())
     spec = ApiClient().sanitize_for_serialization(operator.build_pod_request_obj())["spec"]
     assert [one["name"] for one in spec["containers"]] == ["base", "airflow-xcom-sidecar"]
+    assert [{"cpu", "memory", "ephemeral-storage"} - set(one["resources"]["limits"]) for one in spec["containers"]] == [
+        set(),
+        set(),
+    ]
     assert list(violations(spec, "restricted")) == []
 
 

@@ -29,7 +29,7 @@ from airflow_ml.errors import BackendUnavailable, ConfigurationError, FencedOut
 from airflow_ml.runtime.call import CallJob
 from airflow_ml.runtime.job_reap import orphans
 from airflow_ml.runtime.remote_job import RemoteJobs
-from airflow_ml.runtime.remote_results import without_results
+from airflow_ml.runtime.remote_results import with_peak, without_results
 from airflow_ml.runtime.work import read_work
 from airflow_ml.testing.failpoints import FailpointError, failing
 
@@ -131,17 +131,20 @@ def test_a_second_worker_takes_over_what_runs_and_the_first_one_is_fenced_out(wo
 def test_of_workers_that_begin_at_the_same_moment_one_leads_one_job(world: World) -> None:
     together = Barrier(6)
 
-    def begin(number: int) -> Any:
+    def begin(number: int) -> list[Any]:
         together.wait()
-        return world.begin()
+        with suppress(FencedOut):  # another one took it over between the claim and the submission
+            return [world.begin()]
+        return []
 
     with ThreadPoolExecutor(6) as pool:
-        attempts = list(pool.map(begin, range(6)))
+        attempts = [one for found in pool.map(begin, range(6)) for one in found]
     assert len(world.backend.jobs) == 1
     assert {one.epoch for one in attempts} == {1}
     latest = world.remote.latest("k")
     assert latest is not None
     assert (latest.state, latest.handle is not None) == (SUBMITTED, True)
+    assert world.backend.cancelled == []
     leading = []
     for attempt in attempts:
         with suppress(FencedOut):
@@ -234,6 +237,21 @@ def test_why_there_is_no_result() -> None:
     assert [(item.index, item.reason) for item in ended_well] == [(0, "no_result")]
     gone = JobStatus(phase=LOST, indexes=0, waiting_for="job x is not in namespace y any more")
     assert "namespace y" in without_results(gone, [0], 1)[0].message
+
+
+def test_of_memory_that_was_not_enough_the_peak_of_others_is_told(world: World) -> None:
+    attempt = world.begin()
+    killed = IndexFailure(index=1, reason="out_of_memory", message="killed for its memory: its limit is 8192Mi")
+    other = IndexFailure(index=2, reason="evicted", message="node pressure")
+    assert with_peak((killed, other), world.store, attempt) == (killed, other)
+    for index, peak in ((0, 3 << 30), (2, 1 << 30)):
+        record = IndexResult(
+            job="k", epoch=1, index=index, calls=2, succeeded=2, results=(None, None), peak_memory_bytes=peak
+        )
+        world.store.append(index_ref("k", 1, index), record.to_dict(), after=0)
+    told = with_peak((killed, other), world.store, attempt)
+    assert told[0].message.endswith("its limit is 8192Mi; the most that an index that ended took is 3.00 GiB")
+    assert told[1] == other
 
 
 @pytest.mark.fault("A8", "A16", "K11")
