@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -41,8 +42,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those that start an Airflow: they take minutes, and beside them the other worker goes on."""
-    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+    """Begin with the files that start an Airflow, then those with other servers; the small ones fill up the end."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = 0 if item.get_closest_marker("system") else 1 if item.get_closest_marker("integration") else 2
+        ranks[item.path] = min(rank, ranks.get(item.path, 2))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def pytest_collection_finish() -> None:
@@ -82,7 +87,7 @@ def served_store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
 def one_gateway(served_store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
     """The one gateway of this process: a model that one test has loaded is up for the next.
 
-    Tests take names of models that no other test has, and leave its processes alone.
+    Tests take names of models that no other test has. A model's process that one of them kills comes up again.
     """
-    with LocalGateway(tmp_path_factory.mktemp("gateway"), served_store.uri, token="a control token") as running:
+    with LocalGateway(tmp_path_factory.mktemp("gateway"), served_store.uri, token="tok") as running:
         yield running

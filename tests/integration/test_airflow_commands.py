@@ -47,6 +47,7 @@ def test_airflow_ml_reads_the_store_of_the_configuration(tmp_path: Path) -> None
     assert ref["ref"] == "models/prod/churn"
 
 
+@pytest.mark.long  # what is said is seen in tests/unit/cli/test_main.py
 def test_airflow_ml_without_a_store_says_what_to_set(tmp_path: Path) -> None:
     found = airflow(tmp_path, "ml", "refs")
     assert found.returncode == 1

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,14 +34,13 @@ AT = "2013-05-01T10:00:00Z"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
-    return FolderStore(tmp_path_factory.mktemp("store"))
+def store(served_store: FolderStore) -> FolderStore:
+    return served_store
 
 
 @pytest.fixture(scope="module")
-def gateway(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
-    with LocalGateway(tmp_path_factory.mktemp("gateway"), store.uri, token="tok") as gateway:
-        yield gateway
+def gateway(one_gateway: LocalGateway) -> LocalGateway:
+    return one_gateway
 
 
 @pytest.fixture
@@ -70,7 +68,7 @@ def traffic(variants: tuple[dict[str, JSON], dict[str, JSON]]) -> Traffic:
 
 def make_rows(traffic: Traffic, count: int, prefix: str = "k") -> list[dict[str, Any]]:
     """Rows that both views can be read from; the score of row n is n / 1000, plus the shift from the challenger."""
-    features = {str(traffic.champion["view_digest"]): "x", str((traffic.challenger or {})["view_digest"]): "z"}
+    features = {str((traffic.challenger or {})["view_digest"]): "z", str(traffic.champion["view_digest"]): "x"}
     return [
         {
             "key": f"{prefix}{number}",
@@ -280,9 +278,11 @@ def test_the_weight_moves_under_load_without_a_lost_request(
 
 
 def test_traffic_and_log_outlive_a_crash_of_the_gateway(tmp_path: Path, store: FolderStore, traffic: Traffic) -> None:
+    # Two versions of one model: starting a process for each of two takes most of the time, and there and back.
+    traffic = replace(traffic, epoch=7, challenger={**traffic.champion, "version": "2"})
     with LocalGateway(tmp_path, store.uri) as gateway:
         router = GatewayRouter(gateway.url)
-        router.write(replace(traffic, epoch=7))
+        router.write(traffic)
         router.predict(traffic.model, make_rows(traffic, 50))
         state = processes(gateway, traffic.model)
         children = [state["champion"]["pid"], state["challenger"]["pid"]]
@@ -290,9 +290,9 @@ def test_traffic_and_log_outlive_a_crash_of_the_gateway(tmp_path: Path, store: F
         _assert_gone(children)
         gateway.start()
         gateway.wait_ready()
-        assert router.read(traffic.model) == replace(traffic, epoch=7)
+        assert router.read(traffic.model) == traffic
         with pytest.raises(FencedOut, match="7"):
-            router.write(traffic)
+            router.write(replace(traffic, epoch=6))
         answers = router.predict(traffic.model, make_rows(traffic, 50))
         assert all(answer["epoch"] == 7 for answer in answers)
         assigned = GatewayMetrics(gateway.url).read(traffic.model, metric="brier", epoch=7).assigned

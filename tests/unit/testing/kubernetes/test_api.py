@@ -324,6 +324,20 @@ def execute(core: client.CoreV1Api, name: str, *command: str) -> str:
     )
 
 
+def shell_in(core: client.CoreV1Api, name: str) -> Any:
+    """A shell beside a pod's container, to be typed into."""
+    return stream(
+        core.connect_get_namespaced_pod_exec,
+        name,
+        "default",
+        command=["/bin/sh"],
+        stdin=True,
+        stdout=True,
+        stderr=True,
+        _preload_content=False,
+    )
+
+
 def test_commands_run_beside_the_container(core: client.CoreV1Api, sleeper: str) -> None:
     assert execute(core, sleeper, "sh", "-c", "echo $HOSTNAME") == f"{sleeper}\n"
 
@@ -331,16 +345,7 @@ def test_commands_run_beside_the_container(core: client.CoreV1Api, sleeper: str)
 def test_a_kill_reaches_the_container_and_no_other_process(core: client.CoreV1Api, sleeper: str) -> None:
     bystander = subprocess.Popen(["sh", "-c", "sleep 30; true"])
     try:
-        shell = stream(
-            core.connect_get_namespaced_pod_exec,
-            sleeper,
-            "default",
-            command=["/bin/sh"],
-            stdin=True,
-            stdout=True,
-            stderr=True,
-            _preload_content=False,
-        )
+        shell = shell_in(core, sleeper)
         shell.write_stdin("kill -2 $(pgrep -f sh)\n")
         shell.run_forever(timeout=10)
         done = until(lambda: (found := core.read_namespaced_pod(sleeper, "default")).status.phase == "Failed" and found)
@@ -354,16 +359,7 @@ def test_a_kill_reaches_the_container_and_no_other_process(core: client.CoreV1Ap
 def test_a_kill_that_is_typed_letter_by_letter_reaches_no_other_process(core: client.CoreV1Api, sleeper: str) -> None:
     bystander = subprocess.Popen(["sleep", "30"])
     try:
-        shell = stream(
-            core.connect_get_namespaced_pod_exec,
-            sleeper,
-            "default",
-            command=["/bin/sh"],
-            stdin=True,
-            stdout=True,
-            stderr=True,
-            _preload_content=False,
-        )
+        shell = shell_in(core, sleeper)
         for letter in f"echo first\nkill -9 {bystander.pid}\n":
             shell.write_stdin(letter)
         shell.run_forever(timeout=10)
