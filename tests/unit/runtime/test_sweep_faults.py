@@ -71,6 +71,7 @@ def test_every_trial_has_exactly_one_result_although_workers_die(tmp_path, group
     assert again.ran == 0
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.parametrize(
     ("groups", "per_group", "shards", "seed"),
     [
@@ -137,6 +138,7 @@ def train(data, params, trial):
 """.replace("SHARE", str(KILLED_SHARE))
 
 
+@pytest.mark.fault("A1")
 def test_a_runner_that_dies_again_and_again_repeats_only_what_was_in_flight(tmp_path):
     counts, dead = tmp_path / "counts", tmp_path / "counts-dead"
     counts.mkdir()
