@@ -24,6 +24,7 @@ from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import failing_at_once
 from airflow_ml.operators.pod_end import PodEndManager, failure_of
 from airflow_ml.retry import attempt_profile
+from airflow_ml.triggers.gpu_pod import GpuPodTrigger
 
 if TYPE_CHECKING:
     from airflow_ml.core.compute import ComputeProfile
@@ -82,6 +83,10 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         with failing_at_once():
             self._take(attempt_profile(self._profile(), context))
         return super().execute(context)
+
+    def defer(self, *, trigger: Any, **kwargs: Any) -> Any:
+        """Defer with a trigger that asks for the task's state before it deletes the pod."""
+        super().defer(trigger=GpuPodTrigger(**trigger.serialize()[1]), **kwargs)
 
     def trigger_reentry(self, context: Any, event: Any) -> Any:
         """Go on after a deferral with the same connection and namespace."""

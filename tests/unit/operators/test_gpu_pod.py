@@ -183,6 +183,35 @@ def outcome(cluster: KubernetesDouble, befalls: str | None, **settings: Any) -> 
     return error
 
 
+@pytest.mark.fault("A4", "A7", "K11")
+def test_the_pod_of_a_task_that_waits_for_it_is_left_and_that_of_one_that_was_ended_is_not(
+    cluster: KubernetesDouble, place: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_ml import GpuPodOperator
+
+    operator: Any = GpuPodOperator(
+        task_id="t", name="waits", cmds=["sleep", "60"], compute="here", deferrable=True, on_finish_action="keep_pod"
+    )
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(context())
+    name, kept = caught.value.trigger.serialize()
+    assert name == "airflow_ml.triggers.gpu_pod.GpuPodTrigger"
+
+    def there() -> bool:
+        return any(
+            pod["metadata"]["name"] == kept["pod_name"] and not pod["metadata"].get("deletionTimestamp")
+            for pod in cluster.pods()
+        )
+
+    def away(instance: Any) -> str:
+        raise ConnectionError("the API server restarts")
+
+    for state, stays in ((lambda _: "deferred", True), (away, True), (lambda _: "failed", False)):
+        monkeypatch.setattr("airflow_ml.triggers.gpu_pod.task_state", state)
+        asyncio.run(type(caught.value.trigger)(**kept).on_kill())
+        assert there() is stays
+
+
 async def _first_event(trigger: Any) -> Any:
     async for event in trigger.run():
         return event
