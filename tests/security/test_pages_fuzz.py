@@ -83,5 +83,6 @@ def test_nothing_makes_it_fail(pages: Pages) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3_600)
 def test_nothing_makes_it_fail_at_length(pages: Pages) -> None:
     assert ask_everything(pages, 300) > 100

@@ -33,7 +33,7 @@ export function App({ dagId, runId, taskId, mapIndex }: HostProps) {
   let shown: ReactNode = <Navigated />;
   if (dagId && runId) {
     const task = { dag_id: dagId, run_id: runId, task_id: taskId ?? "", map_index: Number(mapIndex ?? -1) };
-    shown = <Box py={3}>{taskId ? <Task task={task} inTab /> : <Run dag={dagId} run={runId} inTab />}</Box>;
+    shown = <Box py={3} overflowWrap="anywhere">{taskId ? <Task task={task} inTab /> : <Run dag={dagId} run={runId} inTab />}</Box>;
   }
   return (
     <QueryClientProvider client={client}>

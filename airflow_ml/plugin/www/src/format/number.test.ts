@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { bytes, count, counted, number, percent, quantity, signed, weight } from "./number";
+import { aligned, bytes, count, counted, number, percent, quantity, signed, weight } from "./number";
 
 describe("number", () => {
   it.each([
@@ -18,6 +18,18 @@ describe("number", () => {
       expect(Math.abs(read - value) / value).toBeLessThan(0.01);
       expect(number(value).length).toBeLessThanOrEqual(11);
     }
+  });
+});
+
+describe("a column of numbers", () => {
+  it("has its points below each other", () => {
+    const write = aligned([0.1183, 0.119, -0.1204, null, Number.NaN]);
+    expect([0.1183, 0.119, -0.1204, null, Number.NaN].map(write)).toEqual(["0.1183", "0.1190", "−0.1204", "–", "not a number"]);
+    expect(aligned([0.0206, 0.2424])(0.2424)).toBe("0.24240");
+  });
+
+  it.each([[[1, 20, 3_000]], [[0.0001, 10]], [[0.000_01, 0.000_02]], [[]], [[Number.POSITIVE_INFINITY]]])("%j are written one by one", (values) => {
+    expect(values.map(aligned(values))).toEqual(values.map((value) => number(value)));
   });
 });
 

@@ -24,6 +24,22 @@ export function number(value: number | null | undefined, digits = 4): string {
   return new Intl.NumberFormat("en", { maximumFractionDigits: decimals }).format(value).replace("-", MINUS);
 }
 
+/**
+ * How to write the numbers of a column so that their points stand below each other: with the digits that its smallest one
+ * needs. Columns of whole numbers, and those that span powers of ten, are written one by one.
+ */
+export function aligned(values: readonly (number | null | undefined)[], digits = 4): (value: number | null | undefined) => string {
+  const sizes = values.filter((value) => typeof value === "number" && Number.isFinite(value) && value !== 0).map((value) => Math.abs(value as number));
+  const [least, most] = [Math.min(...sizes), Math.max(...sizes)];
+  if (!sizes.length || sizes.every(Number.isInteger) || least < 1e-4 || most >= 1e6 || most / least >= 100) {
+    return (value) => number(value, digits);
+  }
+  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(least)));
+  const format = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  return (value) =>
+    typeof value === "number" && Number.isFinite(value) ? format.format(value).replace("-", MINUS) : number(value, digits);
+}
+
 /** A difference: with its sign. */
 export function signed(value: number | null | undefined, digits = 3): string {
   const text = number(value, digits);

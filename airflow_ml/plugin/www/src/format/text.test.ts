@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { csv, inline, sentence, shortDigest, words } from "./text";
+import { csv, inline, sentence, short, shortDigest, words } from "./text";
 
 describe("csv", () => {
   it("quotes what needs it and disarms formulas", () => {
@@ -14,6 +14,8 @@ describe("csv", () => {
 describe("words", () => {
   it("says names and values in short", () => {
     expect(words("roll_back")).toBe("roll back");
+    expect(short("roll back", 6)).toBe("roll …");
+    expect(short("roll back", 9)).toBe("roll back");
     expect(sentence("roll_back")).toBe("Roll back");
     expect(shortDigest(`sha256:${"ab".repeat(32)}`)).toBe("abababababab");
     expect(inline({ a: [1, null] })).toBe('{"a":[1,null]}');

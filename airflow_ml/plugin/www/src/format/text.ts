@@ -16,6 +16,11 @@ export function inline(value: Json | undefined, limit = 200): string {
   return text.length > limit ? `${text.slice(0, limit)}…` : text;
 }
 
+/** A text of so many characters at most, the last one a sign for what is missing. */
+export function short(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
 /** "roll_back" as "roll back". */
 export function words(name: string): string {
   return name.replaceAll("_", " ");

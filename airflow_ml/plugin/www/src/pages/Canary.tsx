@@ -17,7 +17,7 @@ import { Grid, type Column } from "../ui/grid";
 import { Page, Section, To } from "../ui/layout";
 import { RolloutMark } from "../ui/models";
 import { Empty, Load } from "../ui/state";
-import { Mark, TaskLink, Time, useNow } from "../ui/words";
+import { Mark, Name, TaskLink, Time, useNow } from "../ui/words";
 import { Challengers, looksOf } from "./canary/challengers";
 import { Guardrails, SampleRatio, Samples } from "./canary/evidence";
 
@@ -72,7 +72,10 @@ function Rollout({ view }: { view: CanaryView }) {
         )}
       </Section>
       {several && <Section title="Challengers"><Challengers view={view} /></Section>}
-      <Box display="grid" gridTemplateColumns="repeat(auto-fit, minmax(min(100%, 24rem), 1fr))" columnGap={4}>
+      <Box
+        display="grid" columnGap={4} css={{ "& > :last-child": { gridColumn: { lg: "span 2", "2xl": "auto" } } }}
+        gridTemplateColumns={{ base: "minmax(0, 1fr)", lg: "repeat(2, minmax(0, 1fr))", "2xl": "repeat(3, minmax(0, 1fr))" }}
+      >
         <Section title="Samples per arm"><Samples looks={view.looks} plan={plan} challengers={view.challengers} /></Section>
         <Section title="Guardrails"><Guardrails look={looks.at(-1)} plan={plan} /></Section>
         <Section title="Sample ratio"><SampleRatio looks={view.looks} /></Section>
@@ -160,7 +163,7 @@ const LOG: readonly Column<LogRow>[] = [
   { key: "state", label: "State", cell: (row) => <Mark of={row.state} /> },
   { key: "weight", label: "Weight", figure: true, cell: (row) => weight(row.weight_percent) },
   { key: "what", label: "What", width: "18rem", cell: (row) => row.what },
-  { key: "by", label: "By", width: "7rem", cell: (row) => row.by || "–" },
+  { key: "by", label: "By", width: "8rem", cell: (row) => (row.by ? <Name>{row.by}</Name> : "–") },
 ];
 
 function planFacts({ plan, router, namespace, owner, trouble_since_at, model }: CanaryView): Fact[] {

@@ -1,6 +1,6 @@
 /** One model: what serves and why, what came before, and what each version was made from. */
 
-import { HStack, Text } from "@chakra-ui/react";
+import { Box, HStack, Text } from "@chakra-ui/react";
 import { useState } from "react";
 
 import { useLineage, useModel } from "../api/queries";
@@ -16,7 +16,7 @@ import { Grid, type Column } from "../ui/grid";
 import { Page, Section, To } from "../ui/layout";
 import { JsonText } from "../ui/preview";
 import { Empty, Load, Present } from "../ui/state";
-import { DigestText, Mark, Out, TaskLink, Time } from "../ui/words";
+import { DigestText, Made, Mark, Out, TaskLink, Time } from "../ui/words";
 
 export function Model({ name }: { name: string }) {
   const model = useModel(name);
@@ -88,8 +88,7 @@ function versionColumns(model: string, choose: (version: string) => void): Colum
         </HStack>
       ),
     },
-    { key: "at", label: "Made", cell: (row) => <Time at={row.at} /> },
-    { key: "by", label: "By", width: "10rem", cell: (row) => (row.made_by ? <TaskLink task={row.made_by} /> : "–") },
+    { key: "by", label: "Made by", width: "10rem", cell: (row) => (row.made_by ? <Made task={row.made_by} at={row.at} /> : "–") },
     { key: "gate", label: "Gate", cell: (row) => (row.gate.state === "present" ? <Mark of={row.gate.value.verdict} /> : words(row.gate.state)) },
     {
       key: "rollout", label: "Rollout", width: "7rem",
@@ -151,7 +150,7 @@ function Metrics({ view }: { view: ModelView }) {
   }
   return (
     <Section title="Metrics over versions">
-      <HStack align="stretch" gap={6} wrap="wrap" css={{ "& > *": { flex: "1 1 20rem", maxWidth: "44rem" } }}>
+      <Box display="grid" gridTemplateColumns="repeat(auto-fill, minmax(min(100%, 24rem), 1fr))" gap={6}>
         {series.slice(0, 9).map((metric) => (
           <Lines
             key={metric.name} title={metric.name} height={170} dots
@@ -159,7 +158,7 @@ function Metrics({ view }: { view: ModelView }) {
             series={[{ name: metric.name, values: metric.points.map((point) => point.value) }]}
           />
         ))}
-      </HStack>
+      </Box>
     </Section>
   );
 }
@@ -169,9 +168,9 @@ function historyColumns(model: string): Column<PromotionRow>[] {
     { key: "epoch", label: "Rollout", cell: (row) => <To to={page("canary", { model, epoch: row.epoch })}>{String(row.epoch)}</To> },
     { key: "outcome", label: "Outcome", cell: (row) => <Mark of={row.outcome} /> },
     { key: "versions", label: "Versions", width: "8.5rem", cell: (row) => (row.champion ? `${row.challenger} against ${row.champion}` : row.challenger) },
-    { key: "reason", label: "Why", width: "16rem", cell: (row) => row.reason },
+    { key: "reason", label: "Why", width: "13rem", cell: (row) => row.reason },
     {
-      key: "who", label: "Who", width: "14rem",
+      key: "who", label: "Who", width: "11rem",
       cell: (row) => (
         <>
           {row.owner && <TaskLink task={row.owner} />}
@@ -181,8 +180,15 @@ function historyColumns(model: string): Column<PromotionRow>[] {
         </>
       ),
     },
-    { key: "started", label: "From", cell: (row) => <Time at={row.started_at} /> },
-    { key: "ended", label: "To", cell: (row) => <Time at={row.ended_at} /> },
+    {
+      key: "when", label: "When",
+      cell: (row) => (
+        <>
+          <Time at={row.started_at} />
+          <Text fontSize="xs" color="fg.muted">{row.ended_at ? <>to <Time at={row.ended_at} /></> : "not ended"}</Text>
+        </>
+      ),
+    },
   ];
 }
 

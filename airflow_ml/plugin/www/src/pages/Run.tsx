@@ -99,7 +99,7 @@ function stageColumns(view: RunView): Column<Stage>[] {
   });
   return [
     {
-      key: "stage", label: "Stage", width: "11rem",
+      key: "stage", label: "Stage", width: "9rem",
       cell: (stage) => (
         <>
           <Text fontWeight="medium">{sentence(stage.kind)}</Text>
@@ -108,7 +108,7 @@ function stageColumns(view: RunView): Column<Stage>[] {
       ),
     },
     {
-      key: "verdict", label: "Verdict", width: "7rem",
+      key: "verdict", label: "Verdict", width: "6rem",
       cell: (stage) => (
         <HStack gap={1.5} wrap="wrap">
           <Mark of={stage.verdict ?? stage.outcome} />
@@ -118,7 +118,7 @@ function stageColumns(view: RunView): Column<Stage>[] {
       ),
     },
     {
-      key: "figures", label: "Figures", width: "18rem",
+      key: "figures", label: "Figures", width: "12rem",
       cell: (stage) => (
         <>
           <HStack gap={4} wrap="wrap" rowGap={0}>
@@ -133,21 +133,23 @@ function stageColumns(view: RunView): Column<Stage>[] {
         </>
       ),
     },
-    { key: "records", label: "Made", width: "9rem", cell: (stage) => <Made stage={stage} to={place(stage)} /> },
+    { key: "records", label: "Made", width: "7.5rem", cell: (stage) => <Made stage={stage} to={place(stage)} /> },
     {
-      key: "time", label: "When", width: "9rem",
+      key: "time", label: "Took", width: "6rem",
       cell: (stage) => (
-        <Box title={`${stage.started_at} to ${stage.ended_at}`} pt={1.5} aria-hidden>
-          <Box position="relative" height="6px" minW="8rem" bg="bg.muted" borderRadius="full">
-            <Box
-              position="absolute" height="6px" borderRadius="full" bg="blue.solid" minW="3px"
-              style={span(stage, begin, end)}
-            />
+        <>
+          <Text whiteSpace="nowrap">{duration(stage.seconds)}</Text>
+          <Box title={`${stage.started_at} to ${stage.ended_at}`} aria-hidden>
+            <Box position="relative" height="5px" bg="bg.muted" borderRadius="full">
+              <Box
+                position="absolute" height="5px" borderRadius="full" bg="blue.solid" minW="3px"
+                style={span(stage, begin, end)}
+              />
+            </Box>
           </Box>
-        </Box>
+        </>
       ),
     },
-    { key: "seconds", label: "Took", figure: true, cell: (stage) => duration(stage.seconds) },
     { key: "ended", label: "Ended", figure: true, cell: (stage) => <Time at={stage.ended_at} /> },
   ];
 }

@@ -112,7 +112,7 @@ function figures({ best, metric, progress, state }: SweepView, openTrial: (name:
       label: `Best ${metric}`,
       value: number(best?.value),
       note: best && (
-        <Box as="button" cursor="pointer" color="fg.info" onClick={() => openTrial(best.trial)}>
+        <Box as="button" textAlign="start" cursor="pointer" color="fg.info" onClick={() => openTrial(best.trial)}>
           {`${best.trial}${best.group ? `, ${best.group}` : ""}`}
         </Box>
       ),
@@ -140,7 +140,7 @@ function Failures({ view, openTrial }: { view: SweepView; openTrial: (name: stri
           { key: "trials", label: "Trials", figure: true, cell: (row) => count(row.trials) },
           { key: "status", label: "Status", cell: (row) => <Mark of={row.status} /> },
           { key: "reason", label: "Reason", width: "12rem", cell: (row) => row.reason },
-          { key: "example", label: "Such as", cell: (row) => <Box as="button" cursor="pointer" color="fg.info" onClick={() => openTrial(row.example)}>{row.example}</Box> },
+          { key: "example", label: "Such as", cell: (row) => <Box as="button" textAlign="start" cursor="pointer" color="fg.info" onClick={() => openTrial(row.example)}>{row.example}</Box> },
         ]}
       />
       {lost.length > 0 && (

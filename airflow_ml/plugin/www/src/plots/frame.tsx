@@ -41,8 +41,10 @@ interface Props {
   height: number;
   /** Pixels that it needs at least; a narrower page scrolls it. */
   least?: number;
-  /** Drawn smaller, down to six tenths, before it is scrolled. */
+  /** Drawn smaller, down to eight tenths, before it is scrolled. */
   shrinks?: boolean;
+  /** The place in pixels that is in view where it must be scrolled. */
+  centre?: number;
   sheet: Sheet;
   /** Beside the title: a legend, or the values under the pointer. */
   aside?: ReactNode;
@@ -53,12 +55,17 @@ interface Props {
   onStep?: (step: number) => void;
 }
 
-export function Plot({ title, about, height, least = 0, shrinks = false, sheet, aside, children, onPoint, onStep }: Props) {
+export function Plot({ title, about, height, least = 0, shrinks = false, centre, sheet, aside, children, onPoint, onStep }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const svg = useRef<SVGSVGElement>(null);
   const room = useWidth(box);
   const width = room && Math.max(room, least);
-  const scale = shrinks && width ? Math.max(0.6, Math.min(1, room / width)) : 1;
+  const scale = shrinks && width ? Math.max(0.8, Math.min(1, room / width)) : 1;
+  useEffect(() => {
+    if (box.current && centre !== undefined) {
+      box.current.scrollLeft = scale * centre - room / 2;
+    }
+  }, [centre, room, scale]);
   const [problem, setProblem] = useState("");
   const png = () => {
     if (svg.current) {

@@ -21,7 +21,7 @@ export function Figures({ items }: { items: readonly Fact[] }) {
           key={item.label} px={4} minW="8rem" maxW="24rem" flex="1 1 auto"
           borderInlineEndWidth="1px" _last={{ borderInlineEndWidth: 0 }}
         >
-          <Text as="dt" fontSize="xs" color="fg.muted" whiteSpace="nowrap">
+          <Text as="dt" fontSize="xs" color="fg.muted" truncate title={item.label}>
             {item.label}
           </Text>
           <Box as="dd" fontSize="md" fontWeight="medium" lineHeight="1.5" overflowWrap="anywhere" {...FIGURES}>

@@ -6,13 +6,13 @@ import type { Check, GateDetail } from "../api/types";
 import { count, counted, percent } from "../format/number";
 import { inline } from "../format/text";
 import { Grid, type Column } from "./grid";
-import { Mark, TaskLink, Time } from "./words";
+import { Mark, Name, TaskLink, Time } from "./words";
 
 const CHECKS: readonly Column<Check>[] = [
   {
     key: "passed", label: "", cell: (check) => <Mark of={check.passed ? "pass" : check.severity === "critical" ? "failed" : "warn"}>{check.passed ? "passed" : "failed"}</Mark>,
   },
-  { key: "name", label: "Check", width: "14rem", cell: (check) => check.name },
+  { key: "name", label: "Check", width: "14rem", cell: (check) => <Name>{check.name}</Name> },
   { key: "severity", label: "Severity", cell: (check) => check.severity },
   { key: "observed", label: "Seen", width: "10rem", cell: (check) => inline(check.observed) },
   { key: "expected", label: "Expected", width: "10rem", cell: (check) => check.expected || "–" },

@@ -62,7 +62,7 @@ export function Page({ title, crumbs = [], facts, actions, children }: Props) {
 export function Shell({ children }: { children: ReactNode }) {
   const here = pageOf(useLocation().pathname);
   return (
-    <Box height="100%" overflowY="auto" bg="bg">
+    <Box height="100%" overflowY="auto" bg="bg" overflowWrap="anywhere">
       <Box maxW="1480px" mx="auto" px={6} pt={3} pb={12}>
         <HStack as="nav" aria-label="Machine learning" gap={5} borderBottomWidth="1px" mb={5}>
           {TABS.map((tab) => {

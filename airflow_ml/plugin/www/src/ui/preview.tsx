@@ -23,7 +23,7 @@ export function Preview({ table, label }: { table: Table; label: string }) {
           width: "5rem",
           cell: (row) => {
             const value = row[at] ?? null;
-            return value === null ? <Text as="span" color="fg.subtle">null</Text> : typeof value === "number" ? number(value, 6) : String(value);
+            return value === null ? <Text as="span" color="fg.muted" fontStyle="italic">null</Text> : typeof value === "number" && !Number.isInteger(value) ? number(value, 6) : String(value);
           },
         }))}
       />

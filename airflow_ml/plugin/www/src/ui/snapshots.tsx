@@ -1,23 +1,23 @@
 /** Snapshots in a table, and what their gate said. */
 
-import { HStack, Text } from "@chakra-ui/react";
+import { Text } from "@chakra-ui/react";
 
 import type { SnapshotRow } from "../api/types";
 import { bytes, count } from "../format/number";
 import { taskPage } from "../routes";
 import { Grid, type Column } from "./grid";
 import { To } from "./layout";
-import { DigestText, Mark, TaskLink, Time } from "./words";
+import { DigestText, Made, Mark, Time } from "./words";
 
 export function GateCell({ row }: { row: SnapshotRow }) {
   if (!row.gate) {
     return <Text as="span" color="fg.muted">no gate</Text>;
   }
   return (
-    <HStack gap={2}>
+    <>
       <Mark of={row.gate.verdict} />
-      {row.gate.quarantined > 0 && <Text as="span" fontSize="xs" color="fg.muted">{`${count(row.gate.quarantined)} set aside`}</Text>}
-    </HStack>
+      {row.gate.quarantined > 0 && <Text fontSize="xs" color="fg.muted" whiteSpace="nowrap">{`${count(row.gate.quarantined)} set aside`}</Text>}
+    </>
   );
 }
 
@@ -29,8 +29,7 @@ const COLUMNS: readonly Column<SnapshotRow>[] = [
   { key: "size", label: "Size", figure: true, cell: (row) => bytes(row.size_bytes) },
   { key: "digest", label: "Content", cell: (row) => <DigestText digest={row.digest} /> },
   { key: "consistency", label: "Read as", cell: (row) => row.consistency.replaceAll("_", " ") },
-  { key: "task", label: "By", width: "10rem", cell: (row) => <TaskLink task={row.task} /> },
-  { key: "made", label: "Made", cell: (row) => <Time at={row.made_at} /> },
+  { key: "task", label: "Made by", width: "10rem", cell: (row) => <Made task={row.task} at={row.made_at} /> },
 ];
 
 export function Snapshots({ rows }: { rows: readonly SnapshotRow[] }) {

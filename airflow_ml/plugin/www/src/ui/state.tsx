@@ -82,11 +82,11 @@ function Stale({ since, error }: { since: number; error: Error }) {
 export function Empty({ children, hint }: { children: ReactNode; hint?: ReactNode }) {
   return (
     <Box py={1}>
-      <Text fontSize="sm" color="fg.muted">
+      <Text fontSize="sm">
         {children}
       </Text>
       {hint && (
-        <Text fontSize="sm" color="fg.subtle">
+        <Text fontSize="sm" color="fg.muted">
           {hint}
         </Text>
       )}

@@ -1,10 +1,10 @@
 /** Small values in line: verdicts, times, digests, commands, addresses. */
 
 import { Badge, Box, Button, Code, HStack, Link as ChakraLink, Text } from "@chakra-ui/react";
-import { useEffect, useState, type ReactNode } from "react";
+import { Fragment, useEffect, useState, type ReactNode } from "react";
 
 import type { TaskRef } from "../api/types";
-import { shortDigest, words } from "../format/text";
+import { short, shortDigest, words } from "../format/text";
 import { moment, relative, zone } from "../format/time";
 import { safeUrl } from "../format/url";
 import { airflowTask } from "../routes";
@@ -24,9 +24,16 @@ const COLOUR: Record<string, string> = {
 export function Mark({ of, children }: { of: string; children?: ReactNode }) {
   return (
     <Badge colorPalette={COLOUR[of] ?? "gray"} variant="subtle" size="sm" whiteSpace="nowrap" fontWeight="medium">
-      {children ?? words(of)}
+      {typeof children === "object" ? children : short(words(String(children ?? of)), 48)}
     </Badge>
   );
+}
+
+/** A name of code, which wraps behind its dots, lines and brackets and not within its words. */
+export function Name({ children }: { children: string }) {
+  return children.split(/(?<=[._/(:-])(?=[^._/(:-])/).map((part, at) => (
+    <Fragment key={at}>{at > 0 && <wbr />}{part}</Fragment>
+  ));
 }
 
 /** A time in the reader's zone; UTC is in its title. */
@@ -127,5 +134,15 @@ export function Out({ address, children }: { address: string | null | undefined;
 /** The task instance in Airflow. */
 export function TaskLink({ task, children }: { task: TaskRef; children?: ReactNode }) {
   const name = task.map_index >= 0 ? `${task.task_id}[${task.map_index}]` : task.task_id;
-  return <To to={airflowTask(task)}>{children ?? `${task.dag_id} · ${name}`}</To>;
+  return <To to={airflowTask(task)}>{children ?? <><Name>{task.dag_id}</Name> · <Name>{name}</Name></>}</To>;
+}
+
+/** Who made something, and when. */
+export function Made({ task, at }: { task: TaskRef; at: string | null }) {
+  return (
+    <>
+      <TaskLink task={task} />
+      <Text fontSize="xs" color="fg.muted"><Time at={at} /></Text>
+    </>
+  );
 }

@@ -50,7 +50,7 @@ export function Samples({ looks, plan, challengers }: SamplesProps) {
       <Text fontSize="xs" color="fg.muted" mt={2}>
         {least < plan.min_units
           ? `Nothing is decided below ${count(plan.min_units)} units in each arm.`
-          : `Both arms have the ${count(plan.min_units)} units that a decision needs.`}
+          : `${several ? "All" : "Both"} arms have the ${count(plan.min_units)} units that a decision needs.`}
       </Text>
     </>
   );

@@ -6,8 +6,8 @@ import { useSearchParams } from "react-router-dom";
 
 import { apiUrl, segment } from "../../api/client";
 import { useTrials } from "../../api/queries";
-import type { TrialPage, TrialRow } from "../../api/types";
-import { count, number } from "../../format/number";
+import type { Json, TrialPage, TrialRow } from "../../api/types";
+import { aligned, count } from "../../format/number";
 import { inline, words } from "../../format/text";
 import { duration } from "../../format/time";
 import { Grid, type Column } from "../../ui/grid";
@@ -56,27 +56,33 @@ function columns(found: TrialPage, metric: string, several: boolean, open: (tria
   return [
     {
       key: "trial", label: "Trial", sort: "trial",
-      cell: (row) => <Box as="button" cursor="pointer" color="fg.info" onClick={() => open(row.trial)}>{row.trial}</Box>,
+      cell: (row) => <Box as="button" textAlign="start" cursor="pointer" color="fg.info" onClick={() => open(row.trial)}>{row.trial}</Box>,
     },
     ...(grouped ? [{ key: "group", label: "Group", sort: "group", width: "6rem", cell: (row: TrialRow) => row.group }] : []),
     { key: "status", label: "Status", sort: "status", cell: (row) => <Mark of={row.status} /> },
     ...(several ? [{ key: "front", label: "Front", cell: (row: TrialRow) => (row.front ? <Mark of="front" /> : "–") }] : []),
-    { key: "value", label: metric, figure: true, sort: "rank", cell: (row) => number(row.value) },
+    { key: "value", label: metric, figure: true, sort: "rank", cell: written(found.trials, (row) => row.value) },
     ...found.metrics
       .filter((name) => name !== metric)
       .map((name) => ({
-        key: `m.${name}`, label: name, figure: true, sort: name, cell: (row: TrialRow) => number(row.metrics[name]),
+        key: `m.${name}`, label: name, figure: true, sort: name, cell: written(found.trials, (row) => row.metrics[name]),
       })),
     ...found.params.map((name) => ({
       key: `p.${name}`, label: name, figure: true, sort: name,
-      cell: (row: TrialRow) => {
-        const value = row.params[name];
-        return typeof value === "number" ? number(value) : inline(value, 60);
-      },
+      cell: written(found.trials, (row) => row.params[name]),
     })),
     { key: "seconds", label: "Took", figure: true, sort: "seconds", cell: (row) => duration(row.seconds) },
     { key: "reason", label: "Reason", width: "10rem", cell: (row) => row.reason },
   ];
+}
+
+/** The values of a column, numbers among them with their points below each other. */
+function written(rows: readonly TrialRow[], of: (row: TrialRow) => Json | undefined): (row: TrialRow) => string {
+  const figure = aligned(rows.map(of).filter((value) => typeof value === "number"));
+  return (row) => {
+    const value = of(row);
+    return typeof value === "number" ? figure(value) : inline(value, 60);
+  };
 }
 
 interface FilterProps {

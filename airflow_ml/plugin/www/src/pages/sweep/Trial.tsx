@@ -26,7 +26,7 @@ export function Trial({ place, trial, metric, close }: Props) {
       <Portal>
         <Drawer.Backdrop />
         <Drawer.Positioner>
-          <Drawer.Content>
+          <Drawer.Content overflowWrap="anywhere">
             <Drawer.Header borderBottomWidth="1px">
               <HStack gap={3}>
                 <Drawer.Title fontSize="md" overflowWrap="anywhere">{`Trial ${trial}`}</Drawer.Title>

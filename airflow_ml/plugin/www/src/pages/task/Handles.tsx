@@ -6,6 +6,7 @@ import { useId, useState } from "react";
 import { usePreview } from "../../api/queries";
 import type { HandleView, TaskRef } from "../../api/types";
 import { counted } from "../../format/number";
+import { short } from "../../format/text";
 import { JsonText, Preview } from "../../ui/preview";
 import { Empty, Load } from "../../ui/state";
 import { DigestText } from "../../ui/words";
@@ -40,7 +41,7 @@ function Handle({ task, handle }: { task: TaskRef; handle: HandleView }) {
               key={`${one.name}${one.digest}`} size="2xs" variant={shown === one.digest ? "subtle" : "outline"} fontWeight="normal"
               aria-expanded={shown === one.digest} aria-controls={id} onClick={() => turn(one.digest)}
             >
-              {`${one.name || "table"}${one.rows === null ? "" : `, ${counted(one.rows, "row")}`}`}
+              {`${short(one.name || "table", 40)}${one.rows === null ? "" : `, ${counted(one.rows, "row")}`}`}
             </Button>
           ))}
           <Button
