@@ -22,8 +22,20 @@ def example_canary_shadow():
     # --8<-- [start:careful]
     rollout = canary(
         "example_delays",
-        steps=[("aa", "1d"), ("shadow", "3d"), (5, "2d"), (25, "2d"), (50, "1d"), 100],
+        steps=[
+            ("aa", "1d"),
+            ("shadow", "3d"),
+            {"weight_percent": 5, "data_days": 2, "metrics": ["log_loss"]},  # shown to hold before more is risked
+            (25, "2d"),
+            (50, "1d"),
+            100,
+        ],
         expected_effect=0.01,  # of the Brier score: the test is tuned for it before the start
+        guardrails=[
+            ("log_loss", 0.05),  # at most so much worse than the champion's
+            {"metric": "brier", "limit": 0.25},  # at most this, however bad the champion is
+            {"metric": "mae", "decides": False},  # a dry run: measured and shown
+        ],
         max_data_days=28,
         poll_interval_seconds=5,
     )

@@ -57,8 +57,9 @@ def of(model):
             min_units=50,
             max_data_days=2000,
             poll_interval_seconds=2.0,
-            retries=3,
-            retry_delay=timedelta(seconds=1),
+            # An attempt that finds no API server is used up, so there are enough for its restart.
+            retries=8,
+            retry_delay=timedelta(seconds=5),
             **(SHORT if model.startswith("short") else {}),
         )
 
