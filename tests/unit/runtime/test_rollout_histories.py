@@ -84,7 +84,7 @@ class Histories(RuleBasedStateMachine):
     @rule(owner=OWNERS, point=POINTS)
     def begins(self, owner: str, point: str) -> None:
         with suppress(AirflowMLError, FailpointError), failing(point):
-            self.known.append(self.world.begin(owner, others=(THREE,) * (self.world.plan.challengers - 1)))
+            self.known.append(self._begin(owner))
 
     @precondition(lambda self: bool(self.known))
     @rule(data=st.data(), point=POINTS, fresh=st.booleans())
@@ -127,13 +127,16 @@ class Histories(RuleBasedStateMachine):
         finally:
             arm(None)
 
+    def _begin(self, owner: str) -> RolloutState:
+        return self.world.begin(owner, others=(THREE,) * (self.world.plan.challengers - 1))
+
     def _meanwhile(self, what: str, state: RolloutState) -> None:
         world = self.world
         with suppress(AirflowMLError):
             if what == "reconciler":
                 self._reconcile_all()
             elif what == "second run":
-                self.known.append(world.begin("b"))
+                self.known.append(self._begin("b"))
             elif what == "stop":
                 self.known.append(world.acts.stop(MODEL, SPACE, who="ann", why="because"))
             elif what == "kill":
