@@ -87,6 +87,13 @@ def check_plan(plan: RolloutPlan) -> None:
         raise ConfigurationError(
             "expected_effect is no improvement", plan.expected_effect, "Give its size in the metric's unit, above 0."
         )
+    late = [one.name for one in plan.guardrails if one.decides and one.after_data_days >= plan.max_data_days]
+    if late:
+        raise ConfigurationError(
+            f"A guardrail decides only after max_data_days, {plan.max_data_days:g}",
+            ", ".join(late),
+            "Nothing could be promoted: lower its after_data_days.",
+        )
     shortest = sum(step.data_days for step in plan.steps)
     if shortest > plan.max_data_days:
         raise ConfigurationError(

@@ -65,6 +65,11 @@ def test_a_plan_that_cannot_work_is_refused_by_name(steps: list[Any], settings: 
         ([5, 25], {"challengers": 2, "failure_limit": 1}, "one challenger"),
         ([5, 25], {"challengers": 0}, "whole number from 1"),
         ([5, 25], {"cluster": "day"}, "unit, request"),
+        (
+            [5, 50],
+            {"guardrails": [{"metric": "mae", "margin": 1.0, "after_data_days": 21}]},
+            "only after max_data_days",
+        ),
         ([{"weight_percent": 5, "metric": ["mae"]}, 50], {}, "has no metric"),
         ([{"weight_percent": 5, "metrics": ["mae"]}, 50], {}, "decides nothing in this plan"),
         (
