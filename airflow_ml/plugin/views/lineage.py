@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,7 +42,7 @@ def lineage_view(
     Raises:
         NotHere: there is no such version, or no task that made it.
     """
-    record = _record(shelf, model, version)
+    record = record_of_version(shelf, model, version)
     if record is None or not may_read(record.made_by.get("dag", "")):
         raise NotHere(f"No task made version {version} of {model}")
     heads = shelf.all_heads(may_read, each=HEADS)
@@ -138,8 +139,13 @@ class _Search:
         return Lineage(item for items in self._attempts.values() for item in items)
 
 
-def _record(shelf: Shelf, model: str, version: str) -> ModelVersion | None:
-    for entry in shelf.store.history(f"models/{shelf.namespace}/{model}", newest_first=True):
+def record_of_version(shelf: Shelf, model: str, version: str) -> ModelVersion | None:
+    """Return the record of a model's version; None where there is none."""
+    ref = f"models/{shelf.namespace}/{model}"
+    # A registry counts as the ref does, as a rule: then its own entry is the first one read, and not the last of many.
+    place = int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
+    near = itertools.islice(shelf.store.history(ref, newest_first=True, up_to=place), 3) if place else ()
+    for entry in itertools.chain(near, shelf.store.history(ref, newest_first=True)):
         try:
             found = ModelVersion.from_dict(entry.value)
         except (RecordError, TypeError, ValueError):

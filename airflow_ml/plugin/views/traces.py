@@ -27,7 +27,7 @@ _GRAPHS = 300
 #: A run whose last task ended so long ago is not read again: nobody begins its tasks anew.
 _SETTLED = timedelta(days=2)
 #: Time that one request may spend on runs that this process has not read.
-BUDGET_SECONDS = 0.4
+BUDGET_SECONDS = 0.15
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from airflow_ml.core.ports import Entry
 from airflow_ml.core.provenance import run_ref
 from airflow_ml.core.trials import SUCCEEDED, TrialResult, shard_ref
 from airflow_ml.plugin.views import committed, shelf
+from airflow_ml.plugin.views import traces as traces_module
 from airflow_ml.plugin.views.board import find_sweep
 from airflow_ml.plugin.views.committed import TrialIndex
 from airflow_ml.plugin.views.lineage import lineage_view
@@ -121,7 +122,8 @@ def test_the_reconciler_is_absent_only_when_all_was_read() -> None:
     assert "dags_examples/reconcile.py" in reconciler["reason"]
 
 
-def test_a_graph_is_made_of_what_is_remembered() -> None:
+def test_a_graph_is_made_of_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces_module, "BUDGET_SECONDS", 60.0)
     store = Counted()
     line = Line(store)
     line.record_run("first", shards=4)

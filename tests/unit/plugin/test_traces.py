@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -9,12 +10,18 @@ import pytest
 
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.plugin.views import traces as module
-from airflow_ml.plugin.views.lineage import lineage_view
+from airflow_ml.plugin.views.lineage import lineage_view, record_of_version
 from airflow_ml.plugin.views.shelf import NEWEST_OF_A_DAG, Head, Shelf
 from airflow_ml.plugin.views.traces import Traces, runs_with, trace_of, version_name
 from airflow_ml.testing.recorded_line import NOW, Line
 
 DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine reads as many runs as a quiet one."""
+    monkeypatch.setattr(module, "BUDGET_SECONDS", 60.0)
 
 
 def graph(store: MemoryStore, model: str, traces: Traces | None = None) -> dict[str, Any]:
@@ -68,8 +75,13 @@ def test_what_a_request_has_no_time_to_search_is_read_meanwhile(monkeypatch: pyt
     for number in range(6):
         line.record_watch(f"watch {number}", "1", began=NOW + (number + 1) * DAY)
     monkeypatch.setattr(module, "BUDGET_SECONDS", -1.0)
+    begin, begun = threading.Event(), traces._ahead.read
+    monkeypatch.setattr(
+        traces._ahead, "read", lambda one, heads: begun(lambda head: begin.wait(30) and one(head), heads)
+    )
     page = graph(store, line.model, traces)
     assert (page["runs_read"], page["runs"]) == (0, 6)
+    begin.set()
     assert traces._ahead._thread is not None
     traces._ahead._thread.join(30)
     page = graph(store, line.model, traces)
@@ -94,3 +106,22 @@ def test_a_trace_has_what_was_taken_and_what_was_served() -> None:
     assert runs_with({head: trace}, {version_name(line.model, "8")}, made=False) == []
     assert len(trace.taken) % 8 == len(trace.made) % 8 == 0
     assert len(trace.taken + trace.made) < 1_000
+
+
+def test_a_version_is_found_by_any_name() -> None:
+    """Also where the registry counts otherwise than the store, as after the model was registered elsewhere before."""
+    store = MemoryStore()
+    line = Line(store)
+    line.record_run("first", trials=4)
+    ref = f"models/prod/{line.model}"
+    first = store.latest(ref)
+    assert first is not None
+    for sequence, version in enumerate(["41", "2.1", "3"], start=1):
+        store.append(ref, {**first.value, "version": version}, after=sequence)
+    place = Shelf(store, "prod")
+    for version in ("1", "41", "2.1", "3"):
+        found = record_of_version(place, line.model, version)
+        assert found is not None
+        assert found.version == version
+    assert record_of_version(place, line.model, "4") is None
+    assert record_of_version(place, "another", "1") is None

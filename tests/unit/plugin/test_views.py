@@ -17,6 +17,7 @@ from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.provenance import task_ref
 from airflow_ml.core.rollout_look import ArmLook, Look
 from airflow_ml.core.rollout_state import RolloutState, created
+from airflow_ml.plugin.views import traces
 from airflow_ml.plugin.views.board import Boards
 from airflow_ml.plugin.views.canary import allowed_actions, canary_view
 from airflow_ml.plugin.views.chart import importance, sweep_chart
@@ -319,7 +320,8 @@ def test_a_model_and_its_history(shelf: Shelf) -> None:
             model_view(shelf, name, [], anything, mlflow=None)
 
 
-def test_lineage_goes_up_and_down(shelf: Shelf) -> None:
+def test_lineage_goes_up_and_down(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "BUDGET_SECONDS", 60.0)
     page = as_declared(lineage_view(shelf, Traces(), MODEL, "2", anything), "LineageGraph")
     depth = {(one["record"], one["depth"]) for one in page["nodes"]}
     assert {("ModelVersion", 0), ("Selection", -1), ("Leaderboard", -2), ("ScoreTable", 1), ("Rollout", 1)} <= depth
