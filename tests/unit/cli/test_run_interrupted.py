@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_ml.cli import dag_task
 from airflow_ml.cli.dag_task import ask_dag
 from airflow_ml.testing.kubernetes import KubernetesDouble, kubernetes_double
 
@@ -146,3 +147,14 @@ def test_an_interruption_is_over_when_the_process_has_ended_what_it_began(
     assert (tmp_path / "ended").exists()
     assert "Interrupted" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with dag_task._any_end_as_interrupt():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
