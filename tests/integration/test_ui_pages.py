@@ -147,7 +147,7 @@ def whole() -> Iterator[Pages]:
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             size: Any = {"width": 1440, "height": 1000}
-            context = chromium.new_context(viewport=size, timezone_id="Europe/Berlin", color_scheme="light")
+            context = chromium.new_context(viewport=size, timezone_id="Europe/Berlin", color_scheme="light", reduced_motion="reduce")
             context.set_default_timeout(WAIT)
             yield Pages(context.new_page(), address)
             chromium.close()
@@ -182,7 +182,7 @@ def test_every_page_is_drawn_without_an_error(pages: Pages) -> None:
             assert not pages.page.get_by_text("could not be drawn").count(), path
             assert not pages.page.locator("[data-scope=alert][data-status=error]").count(), path
             assert pages.page.evaluate(UNREACHABLE) == [], path
-    pages.page.emulate_media(color_scheme="light")
+    pages.page.emulate_media(color_scheme="light", reduced_motion="reduce")
     assert pages.problems == []
 
 
