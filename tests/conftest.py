@@ -89,5 +89,5 @@ def one_gateway(served_store: FolderStore, tmp_path_factory: pytest.TempPathFact
 
     Tests take names of models that no other test has. A model's process that one of them kills comes up again.
     """
-    with LocalGateway(tmp_path_factory.mktemp("gateway"), served_store.uri, token="tok") as running:
+    with LocalGateway(tmp_path_factory.mktemp("gateway"), served_store.uri, token="tests-token") as running:
         yield running

@@ -45,7 +45,7 @@ def gateway(one_gateway: LocalGateway) -> LocalGateway:
 
 @pytest.fixture
 def router(gateway: LocalGateway) -> GatewayRouter:
-    return GatewayRouter(gateway.url, "tok")
+    return GatewayRouter(gateway.url, "tests-token")
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +156,9 @@ def test_an_arm_is_tried_out_at_weight_0_and_that_is_no_evidence(
         router.predict(traffic.model, rows, arm="challenger-2")
     status, _ = raw(gateway, "POST", f"/v1/models/{traffic.model}/predict?arm=challenger", b'{"rows": []}')
     assert status == 401, "nobody chooses who answers without the control token"
-    assert dict(GatewayMetrics(gateway.url, "tok").read(traffic.model, metric="brier", epoch=1).assigned) == {}
+    assert dict(GatewayMetrics(gateway.url, "tests-token").read(traffic.model, metric="brier", epoch=1).assigned) == {}
     router.predict(traffic.model, make_rows(traffic, 1))
-    found = GatewayMetrics(gateway.url, "tok").read(traffic.model, metric="brier", epoch=1).assigned
+    found = GatewayMetrics(gateway.url, "tests-token").read(traffic.model, metric="brier", epoch=1).assigned
     assert {arm: sum(strata.values()) for arm, strata in found.items()} == {"champion": 1}
 
 
@@ -228,7 +228,7 @@ def test_a_killed_champion_loses_no_request(gateway: LocalGateway, router: Gatew
     stop = threading.Event()
 
     def send(number: int) -> None:
-        client = GatewayRouter(gateway.url, "tok", timeout_seconds=60)
+        client = GatewayRouter(gateway.url, "tests-token", timeout_seconds=60)
         count = 0
         while not stop.is_set():
             try:
@@ -333,7 +333,7 @@ def test_a_group_goes_to_its_member(router: GatewayRouter, store: FolderStore, t
     assert [answer["score"] for answer in router.predict(traffic.model, rows)] == pytest.approx([5.0, 0.5, 0.5])
 
 
-@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic tok"}])
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic tests-token"}])
 def test_traffic_is_written_with_the_token_only(
     gateway: LocalGateway, router: GatewayRouter, traffic: Traffic, header: dict[str, str]
 ) -> None:
@@ -358,8 +358,8 @@ def test_traffic_is_written_with_the_token_only(
         ("POST", "/v1/models/a%20b/predict", b'{"rows": []}', {}, 422),
         ("POST", "/v1/models/m/outcomes", b'{"rows": []}', {}, 422),
         ("POST", "/v1/models/m/predict", b'{"rows": []}', {"Content_Type": "text/plain"}, 415),
-        ("PUT", "/v1/models/m/traffic", b" " * 70_000, {"Authorization": "Bearer tok"}, 413),
-        ("PUT", "/v1/models/m/traffic", b'{"model": "other"}', {"Authorization": "Bearer tok"}, 422),
+        ("PUT", "/v1/models/m/traffic", b" " * 70_000, {"Authorization": "Bearer tests-token"}, 413),
+        ("PUT", "/v1/models/m/traffic", b'{"model": "other"}', {"Authorization": "Bearer tests-token"}, 422),
         ("GET", "/v1/models/m/metrics?metric=brier&epoch=1", None, {}, 404),
         ("GET", "/v1/models/m/metrics?metric=brier&epoch=-1", None, {}, 422),
         ("GET", "/v1/models/m/metrics", None, {}, 422),

@@ -147,7 +147,9 @@ def whole() -> Iterator[Pages]:
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             size: Any = {"width": 1440, "height": 1000}
-            context = chromium.new_context(viewport=size, timezone_id="Europe/Berlin", color_scheme="light", reduced_motion="reduce")
+            context = chromium.new_context(
+                viewport=size, timezone_id="Europe/Berlin", color_scheme="light", reduced_motion="reduce"
+            )
             context.set_default_timeout(WAIT)
             yield Pages(context.new_page(), address)
             chromium.close()
