@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, BinaryIO
 
 from airflow_ml.core.fingerprint import ALGORITHM
-from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, MissingDependency, StoreUnavailable
+from airflow_ml.errors import (
+    AirflowMLError,
+    ArtifactCorrupt,
+    ConfigurationError,
+    MissingDependency,
+    StoreUnavailable,
+)
 
 #: Attempts of a write that S3 answers with 409; each waits up to 0.1 s x 2^attempt.
 _RACE_ATTEMPTS = 8
@@ -23,6 +31,10 @@ _PARTS = 10_000
 #: Metadata of ours: the token of an entry's writer, and the digest of what was written or copied in parts, for which S3
 #: keeps a checksum of checksums only.
 OWNER, DIGEST = "writer", "digest"
+#: Codes of S3 for bytes that are not those of the announced digest, and for what may be asked again.
+_OTHER_BYTES = ("BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
+_LATER = ("RequestTimeout", "SlowDown", "OperationAborted", "ServiceUnavailable", "InternalError")
+_DONE = {"ResponseMetadata": {"HTTPStatusCode": 200}}
 
 
 class Objects:
@@ -68,9 +80,11 @@ class Objects:
         """
         part_bytes = max(_PART_BYTES, -(-size // _PARTS))
         where = {"Bucket": self.bucket, "Key": key}
-        upload = self.client.create_multipart_upload(
-            **where, ChecksumAlgorithm="SHA256", Metadata={OWNER: "", DIGEST: digest}
-        )["UploadId"]
+        upload = self.ask(
+            lambda: self.client.create_multipart_upload(
+                **where, ChecksumAlgorithm="SHA256", Metadata={OWNER: "", DIGEST: digest}
+            )["UploadId"]
+        )
         try:
             parts: list[dict[str, Any]] = []
             whole = hashlib.sha256()
@@ -78,9 +92,8 @@ class Objects:
             while data := source.read(part_bytes):
                 whole.update(data)
                 number, check = len(parts) + 1, base64.b64encode(hashlib.sha256(data).digest()).decode()
-                answer = self.client.upload_part(
-                    **where, UploadId=upload, PartNumber=number, Body=data, ChecksumSHA256=check
-                )
+                part = {**where, "UploadId": upload, "PartNumber": number, "Body": data, "ChecksumSHA256": check}
+                answer = self.ask(partial(self.client.upload_part, **part))
                 parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": check})
             if f"{ALGORITHM}:{whole.hexdigest()}" != digest:
                 raise ArtifactCorrupt("The file changed while it was stored", key, "Store it when it is complete.")
@@ -90,10 +103,11 @@ class Objects:
                 )
             )
         except BaseException:
-            self.client.abort_multipart_upload(**where, UploadId=upload)
+            with contextlib.suppress(AirflowMLError):  # S3 may be away; what ended this says more
+                self.ask(lambda: self.client.abort_multipart_upload(**where, UploadId=upload))
             raise
         if status in (409, 412):  # somebody else created it meanwhile; these parts are of no use
-            self.client.abort_multipart_upload(**where, UploadId=upload)
+            self.ask(lambda: self.client.abort_multipart_upload(**where, UploadId=upload))
         return status not in (409, 412)
 
     def is_whole(self, key: str, digest: str) -> bool:
@@ -127,8 +141,10 @@ class Objects:
             metadata[DIGEST] = f"{ALGORITHM}:{base64.b64decode(known).hex()}"
         # S3 copies an object onto itself only where something is replaced.
         settings = {"MetadataDirective": "REPLACE", "Metadata": metadata, "ChecksumAlgorithm": "SHA256"}
-        self.client.copy({"Bucket": self.bucket, "Key": source}, self.bucket, target, ExtraArgs=settings)
-        return True
+        place = {"Bucket": self.bucket, "Key": source}
+        # It returns nothing: what is not refused is done.
+        status = self.status(lambda: self.client.copy(place, self.bucket, target, ExtraArgs=settings) or _DONE)
+        return status != 404
 
     def listed(self, prefix: str, *, after: str = "") -> Iterator[dict[str, Any]]:
         """Yield S3's own description of the objects below a prefix, page by page, in the order of their keys.
@@ -154,7 +170,7 @@ class Objects:
 
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens where it is not there."""
-        self.client.delete_object(Bucket=self.bucket, Key=key)
+        self.ask(lambda: self.client.delete_object(Bucket=self.bucket, Key=key))
 
     def status(self, request: Callable[[], Any]) -> int:
         """Make a request and return its HTTP status, where that is an answer and not a fault.
@@ -178,27 +194,35 @@ class Objects:
         """Make a request and return what it returns.
 
         Raises:
-            ConfigurationError: S3 refuses, for a reason that lies in the bucket or the credentials.
-            StoreUnavailable: S3 cannot be reached, or there are no credentials.
+            ConfigurationError: S3 refuses, for a reason that lies in the bucket, the credentials or the service.
+            ArtifactCorrupt: the bytes that were sent are not those that were announced.
+            StoreUnavailable: S3 cannot be reached, is overloaded, or there are no credentials.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return request()
         except ClientError as error:
-            if _status_of(error) not in (301, 400, 401, 403, 404):
-                raise
-            raise ConfigurationError(
-                f"The store {self._uri} refused a request",
-                f"{_code_of(error)} (HTTP {_status_of(error)})",
-                "Check that the bucket exists and that these credentials may read, write and list in it.",
-            ) from error
+            raise self._refused(error) from error
         except BotoCoreError as error:
             raise StoreUnavailable(
                 f"The store {self._uri} cannot be reached",
                 f"{type(error).__name__}: {error}",
                 "Check the store's address, the network and the credentials of this process.",
             ) from error
+
+    def _refused(self, error: Any) -> AirflowMLError:
+        """Return what an answer of S3 means that is no success."""
+        status, code = _status_of(error), _code_of(error)
+        told = f"{code} (HTTP {status}): {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
+        if code in _OTHER_BYTES:
+            return ArtifactCorrupt("The file changed while it was stored", told, "Store it when it is complete.")
+        if status == 0 or status == 429 or status >= 500 or code in _LATER:
+            return StoreUnavailable(f"The store {self._uri} does not serve now", told, "Run the task again.")
+        remedy = "Check that the bucket exists and that these credentials may read, write and list in it."
+        if status not in (301, 400, 401, 403, 404):
+            remedy = "Check the bucket's settings, and that the service is S3 or does what S3 does."
+        return ConfigurationError(f"The store {self._uri} refused a request", told, remedy)
 
 
 def _status_of(error: Any) -> int:

@@ -68,7 +68,9 @@ class S3Store(S3Trash):
             )
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/")
+        # By this address a runner or a pod opens it again, in the same way.
+        assumed = "" if check_conditional_writes else "?conditional_writes=assumed"
+        self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/") + assumed
         self._objects = Objects(client if client is not None else default_client(), bucket, self.uri)
         self._is_checked = not check_conditional_writes
         if cache_dir is None:
