@@ -18,13 +18,7 @@ from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
 from airflow_ml.core.trials import MAX_SHARDS
-from airflow_ml.errors import (
-    CallFailed,
-    CallTimedOut,
-    MissingDependency,
-    NotARecord,
-    RefConflict,
-)
+from airflow_ml.errors import CallFailed, CallTimedOut, MissingDependency, NotARecord, RefConflict
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.links import SweepPageLink, TaskPageLink
@@ -361,6 +355,8 @@ class CollectSweepOperator(MLOperator):
             "%d of %d trials succeeded; best %s %.5g in group %s with %s", leaderboard.succeeded, leaderboard.trials,
             leaderboard.metric, leaderboard.best.value, leaderboard.best.group, dict(leaderboard.best.params),
         )  # fmt: skip
+        if leaderboard.groups_without_success:
+            self.log.warning("No trial succeeded in %s", ", ".join(leaderboard.groups_without_success))
         return leaderboard
 
     def _report(self, plan: SweepPlan, board: Leaderboard, store: ArtifactStore) -> Artifact | None:

@@ -48,10 +48,10 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     artifact = _store(rows, store)
     counts = Counter(str(row["status"]) for row in rows)
     succeeded = [row for row in rows if row["status"] == SUCCEEDED]
-    _judge(plan, rows, len(succeeded), artifact)
-    first = min(succeeded, key=lambda row: _order(plan, row, results.get(row["trial"])))
     with_success = {str(row["group"]) for row in succeeded}
     without = [group for group in dict.fromkeys(trial.group for trial in trials) if group not in with_success]
+    _judge(plan, rows, len(succeeded), artifact, without)
+    first = min(succeeded, key=lambda row: _order(plan, row, results.get(row["trial"])))
     return Leaderboard(
         sweep=plan.sweep,
         function=plan.function,
@@ -296,7 +296,9 @@ def _param_column(values: Sequence[JSON]) -> Any:
     return pa.array([None if value is None else canonical_json(value).decode() for value in values], pa.string())
 
 
-def _judge(plan: SweepPlan, rows: Sequence[Mapping[str, Any]], succeeded: int, artifact: Artifact) -> None:
+def _judge(
+    plan: SweepPlan, rows: Sequence[Mapping[str, Any]], succeeded: int, artifact: Artifact, without: Sequence[str]
+) -> None:
     pruned, not_run = (sum(row["status"] == status for row in rows) for status in (PRUNED, NOT_RUN))
     if succeeded and (succeeded + pruned) / len(rows) >= plan.min_success_fraction:
         return
@@ -305,6 +307,9 @@ def _judge(plan: SweepPlan, rows: Sequence[Mapping[str, Any]], succeeded: int, a
     reason, count = reasons.most_common(1)[0]
     asked = f"{plan.min_success_fraction:.0%} must succeed" if succeeded else "none did"
     others = f"; {not_run} trials were not begun, because nearly all before them failed alike" if not_run else ""
+    if succeeded and without:
+        more = f" and {len(without) - _MAX_NAMED_GROUPS} more" if len(without) > _MAX_NAMED_GROUPS else ""
+        others += f"; no success in {', '.join(without[:_MAX_NAMED_GROUPS])}{more}"
     raise SweepFailed(
         f"{succeeded} of {len(rows)} trials succeeded, {asked}",
         f"most common error ({count} times): {reason}{others}",

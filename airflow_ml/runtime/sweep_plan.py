@@ -88,7 +88,7 @@ def make_plan(
         timeout_seconds: Of one trial.
         max_train_rows: Rows of a group that a trial fits on at most.
         min_success_fraction: Share of trials that must succeed, 0 to 1.
-        warm_start: Per group, parameters to try first.
+        warm_start: Per group, parameters to try first; those of the one group ``all`` are for every group.
         max_shards: At most this many shards, and 200 at the very most.
         slots: Shards that can run at the same time; there are at most four for each. The first plan of a sweep fixes
             the number, so that a later one finds what was finished, however busy the deployment is then.
@@ -109,6 +109,8 @@ def make_plan(
         raise ConfigurationError("keep_top counts models", keep_top, "Give 0 for none.")
     groups = read_groups(store.path(features.artifact), by)
     listed = None if trials is None else _listed(trials, groups, space)
+    if warm_start and set(warm_start) == {ALL}:  # of a sweep without groups: as good a beginning for each of them
+        warm_start = dict.fromkeys(groups, warm_start[ALL])
     sampler_name, sampler_options = (LISTED, {}) if listed is not None else read_choice(sampler, kind="Sampler")
     pruner_name, pruner_options = (None, {}) if pruner is None else read_choice(pruner, kind="Pruner")
     wire_space = space_to_dict(space or {}) if listed is None else {}
@@ -271,7 +273,9 @@ def _listed(trials: Any, groups: Sequence[str], space: object) -> dict[str, list
     """Return the listed trials of each group."""
     if space:
         raise InvalidSpace("Trials are either listed or searched for", "space and trials", "Leave one of them out.")
-    by_group = trials if isinstance(trials, Mapping) else dict.fromkeys(groups, trials)
+    # By the value of the column or its name: a group of the number 1 is named "1".
+    by_group = {str(name): some for name, some in trials.items()} if isinstance(trials, Mapping) else None
+    by_group = dict.fromkeys(groups, trials) if by_group is None else by_group
     absent, unknown = sorted(set(groups) - set(by_group)), sorted(set(by_group) - set(groups))
     if absent or unknown:
         shown = f"without a list: {', '.join(absent[:5])}" if absent else f"not in the data: {', '.join(unknown[:5])}"

@@ -210,10 +210,22 @@ def read_metrics(returned: object, metric: str) -> dict[str, Any]:
 
     The values are not judged here. A number is the sweep's metric.
     """
-    found = returned[0] if isinstance(returned, tuple) and len(returned) == 2 else returned
+    found, other = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
+    if not isinstance(found, Mapping) and _number(found) is None and (isinstance(other, Mapping) or _number(other)):
+        return {metric: _Swapped(found)}
     if isinstance(found, Mapping):
         return {_as_text(name): _number(value, value) for name, value in found.items()}
     return {metric: _number(found, found)}
+
+
+class _Swapped:
+    """Stands for a model where the metrics should be."""
+
+    def __init__(self, found: object) -> None:
+        self._kind = type(found).__name__
+
+    def __repr__(self) -> str:
+        return f"{self._kind}, and the metrics come second: return (metrics, model)"
 
 
 def check_size(metrics: Mapping[str, Any]) -> str:

@@ -15,13 +15,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sweep_parts import plan_of
 
 from airflow_ml.adapters.memory.store import MemoryStore
-from airflow_ml.core.trials import PlannedTrial, TrialResult
-from airflow_ml.errors import ConfigurationError, EmptyDataset
+from airflow_ml.core.trials import PlannedTrial, TrialResult, shard_ref
+from airflow_ml.errors import ConfigurationError, EmptyDataset, SweepFailed
 from airflow_ml.runtime.leaderboard import collect, committed_results, read_rows, sorted_rows
 from airflow_ml.runtime.ledger import Ledger
 from airflow_ml.runtime.runner import run_shard
 from airflow_ml.runtime.shard import planned_trials
 from airflow_ml.runtime.sweep_plan import read_groups, shard_job
+from airflow_ml.runtime.trial import check_metric, read_metrics
 
 TEXT = r"""
 def train(data, params, trial, config):
@@ -127,3 +128,37 @@ def test_equal_trials_of_a_run_have_a_model(tmp_path: Path) -> None:
     run_shard(shard_job(plan, 0, workers=2), store_uri=store.uri, log=lambda line: None)
     rows = list(read_rows(store.path(collect(plan, store).artifact)))
     assert [row["model"] is not None for row in rows] == [True, *[False] * 5]
+
+
+def test_trials_listed_by_group_are_found_by_the_groups_name(tmp_path: Path) -> None:
+    text = "def train(data, params):\n    return 1.0\n"
+    by_group = {1: [{"a": 1}], "2": [{"a": 2}]}
+    plan, store = plan_of(tmp_path, text, groups=("1", "2"), space=None, trials=by_group)
+    assert [(trial.group, trial.params["a"]) for trial in planned_trials(plan, store)] == [("1", 1), ("2", 2)]
+
+
+def test_a_leaderboard_without_groups_begins_every_group(tmp_path: Path) -> None:
+    text = "def train(data, params):\n    return 1.0\n"
+    plan, store = plan_of(tmp_path, text, warm_start={"all": [{"n": 7}]})
+    firsts = {trial.group: trial.params for trial in reversed(planned_trials(plan, store))}
+    assert firsts == {"EWR": {"n": 7}, "JFK": {"n": 7}}
+    same, _ = plan_of(tmp_path, text, warm_start={"EWR": [{"n": 7}], "JFK": [{"n": 7}]})
+    assert same.sweep == plan.sweep
+
+
+@pytest.mark.parametrize("returned", [("model", {"score": 1.0}), ("model", 0.5)])
+def test_a_model_before_its_metrics_is_told(returned: tuple[Any, Any]) -> None:
+    problem = check_metric(read_metrics(returned, "score"), "score")
+    assert "(metrics, model)" in problem
+
+
+def test_groups_without_a_success_are_named(tmp_path: Path) -> None:
+    text = "def train(data, params):\n    return 1.0\n"
+    plan, store = plan_of(tmp_path, text, trials_per_group=1, min_success_fraction=0.9)
+    first, second = planned_trials(plan, store)
+    ledger = Ledger(store, shard_ref(plan.sweep, 0, plan.shards), batch_seconds=1e9)
+    ledger.add(_result(first.trial))
+    ledger.add(TrialResult(trial=second.trial, status="failed", reason="ValueError"))
+    ledger.flush()
+    with pytest.raises(SweepFailed, match="no success in JFK"):
+        collect(plan, store)
