@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Any
 
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.core.trials import FAILED, TrialResult
-from airflow_ml.errors import RefConflict
+from airflow_ml.errors import RefConflict, StoreUnavailable
 
 #: A batch is committed when it holds so many trials, when its oldest trial ended so long ago, or with a trial that
 #: itself took so long.
@@ -20,6 +21,8 @@ BATCH_BYTES = 256 * 1024
 #: Beyond it a result is not written down: an entry has 1 MiB, with the words around the result.
 LARGEST_RESULT_BYTES = 1000 * 1024
 LOCAL_BATCH_SECONDS, REMOTE_BATCH_SECONDS = 0.05, 2.0
+#: How long results wait for a store that is away while trials go on, and how often it is asked meanwhile.
+PATIENCE_SECONDS, AGAIN_SECONDS = 600.0, 5.0
 
 
 class Ledger:
@@ -28,10 +31,21 @@ class Ledger:
     Args:
         store: Where they are.
         ref: The shard's ref.
-        batch_seconds: How far behind a commit may be.
+        batch_seconds: How far behind a commit may be. While the store is away results wait up to ten minutes.
+        log: Told when the store is away, and when it is there again.
     """
 
-    def __init__(self, store: ArtifactStore, ref: str, *, batch_seconds: float) -> None:
+    def __init__(
+        self,
+        store: ArtifactStore,
+        ref: str,
+        *,
+        batch_seconds: float,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._log = log
+        self._away_since: float | None = None
+        self._try_at = 0.0
         self._store = store
         self._ref = ref
         self._batch_seconds = batch_seconds
@@ -47,12 +61,13 @@ class Ledger:
     def read(self) -> list[str]:
         """Read what others have committed meanwhile, and return the trials."""
         new: list[str] = []
-        for entry in self._store.history(self._ref):
-            if entry.sequence > self._sequence:
-                self._sequence = entry.sequence
-                for result in results_of(entry.value):
-                    if self.results.setdefault(result.trial, result) is result:
-                        new.append(result.trial)
+        known = self._sequence
+        unread = list(takewhile(lambda one: one.sequence > known, self._store.history(self._ref, newest_first=True)))
+        for entry in reversed(unread):
+            self._sequence = entry.sequence
+            for result in results_of(entry.value):
+                if self.results.setdefault(result.trial, result) is result:
+                    new.append(result.trial)
         return new
 
     def add(self, result: TrialResult) -> list[str]:
@@ -69,15 +84,54 @@ class Ledger:
         # A long trial is committed before its worker begins another: a crash then costs what is in flight, no more.
         full = len(self._pending) >= BATCH_TRIALS or self._pending_bytes >= BATCH_BYTES
         full = full or result.seconds >= self._batch_seconds
-        return self.flush() if full else []
+        return self._commit() if full else []
 
     def tick(self) -> list[str]:
         """Commit if it is time."""
         due = self._pending and time.monotonic() - self._oldest >= self._batch_seconds
-        return self.flush() if due else []
+        return self._commit() if due else []
+
+    def finish(self) -> None:
+        """Commit everything; wait for a store that is away.
+
+        Raises:
+            StoreUnavailable: it is away for too long.
+        """
+        while self._pending:
+            self._commit()
+            if self._pending:
+                time.sleep(max(0.0, self._try_at - time.monotonic()))
+
+    def _commit(self) -> list[str]:
+        """Commit everything, unless the store is away for a while: then it waits, and trials go on.
+
+        Raises:
+            StoreUnavailable: it is away for too long.
+        """
+        if time.monotonic() < self._try_at:
+            return []
+        try:
+            others = self.flush()
+        except StoreUnavailable as error:
+            now = time.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+                self._log(f"Results wait for the store, up to {PATIENCE_SECONDS / 60:.0f} minutes: {error}")
+            if now - self._away_since > PATIENCE_SECONDS:
+                raise
+            self._try_at = now + AGAIN_SECONDS
+            return []
+        if self._away_since is not None:
+            self._away_since = None
+            self._log("The store is there again, and has all results")
+        return others
 
     def flush(self) -> list[str]:
-        """Commit everything that is finished. Returns trials that others finished meanwhile."""
+        """Commit everything that is finished, now. Returns trials that others finished meanwhile.
+
+        Raises:
+            StoreUnavailable: the store is away; what is not committed is kept.
+        """
         others: list[str] = []
         together = len(self._pending)
         while self._pending:
@@ -105,7 +159,7 @@ class Ledger:
 
     def stop(self, reason: str) -> None:
         """Commit everything, and that the others were not begun. That is no result: another attempt runs them."""
-        self.flush()
+        self.finish()
         while True:
             try:
                 value: dict[str, JSON] = {"trials": [], "stopped": reason}

@@ -75,7 +75,7 @@ def execute_shard(
     trials = shard_trials(plan, job.shard, store)
     local = store.uri.startswith("file:")
     ref = shard_ref(plan.sweep, job.shard, plan.shards)
-    ledger = Ledger(store, ref, batch_seconds=LOCAL_BATCH_SECONDS if local else REMOTE_BATCH_SECONDS)
+    ledger = Ledger(store, ref, batch_seconds=LOCAL_BATCH_SECONDS if local else REMOTE_BATCH_SECONDS, log=log)
     missing = [trial for trial in trials if trial.trial not in ledger.results]
     watch = Watch(job, trials, ledger, on_progress)
     if len(missing) < len(trials):
@@ -105,7 +105,7 @@ def execute_shard(
             ledger.flush()
             log(f"Stopped; {len(ledger.results)} of {len(trials)} trials are finished and will not run again")
             raise
-        ledger.flush()
+        ledger.finish()
         if watch.stopped:
             ledger.stop(watch.stopped)
             log(f"{len(trials) - len(ledger.results)} of {len(trials)} trials are not begun: {watch.stopped}")
