@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from airflow_ml.core.store_keeping import StoreKeeper
 
 
-def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -> StoreKeeper:
+def open_store(
+    uri: str, *, cache_dir: Path | None = None, cache_bytes: int | None = None, client: Any = None
+) -> StoreKeeper:
     """Return the store at an address.
 
     Args:
@@ -21,6 +23,7 @@ def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -
             ``?conditional_writes=assumed`` at the end leaves out the check that the service has them.
         cache_dir: Folder for local copies of what lies on S3; a private temporary one by default. Copies are verified
             on every read, so several processes may share it.
+        cache_bytes: How large these copies may be together; what was not used for longest is removed. Default 20 GiB.
         client: A boto3 S3 client, for S3 only. A connection in the address is for the surface to resolve into this
             client: with a connection and no client the call is refused rather than made with other credentials.
 
@@ -30,6 +33,7 @@ def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -
     """
     parts = urlsplit(uri)
     if parts.scheme == "s3":
+        from airflow_ml.adapters.local_copies import COPIES_BYTES
         from airflow_ml.adapters.s3_store import S3Store
 
         if parts.username and client is None:
@@ -42,6 +46,7 @@ def open_store(uri: str, *, cache_dir: Path | None = None, client: Any = None) -
             parts.hostname or "",
             parts.path.strip("/"),
             cache_dir=cache_dir,
+            cache_bytes=COPIES_BYTES if cache_bytes is None else cache_bytes,
             client=client,
             check_conditional_writes=parts.query != "conditional_writes=assumed",
         )

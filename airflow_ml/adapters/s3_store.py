@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from airflow_ml.adapters.local_copies import COPIES_BYTES, LocalCopies
 from airflow_ml.adapters.ref_entry import SEQUENCE_DIGITS, check_after, conflict, decode_entry, encode_entry, gap
 from airflow_ml.adapters.s3_objects import OWNER, SINGLE_BYTES, Objects, default_client
 from airflow_ml.adapters.s3_trash import S3Trash
@@ -43,6 +44,8 @@ class S3Store(S3Trash):
         bucket: An existing bucket.
         prefix: Where in the bucket; may be empty.
         cache_dir: Folder for verified local copies; a private temporary one by default.
+        cache_bytes: Beyond so much together, copies that nobody uses are removed, those that were not used for longest
+            first. Default 20 GiB.
         client: A boto3 S3 client; by default one with boto3's own settings, 5 attempts and time-outs of 10 and 60 s.
         check_conditional_writes: Make sure, at the first write, that the service refuses to create what exists: on one
             that does not, two writers of one ref would both win. False is for a service known to do so whose
@@ -59,6 +62,7 @@ class S3Store(S3Trash):
         prefix: str = "",
         *,
         cache_dir: Path | None = None,
+        cache_bytes: int = COPIES_BYTES,
         client: Any = None,
         check_conditional_writes: bool = True,
     ) -> None:
@@ -76,8 +80,7 @@ class S3Store(S3Trash):
         if cache_dir is None:
             self._private = tempfile.TemporaryDirectory(prefix="airflow-ml-s3-")
             cache_dir = Path(self._private.name)
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        self._cache = cache_dir
+        self._copies = LocalCopies(cache_dir, limit_bytes=cache_bytes)
 
     def put_file(
         self,
@@ -117,7 +120,9 @@ class S3Store(S3Trash):
             ArtifactCorrupt: the stored bytes are not what the digest says; the blob is moved to ``bad/``.
         """
         local = self._local(artifact.digest)
-        if not _is_sound(local, artifact.digest):
+        for _ in range(3):  # another process may remove it before it is held
+            if self._copies.hold(local.name) and _is_sound(local, artifact.digest):
+                break
             self._download(artifact.digest, local)
         return local
 
@@ -232,6 +237,8 @@ class S3Store(S3Trash):
                 self._set_aside(digest, key)
             temporary.chmod(0o444)
             os.replace(temporary, local)
+            self._copies.hold(local.name)
+            self._copies.trim()
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -258,7 +265,7 @@ class S3Store(S3Trash):
         yield from (item["Key"] for item in self._objects.listed(prefix, after=after))
 
     def _local(self, digest: str) -> Path:
-        return self._cache / check_digest(digest).removeprefix(f"{ALGORITHM}:")
+        return self._copies.folder / check_digest(digest).removeprefix(f"{ALGORITHM}:")
 
     def _entry_key(self, ref: str, sequence: int) -> str:
         return f"{self._prefix}refs/{ref}/_{_LAST_SEQUENCE - sequence:0{SEQUENCE_DIGITS}d}.json"

@@ -249,6 +249,16 @@ class TestS3Store(ArtifactStoreContract, StoreKeeperContract):
         assert after.changed_at > before.changed_at
         store.verify(artifact.digest)
 
+    def test_local_copies_stay_below_their_bound(self, bucket: str, tmp_path: Path) -> None:
+        cache = tmp_path / "bounded"
+        puts = [S3Store(bucket).put_bytes(bytes([number]) * 100_000, format="bytes") for number in range(6)]
+        for artifact in puts:
+            assert S3Store(bucket, cache_dir=cache, cache_bytes=250_000).path(artifact).stat().st_size == 100_000
+        assert sum(path.stat().st_size for path in cache.iterdir()) <= 250_000
+        store = S3Store(bucket, cache_dir=cache, cache_bytes=250_000)
+        paths = [store.path(artifact) for artifact in puts]
+        assert all(path.is_file() for path in paths), "whoever has the path may open it at any time"
+
     def test_a_blob_that_was_copied_in_parts_is_still_vouched_for(
         self, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
