@@ -47,16 +47,19 @@ def test_what_another_process_uses_stays(copies: LocalCopies) -> None:
     ready, done = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        LocalCopies(copies.folder).hold("theirs")
+        theirs = LocalCopies(copies.folder)
+        theirs.hold("theirs")
         os.utime(copies.folder / "theirs", (0, 0))
         os.write(ready[1], b"1")
         os.read(done[0], 1)
         os._exit(0)
-    os.read(ready[0], 1)
-    copies.trim()
-    assert names(copies) == {"theirs"}
-    os.write(done[1], b"1")
-    os.waitpid(child, 0)
+    try:
+        os.read(ready[0], 1)
+        copies.trim()
+        assert names(copies) == {"theirs"}
+    finally:
+        os.write(done[1], b"1")
+        os.waitpid(child, 0)
     put(copies, "more", size=900, used_seconds_ago=0)
     copies.trim()
     assert names(copies) == {"more"}, "it is not used any more"
