@@ -23,8 +23,8 @@ class LocalCopies:
     """Keeps copies below a bound; none is taken away that a process still uses.
 
     Whoever is given a path holds a shared lock on its file while this object lives, until it was given 64 others;
-    children that are forked hold it, too. A copy is removed under an exclusive lock only. So the bound may be exceeded by
-    what is in use.
+    children that are forked hold it, too. A copy is removed under an exclusive lock only. So what is in use may exceed
+    the bound.
 
     Args:
         folder: Where they are.
