@@ -69,12 +69,15 @@ class ReconcileRolloutsOperator(MLOperator):
     def run(self, context: Context) -> JSON:
         """Go through all models, and once more when a lease has run out meanwhile."""
         until = datetime.now(UTC) + timedelta(seconds=self.round_seconds)
-        seen, found = self._round()
-        while (wait_seconds := self._next_expiry(until)) is not None:
-            self.log.info("A lease runs out in %.0f s: waiting whether it is renewed", wait_seconds)
-            time.sleep(wait_seconds + 1.0)
+        at = datetime.now(UTC)
+        seen, found = self._round(at)
+        while (lease := self._next_expiry(at, until)) is not None:
+            wait_seconds = max(0.0, (lease - datetime.now(UTC)).total_seconds()) + 1.0
+            self.log.info("A lease runs out at %s: waiting %.0f s whether it is renewed", lease, wait_seconds)
+            time.sleep(wait_seconds)
             done = {(one.model, one.action) for one in found}
-            seen, more = self._round()
+            at = datetime.now(UTC)
+            seen, more = self._round(at)
             found += [one for one in more if (one.model, one.action) not in done]
         failed = [f"{one.model}: {one.reason}" for one in found if one.action == FAILED]
         if failed:
@@ -85,23 +88,24 @@ class ReconcileRolloutsOperator(MLOperator):
             )
         return [one.to_dict() for one in found]
 
-    def _round(self) -> tuple[int, list[Reconciled]]:
+    def _round(self, at: datetime) -> tuple[int, list[Reconciled]]:
         for state in live_rollouts(self.store(), self.namespace):
             tell_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
-        seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=datetime.now(UTC))
+        seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=at)
         for one in found:
             tell = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
             tell("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
         self.log.info("%d models looked at, %d needed something", seen, len(found))
         return seen, found
 
-    def _next_expiry(self, until: datetime) -> float | None:
-        """Return in how many seconds the next lease runs out; None where none does before the next run."""
-        now = datetime.now(UTC)
+    def _next_expiry(self, after: datetime, until: datetime) -> datetime | None:
+        """Return when the next lease runs out, or ran out since a round began; None where none does up to a time.
+
+        A round may take long, where a router gives no answer: what runs out meanwhile is for one more of this run. What
+        had run out before it and could not be ended is for the next run.
+        """
         leases = [state.lease_expires_at for state in live_rollouts(self.store(), self.namespace)]
-        # One that ran out and could not be ended is for the next run.
-        soon = [lease for lease in leases if lease is not None and now < lease <= until]
-        return (min(soon) - now).total_seconds() if soon else None
+        return min((lease for lease in leases if lease is not None and after < lease <= until), default=None)
 
     def _driver_of(self, state: RolloutState) -> RolloutDriver:
         conn_id = state.router_name or self.router_conn_id
