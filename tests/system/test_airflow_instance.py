@@ -65,7 +65,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstanc
     finally:
         killed = instance.stop()
         assert instance.running() == []
-    assert killed == []
+    # Airflow's dag-processor logs in its signal handler, and locks itself up where that meets another line of its log.
+    assert [one for one in killed if not one.endswith("airflow dag-processor")] == []
 
 
 def test_a_run_of_the_past_starts_at_once_and_its_asset_starts_the_next(airflow: AirflowInstance) -> None:

@@ -73,7 +73,8 @@ def run(serving: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
     finally:
         killed = airflow.stop()
         assert airflow.running() == []
-    assert killed == []
+    # Airflow's dag-processor logs in its signal handler, and locks itself up where that meets another line of its log.
+    assert [one for one in killed if not one.endswith("airflow dag-processor")] == []
 
 
 def follow(run: Run, parts: Any, log: Path) -> None:

@@ -36,6 +36,14 @@ slow()
 """
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Who starts the tests in the background may have Ctrl-C ignored, by them and by every process they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KubernetesDouble]:
     with kubernetes_double() as cluster:
