@@ -38,10 +38,16 @@ slow()
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Who starts the tests in the background may have Ctrl-C ignored, by them and by every process they start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """In the background, or under nohup, the tests and every process they start would ignore these."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
