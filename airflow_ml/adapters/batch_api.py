@@ -97,7 +97,8 @@ class BatchApi:
 
 def _refused(operation: str, said: Mapping[str, Any], problem: str) -> Exception:
     if said.get("Code") in ("ClientException", "ValidationException", "ParamValidationError"):
-        return ConfigurationError(f"AWS Batch refuses {operation}", problem, "Mend the profile, or the job definition.")
+        remedy = "Mend queue, job_definition or region of the profile: airflow-ml doctor --compute NAME tells which."
+        return ConfigurationError(f"AWS Batch refuses {operation}", problem, remedy)
     return BackendUnavailable(
         f"AWS refused {operation}", problem, "Check the rights of the connection's role: airflow-ml doctor."
     )

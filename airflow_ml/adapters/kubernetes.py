@@ -122,6 +122,8 @@ class KubernetesJobs:
                     phase, failures = FAILED, (*failures, *found)
                 elif active and not waiting_for:
                     phase = RUNNING
+            else:
+                self._reasons.begun(handle, answer.at)
         return JobStatus(
             phase=phase,
             indexes=indexes,

@@ -8,13 +8,15 @@ from typing import Any
 
 from airflow_ml.adapters.kept_answers import KeptAnswers
 from airflow_ml.adapters.kubernetes_api import KubernetesApi
-from airflow_ml.core.kueue import JOB_UID_LABEL, queue_of, queue_words
+from airflow_ml.core.kueue import JOB_UID_LABEL, never_admitted, queue_of, queue_words
+from airflow_ml.core.pod_failure import Waiting
 from airflow_ml.errors import BackendUnavailable
 
 #: So long at most the same answer is given: a queue is asked once for all jobs that wait in it.
 _KEPT_SECONDS = 60.0
 #: Versions of Kueue's API, the newest first; releases serve one or two of them.
 VERSIONS = ("v1beta2", "v1beta1")
+_GROUP = "kueue.x-k8s.io"
 
 
 class KueueQueues:
@@ -32,23 +34,37 @@ class KueueQueues:
         #: By API group, the version that has answered.
         self._version: dict[str, str] = {}
 
-    def words(self, job: Mapping[str, Any]) -> str:
-        """Return what Kueue says of a suspended Job; empty where it is in no queue.
+    def waiting(self, job: Mapping[str, Any]) -> Waiting | None:
+        """Return what Kueue says of a suspended Job, with a reason where waiting does not help; None: in no queue.
 
         Args:
             job: As the API server returns it.
         """
         queue = queue_of(job)
         if not queue:
-            return ""
+            return None
         namespace, uid = job["metadata"]["namespace"], str(job["metadata"]["uid"])
-        workloads = self._items(
-            "kueue.x-k8s.io", f"namespaces/{namespace}/workloads", labelSelector=f"{JOB_UID_LABEL}={uid}"
-        )
-        pending = self._items(
-            "visibility.kueue.x-k8s.io", f"namespaces/{namespace}/localqueues/{queue}/pendingworkloads"
-        )
-        return queue_words(queue, uid, workloads[0] if workloads else None, pending)
+        workloads = self._items(_GROUP, f"namespaces/{namespace}/workloads", labelSelector=f"{JOB_UID_LABEL}={uid}")
+        pending = self._items(f"visibility.{_GROUP}", f"namespaces/{namespace}/localqueues/{queue}/pendingworkloads")
+        workload = workloads[0] if workloads else None
+        words = queue_words(queue, uid, workload, pending)
+        if workload is None and self._absent():
+            return Waiting(reason="refused", message=f"{words}; Kueue is not installed: there is no API {_GROUP}")
+        return Waiting(reason=never_admitted(workload), message=words)
+
+    def _absent(self) -> bool:
+        """Whether the server knows nothing of Kueue's API, in whatever version."""
+        if _GROUP in self._version:
+            return False
+        minute = int(self._clock() // _KEPT_SECONDS)
+        return bool(self._kept.get("absent", minute, self._ask_group))
+
+    def _ask_group(self) -> Sequence[Mapping[str, Any]]:
+        try:
+            answer = self._api.call("GET", f"/apis/{_GROUP}", deadline_seconds=0.0)
+        except BackendUnavailable:
+            return ()
+        return [{}] if answer.status == 404 else ()
 
     def _items(self, group: str, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
         minute = int(self._clock() // _KEPT_SECONDS)

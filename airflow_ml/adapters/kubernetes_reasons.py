@@ -34,6 +34,8 @@ class JobReasons:
         self._free = FreeCapacity(api)
         self._queues = KueueQueues(api)
         self._explained: KeptAnswers[tuple[IndexFailure, ...]] = KeptAnswers()
+        #: Since when a job is seen to be held up for the same reason.
+        self._held: KeptAnswers[datetime] = KeptAnswers()
 
     def failed(self, handle: JobHandle, lost: Sequence[int], reason: str) -> tuple[IndexFailure, ...]:
         """Return why indexes failed for good, by their newest pods; asked again only where there are more of them.
@@ -80,12 +82,16 @@ class JobReasons:
         """
         held = job_waiting(job)
         if held is not None:
-            return (), self._queues.words(job) or held.message
+            return self._held_up(handle, self._queues.waiting(job) or held, now)
         selector = f"{JOB_NAME}={handle.names[0]}"
         pods = self._list(pods_path(handle), labelSelector=selector, fieldSelector="status.phase=Pending")
         if not pods:
             held = job_waiting(job, self._events(handle, handle.names[0]))
-            return (), held.message if held is not None else ""
+            if held is not None:
+                return self._held_up(handle, held, now)
+            self.begun(handle, now)
+            return (), ""
+        self.begun(handle, now)
         options = _time_limits(handle)
         waits: list[Waiting] = []
         failures: list[IndexFailure] = []
@@ -104,6 +110,21 @@ class JobReasons:
             waits.append(waiting)
         told = [waiting.message for waiting in waits if waiting.message]
         return tuple(failures), told[0] if told else "its pods are being started"
+
+    def begun(self, handle: JobHandle, now: datetime) -> None:
+        """Note that a job has pods: what held it up is over."""
+        self._held.get(handle.place["uid"], "", lambda: now)
+
+    def _held_up(self, handle: JobHandle, held: Waiting, now: datetime) -> tuple[tuple[IndexFailure, ...], str]:
+        """Return what keeps a whole job from having pods: as a failure where each look since long ago has found it.
+
+        The cluster's own times do not do: an event of an hour ago, or a queue that is replaced, would end a job at once.
+        """
+        since = self._held.get(handle.place["uid"], held.reason, lambda: now)
+        if held.told_at is not None and held.told_at < since:  # said before we looked first; it may be over
+            return (), held.message
+        late = waited_too_long(replace(held, since=since), _time_limits(handle), now)
+        return (index_failure(late, 0),) if late is not None else (), held.message
 
     def _list(self, path: str, **query: str) -> list[Mapping[str, Any]]:
         answer = self._api.get(path, limit=LOOKED_AT, **query)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 QUEUE_LABEL, JOB_UID_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/job-uid"
 #: Workloads that the visibility API tells at once, the first ones of a queue; its own default.
 TOLD_AT_ONCE = 1000
+#: Kueue's words on a queue that nobody has made, and on a job that is larger than all of its quota.
+_NO_QUEUE, _TOO_LARGE = re.compile(r"(Local|Cluster)Queue \S+ (doesn't|does not) exist"), "request > maximum capacity"
 
 
 def queue_of(job: Mapping[str, Any]) -> str:
@@ -29,6 +32,25 @@ def queue_words(
     parts = [f"suspended until the queue {queue} lets it go"]
     parts += filter(None, (_place(job_uid, pending), _admission(workload or {})))
     return "; ".join(parts)
+
+
+def never_admitted(workload: Mapping[str, Any] | None) -> str:
+    """Return why waiting does not help: ``refused``, its queue is not there; ``quota``, it is larger than all of it.
+
+    Empty where waiting may help. Where one of several flavors only lacks room now, it may.
+
+    Args:
+        workload: As for `queue_words`.
+    """
+    status = (workload or {}).get("status") or {}
+    for one in status.get("conditions") or ():
+        words = str(one.get("message") or "")
+        if one.get("type") == "QuotaReserved" and one.get("status") == "False":
+            if _NO_QUEUE.search(words):
+                return "refused"
+            if _TOO_LARGE in words and "more needed" not in words:
+                return "quota"
+    return ""
 
 
 def _place(job_uid: str, pending: Sequence[Mapping[str, Any]]) -> str:

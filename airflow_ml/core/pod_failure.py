@@ -63,12 +63,15 @@ _GONE = {
 class Waiting:
     """Why a pod does not run yet."""
 
-    #: ``unschedulable``, ``image_pull``, ``start_error``, or empty where it is simply on its way.
+    #: ``unschedulable``, ``image_pull``, ``start_error``, of a job ``quota`` and ``refused`` too; or empty where it is
+    #: simply on its way.
     reason: str
     #: In the cluster's own words.
     message: str
     #: Since when; None where nothing says so.
     since: datetime | None = None
+    #: When the cluster said so last, where it repeats itself as long as it lasts; None where it need not.
+    told_at: datetime | None = None
 
 
 def pod_failure(pod: Mapping[str, Any], *, peak_memory_bytes: int | None = None) -> Failure | None:
@@ -136,10 +139,11 @@ def gone_failure(name: str, events: Sequence[Mapping[str, Any]]) -> Failure:
 
 
 def waited_too_long(waiting: Waiting, options: KubernetesOptions, now: datetime) -> Failure | None:
-    """Return the failure of a pod that has waited for longer than its profile allows; None while it may wait."""
+    """Return the failure of what has waited for longer than its profile allows; None while it may wait."""
     if waiting.since is None or not waiting.reason:
         return None
-    allowed = options.schedule_timeout_seconds if waiting.reason == "unschedulable" else options.start_timeout_seconds
+    room = waiting.reason in ("unschedulable", "quota")  # others may give it back
+    allowed = options.schedule_timeout_seconds if room else options.start_timeout_seconds
     if now - waiting.since < timedelta(seconds=allowed):
         return None
     return Failure(reason=waiting.reason, message=f"for {allowed:g} seconds: {waiting.message}")
@@ -167,7 +171,13 @@ def job_waiting(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
         return None
     words = str(refused[-1].get("message") or "")
     since = _time(refused[0].get("firstTimestamp") or refused[0].get("eventTime"))
-    return Waiting(reason="quota" if "exceeded quota" in words else "refused", message=words, since=since)
+    told = [_time(one.get("lastTimestamp") or one.get("eventTime")) for one in refused]
+    return Waiting(
+        reason="quota" if "exceeded quota" in words else "refused",
+        message=words,
+        since=since,
+        told_at=max((at for at in told if at is not None), default=since),
+    )
 
 
 def _limit_of_a_volume(status: Mapping[str, Any]) -> Failure | None:

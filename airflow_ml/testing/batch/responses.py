@@ -48,7 +48,7 @@ class Operations:
         """Answer SubmitJob.
 
         Raises:
-            ClientException (moto's): unknown queue or definition, or an array of a wrong size.
+            ClientException (moto's): unknown queue or definition, a disabled queue, or an array of a wrong size.
         """
         from moto.batch.exceptions import ClientException
 
@@ -58,6 +58,8 @@ class Operations:
             raise ClientException(f"Job definition {get('jobDefinition')} does not exist")
         if queue is None:
             raise ClientException(f"Job queue {get('jobQueue')} does not exist")
+        if queue.state != "ENABLED":
+            raise ClientException(f"Job queue {get('jobQueue')} is in the state {queue.state} and takes no jobs")
         size = int((get("arrayProperties") or {}).get("size") or 0)
         if size and not 2 <= size <= _LARGEST_ARRAY:
             raise ClientException(f"Array size must be between 2 and {_LARGEST_ARRAY}: {size}")

@@ -111,7 +111,7 @@ class Server:
         if target is None:
             if request.path == "/double/requests":
                 return web.json_response(self._requests.to_dict())
-            return web.json_response(discover(request.path))
+            return web.json_response(discover(request.path, kueue=self._kueue is not None))
         self._requests.add(target.verb, target.resource)
         fault = self._faults.for_request(target.verb, target.resource, target.name)
         if fault is not None:

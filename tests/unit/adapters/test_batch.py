@@ -163,6 +163,26 @@ def test_cancelled_and_unknown_jobs(tmp_path: Path, store: FolderStore, backend:
     assert backend.observe(gone).phase == LOST
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"queue": "nobody-made-it"}, "Job queue nobody-made-it does not exist"),
+        ({"queue": "closed"}, "Job queue closed is in the state DISABLED"),
+        ({"job_definition": "nobody-made-it"}, "Job definition nobody-made-it does not exist"),
+    ],
+)
+def test_a_queue_or_definition_that_cannot_be_used_is_an_error_at_once(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble, options: dict[str, str], words: str
+) -> None:
+    if options.get("queue") == "closed":
+        aws.make_queue("closed")
+        aws.client().update_job_queue(jobQueue="closed", state="DISABLED")
+    jobs = calls(tmp_path, store, [{"number": 1}])
+    request = request_of(store, jobs, batch_profile("calls", batch=options), key=f"batch-{next(_numbers)}")
+    with pytest.raises(ConfigurationError, match=words):
+        backend.submit(request)
+
+
 def test_what_batch_refuses_is_told_in_its_words(
     tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble
 ) -> None:

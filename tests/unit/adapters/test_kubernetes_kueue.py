@@ -16,7 +16,7 @@ from airflow_ml.adapters import kubernetes_kueue
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.kubernetes import KubernetesJobs
 from airflow_ml.adapters.kubernetes_api import KubernetesApi
-from airflow_ml.core.job import SUCCEEDED, WAITING, JobHandle
+from airflow_ml.core.job import FAILED, SUCCEEDED, WAITING, JobHandle
 from airflow_ml.testing.kubernetes import KubernetesDouble, kubernetes_double
 
 GROUP = {"coveredResources": ["cpu", "memory", "ephemeral-storage"]}
@@ -45,7 +45,7 @@ def backend_of(cluster: KubernetesDouble) -> KubernetesJobs:
 
 def submit(cluster: KubernetesDouble, folder: Path, name: str, *, cpus: float = 0.6, **call: Any) -> JobHandle:
     store = FolderStore(folder / "store")
-    options = {"kueue_queue": call.pop("queue", "team")}
+    options = {"kueue_queue": call.pop("queue", "team"), **call.pop("options", {})}
     jobs = calls(folder, store, [{"number": 1, **call}])
     return backend_of(cluster).submit(
         request_of(store, jobs, kubernetes_profile(cpus=cpus, kubernetes=options), key=f"queued-{name}")
@@ -109,11 +109,41 @@ def test_where_nothing_may_be_asked_the_queue_is_told(
     found = backend.observe(handle)
     assert found.phase == WAITING
     assert found.waiting_for.startswith("suspended until the queue team lets it go")
+    assert "not installed" not in found.waiting_for
     assert ("number 1 of 1" in found.waiting_for) is (what == "workloads")
     assert ("maximum capacity" in found.waiting_for) is (what == "localqueues/pendingworkloads")
 
 
-def test_a_cluster_without_kueue_says_what_the_job_waits_for(tmp_path: Path) -> None:
+@pytest.mark.fault("K6")
+@pytest.mark.parametrize("cluster", ["v1beta2"], indirect=True)
+def test_what_no_waiting_helps_ends_when_it_has_lasted(cluster: KubernetesDouble, tmp_path: Path) -> None:
+    backend, soon = backend_of(cluster), {"start_timeout_seconds": 0.1, "schedule_timeout_seconds": 0.1}
+    nowhere = submit(cluster, tmp_path, "nowhere", queue="nowhere", options={"start_timeout_seconds": 0.1})
+    large = submit(cluster, tmp_path, "large", cpus=40, options=soon)
+    later = submit(cluster, tmp_path, "later", queue="nowhere")  # has five minutes
+    full = submit(cluster, tmp_path, "full", cpus=0.9, seconds=30)
+    behind = submit(cluster, tmp_path, "behind", cpus=0.9, options=soon)  # for this there will be room
+    for handle, reason, words in (
+        (nowhere, "refused", "LocalQueue nowhere doesn't exist"),
+        (large, "quota", "request > maximum capacity (40 > 1)"),
+    ):
+        assert backend.observe(handle).phase == WAITING  # whatever the cluster's own times say
+        status = until(backend, handle, lambda status: status.phase == FAILED)
+        [failure] = status.failures
+        assert (failure.reason, words in failure.message) == (reason, True)
+    for handle in (later, behind):
+        assert (backend.observe(handle).phase, backend.observe(handle).failures) == (WAITING, ())
+        backend.cancel(handle)
+    backend.cancel(full)
+
+
+def test_a_cluster_without_kueue_says_so_and_ends_the_job(tmp_path: Path) -> None:
     with kubernetes_double() as cluster:
-        found = backend_of(cluster).observe(submit(cluster, tmp_path, "no-kueue"))
-    assert (found.phase, found.waiting_for) == (WAITING, "suspended until the queue team lets it go")
+        backend = backend_of(cluster)
+        handle = submit(cluster, tmp_path, "no-kueue", options={"start_timeout_seconds": 0.1})
+        found = backend.observe(handle)
+        assert (found.phase, found.waiting_for) == (
+            WAITING,
+            "suspended until the queue team lets it go; Kueue is not installed: there is no API kueue.x-k8s.io",
+        )
+        assert until(backend, handle, lambda status: status.phase == FAILED).failures[0].reason == "refused"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ml.core.kueue import TOLD_AT_ONCE, queue_of, queue_words
+from airflow_ml.core.kueue import TOLD_AT_ONCE, never_admitted, queue_of, queue_words
 
 QUEUED = "suspended until the queue team lets it go"
 NO_QUOTA = {
@@ -81,3 +81,24 @@ def test_its_place() -> None:
 def test_whose_queue() -> None:
     assert queue_of({"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "team"}}}) == "team"
     assert queue_of({"metadata": {}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("LocalQueue team doesn't exist", "refused"),
+        ("ClusterQueue gpus doesn't exist", "refused"),
+        ("LocalQueue team is inactive", ""),
+        ("ClusterQueue gpus is inactive", ""),
+        ("couldn't assign flavors to pod set main: insufficient quota for cpu in flavor a, request > maximum capacity "
+         "(40 > 1)", "quota"),
+        ("couldn't assign flavors to pod set main: insufficient quota for cpu in flavor a, request > maximum capacity "
+         "(40 > 1), insufficient unused quota for cpu in flavor b, 2 more needed", ""),
+        ("couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor a, 2 more needed", ""),
+    ],
+)  # fmt: skip
+def test_what_waiting_does_not_help_is_told_apart(words: str, reason: str) -> None:
+    condition = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": words}
+    assert never_admitted({"status": {"conditions": [condition]}}) == reason
+    assert never_admitted({"status": {"conditions": [{**condition, "status": "True"}]}}) == ""
+    assert never_admitted(None) == ""
