@@ -118,7 +118,7 @@ class JobReasons:
     def _held_up(self, handle: JobHandle, held: Waiting, now: datetime) -> tuple[tuple[IndexFailure, ...], str]:
         """Return what keeps a whole job from having pods: as a failure where each look since long ago has found it.
 
-        The cluster's own times do not do: an event of an hour ago, or a queue that is replaced, would end a job at once.
+        The cluster's own times do not do: an event of an hour ago, or a queue that is replaced, would end it at once.
         """
         since = self._held.get(handle.place["uid"], held.reason, lambda: now)
         if held.told_at is not None and held.told_at < since:  # said before we looked first; it may be over

@@ -7,14 +7,16 @@ the name is used, and nothing else of the package does it at all.
 from __future__ import annotations
 
 import math
+import sys
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException, PodPhase
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_ml.core.compute import grown, split_compute
 from airflow_ml.core.failure import Failure, index_failure, job_failed
@@ -22,7 +24,8 @@ from airflow_ml.core.pod_template import kubernetes_options, pod_template
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import failing_at_once
-from airflow_ml.operators.pod_end import PodEndManager, failure_of
+from airflow_ml.operators.pod_end import PodEndManager, failure_of, refusal_of
+from airflow_ml.operators.worker_end import will_be_tried_again
 from airflow_ml.retry import attempt_profile
 from airflow_ml.triggers.gpu_pod import GpuPodTrigger
 
@@ -45,7 +48,8 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
     of the failure table: ``retry_policy=GpuRetryPolicy()`` retries what can succeed, with more memory where the profile
     allows it. How long it may wait for a node, and then for its image, is the profile's.
 
-    Retry: goes on with the pod of the try before, where that still runs. Clear, kill, timeout: deletes the pod.
+    Retry: goes on with the pod of the try before, where that still runs, or has ended well meanwhile. Clear, kill,
+    timeout: deletes the pod. The end of its worker does nothing to it, where the task has a try left to go on with it.
 
     Args:
         compute: Name of a profile of kind ``kubernetes``, or `airflow_ml.profile` for one with changes.
@@ -63,6 +67,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         self._given = frozenset(kwargs)
         super().__init__(image=image, do_xcom_push=do_xcom_push, **kwargs)
         self.compute = compute
+        self._instance: Any = None
 
     @cached_property
     def pod_manager(self) -> PodEndManager:
@@ -80,6 +85,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
 
     def execute(self, context: Any) -> Any:
         """Take the profile of this deployment and run the pod."""
+        self._instance = context["ti"]
         with failing_at_once():
             self._take(attempt_profile(self._profile(), context))
         return super().execute(context)
@@ -90,6 +96,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
 
     def trigger_reentry(self, context: Any, event: Any) -> Any:
         """Go on after a deferral with the same connection and namespace."""
+        self._instance = context["ti"]
         self._take(attempt_profile(self._profile(), context))
         try:
             return super().trigger_reentry(context, event)
@@ -97,6 +104,36 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
             gone = SimpleNamespace(metadata=SimpleNamespace(name=event["name"], namespace=event["namespace"]))
             found = failure_of(self.pod_manager, gone) or Failure(reason="lost", message=str(error))
             raise self._failed(found, str(event["name"])) from error
+
+    def get_or_create_pod(self, pod_request_obj: Any, context: Any) -> Any:
+        """Return the pod of the try before, or a new one.
+
+        Airflow takes over one that runs, and repeats the work of one that ended well while nobody looked, for its XCom.
+
+        Raises:
+            JobFailed: the cluster refuses the pod.
+        """
+        from kubernetes.client.exceptions import ApiException
+
+        if self.reattach_on_restart and not self.do_xcom_push:
+            found = self.find_pod(pod_request_obj.metadata.namespace, context=context)
+            if found is not None and found.status.phase == PodPhase.SUCCEEDED:
+                self.log.info("Pod %s has ended well while nobody looked: its work counts", found.metadata.name)
+                return found
+        try:
+            return super().get_or_create_pod(pod_request_obj, context)
+        except ApiException as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            raise self._failed(refusal, pod_request_obj.metadata.name) from error
+
+    def on_kill(self) -> None:
+        """Delete the pod, unless only the worker is told to end: the task's next try goes on with the pod then."""
+        if not _timed_out() and will_be_tried_again(self._instance, self.log):
+            self.log.warning("The task goes on, or its next try does: its pod is left")
+            return
+        super().on_kill()
 
     def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
         """Delete the pod, and raise where it failed: with the reason, asked before it is gone."""
@@ -140,3 +177,8 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
             if name not in self._given:
                 setattr(self, name, value)
         self.image: str | None = self.image or profile.image
+
+
+def _timed_out() -> bool:
+    """Whether this is called for the end of ``execution_timeout``, by which the task's state is still ``running``."""
+    return isinstance(sys.exc_info()[1], AirflowTaskTimeout)

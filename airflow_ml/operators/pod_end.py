@@ -6,6 +6,7 @@ wait for one's end lasts for ever, and the one for the XCom sidecar 15 minutes.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ml.core.failure import Failure
 from airflow_ml.core.pod_failure import gone_failure, pod_failure, pod_waiting
+
+#: Not allowed, no such namespace, or not valid.
+_REFUSED = frozenset((400, 403, 404, 422))
 
 
 class PodEndManager(PodManager):  # type: ignore[misc]  # untyped
@@ -64,6 +68,21 @@ def failure_of(manager: PodManager, pod: Any) -> Failure | None:
         return failed
     waiting = pod_waiting(wire, _events(manager, pod))
     return Failure(reason=waiting.reason, message=waiting.message) if waiting is not None and waiting.reason else None
+
+
+def refusal_of(error: Any) -> Failure | None:
+    """Return why the cluster does not make a pod, in its own words; None where the error says something else.
+
+    Args:
+        error: An ``ApiException``.
+    """
+    if error.status not in _REFUSED:
+        return None
+    try:
+        words = str(json.loads(error.body)["message"])
+    except (KeyError, TypeError, ValueError):
+        words = f"HTTP {error.status}: {error.reason}"
+    return Failure(reason="quota" if "exceeded quota" in words else "refused", message=words)
 
 
 def _events(manager: PodManager, pod: Any) -> Sequence[dict[str, Any]]:

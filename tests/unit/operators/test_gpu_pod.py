@@ -226,6 +226,75 @@ def test_a_pod_that_is_evicted_ends_its_task_with_the_reason(cluster: Kubernetes
     assert decision.retry_delay == timedelta(seconds=60)
 
 
+def test_a_pod_that_the_cluster_refuses_fails_with_the_reason(cluster: KubernetesDouble, place: None) -> None:
+    cluster.access.deny("create", "pods")
+    try:
+        error = outcome(cluster, None)
+    finally:
+        cluster.access.allow_all()
+    assert (error.reasons, error.retryable) == (("refused",), False)
+    assert 'cannot create resource "pods"' in str(error)
+
+
+@pytest.mark.fault("A2", "A3")
+@pytest.mark.parametrize(
+    ("state", "tries", "how", "stays"),
+    [
+        ("running", 1, "signal", True),  # the worker is told to end
+        ("running", 0, "signal", False),  # and nobody comes after it
+        ("running", 1, "timeout", False),
+        ("failed", 1, "signal", False),
+        ("restarting", 1, "signal", False),  # cleared
+        (None, 1, "signal", True),  # the API server is away
+    ],
+)
+def test_who_ends_the_task_decides_on_its_pod(
+    state: str | None, tries: int, how: str, stays: bool, profiles: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    from airflow_ml import GpuPodOperator
+
+    def asked(instance: Any) -> str:
+        if state is None:
+            raise ConnectionError("the API server restarts")
+        return state
+
+    ended: list[bool] = []
+    monkeypatch.setattr("airflow_ml.operators.worker_end.task_state", asked)
+    monkeypatch.setattr(KubernetesPodOperator, "on_kill", lambda self: ended.append(True))
+    operator: Any = GpuPodOperator(task_id="t", compute="gpu", cmds=["true"])
+    operator._instance = SimpleNamespace(try_number=1, max_tries=tries)
+    if how == "timeout":
+        try:
+            raise AirflowTaskTimeout
+        except AirflowTaskTimeout:
+            operator.on_kill()
+    else:
+        operator.on_kill()
+    assert ended == ([] if stays else [True])
+
+
+def test_a_pod_that_ended_well_while_nobody_looked_is_not_run_again(
+    cluster: KubernetesDouble, place: None, tmp_path: Path
+) -> None:
+    from airflow_ml import GpuPodOperator
+
+    def operator() -> Any:
+        return GpuPodOperator(
+            task_id="missed", name="missed", cmds=["sh", "-c"], arguments=[f"printf x >> {tmp_path}/ran"],
+            compute="here", deferrable=True, poll_interval=0.1,
+        )  # fmt: skip
+
+    with pytest.raises(TaskDeferred):
+        operator().execute(context())
+    while not [pod for pod in cluster.pods() if pod["status"].get("phase") == "Succeeded"]:
+        time.sleep(0.05)
+    operator().execute(context())  # on another worker
+    assert (tmp_path / "ran").read_text() == "x"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize(
