@@ -22,7 +22,8 @@ from starlette.routing import Route
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.record import JSON, encode
 from airflow_ml.errors import AirflowMLError, ConfigurationError, FencedOut, ModelNotFound
-from airflow_ml.gateway.rows_json import rows_from_json
+from airflow_ml.gateway.answers_json import answers_to_wire
+from airflow_ml.gateway.batch_json import batch_from_json
 from airflow_ml.gateway.service import Gateway
 from airflow_ml.gateway.wire import check_model, outcomes_from_wire, traffic_from_wire, traffic_to_wire
 
@@ -59,24 +60,12 @@ class _App:
         arm = request.query_params.get("arm", "")
         self._authorize(request, reads=not arm)
         model = _model(request)
-        rows = rows_from_json(await _bytes(request, BATCH_LIMIT_BYTES), _parse)
-        answers = await (self._gateway.try_out(model, arm, rows) if arm else self._gateway.predict(model, rows))
-        wire: list[JSON] = []
-        for row, answer in zip(rows, answers, strict=True):
-            item: dict[str, JSON] = {
-                "key": row.key,
-                "score": answer.score,
-                "variant": answer.variant,
-                "version": answer.version,
-                "epoch": answer.epoch,
-            }
-            if answer.reason:
-                item["fallback" if answer.score is not None else "error"] = answer.reason
-            wire.append(item)
+        batch = batch_from_json(await _bytes(request, BATCH_LIMIT_BYTES), _parse)
+        answers = await (self._gateway.try_out(model, arm, batch) if arm else self._gateway.predict(model, batch))
         status = 200
-        if answers and all(answer.score is None for answer in answers):
-            status = 422 if all(answer.mismatch for answer in answers) else 503
-        return _json({"model": model, "rows": wire}, status)
+        if len(batch) and not answers.scored:
+            status = 422 if len(answers.mismatches) == len(batch) else 503
+        return _json({"model": model, **answers_to_wire(batch, answers)}, status)
 
     async def outcomes(self, request: Request) -> Response:
         self._authorize(request, reads=True)

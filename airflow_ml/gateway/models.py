@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError, CallFailed, RouterFailed
+from airflow_ml.gateway.batch import Table
 from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.processes import Child, ProcessLost, Spawner
 
@@ -47,8 +50,8 @@ class ModelProcess:
         self._up = asyncio.Event()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._users = 0
-        self._gather: Gather[Sequence[Mapping[str, Any]], list[float | None]] = Gather(
-            self._predict_all, size=len, limit=GATHERED_ROWS, final=(ProcessLost,)
+        self._gather: Gather[Table, Sequence[float | None]] = Gather(
+            self._predict_all, size=lambda table: table.rows, limit=GATHERED_ROWS, final=(ProcessLost,)
         )
         self._supervisor = asyncio.create_task(self._supervise())
 
@@ -89,14 +92,14 @@ class ModelProcess:
             except TimeoutError:
                 raise ProcessLost("The model's process is not up") from None
 
-    async def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    async def predict(self, table: Table) -> Sequence[float | None]:
         """Score a batch; None marks a score that is no finite number.
 
         Batches that come while the process is busy are scored in one call: a model that answers rows one by one does
         not notice, and a call costs far more than a row.
 
         Args:
-            rows: Each with a value of each of ``columns``; further ones are ignored.
+            table: With each of ``columns``; further ones are ignored.
 
         Raises:
             ProcessLost: it is not up, died, or hung.
@@ -104,30 +107,37 @@ class ModelProcess:
         """
         if self.pid is None:
             raise ProcessLost("The model's process is not up")
-        return await self._gather(rows)
+        return await self._gather(table)
 
-    async def _predict_all(self, batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[float | None]]:
+    async def _predict_all(self, tables: Sequence[Table]) -> list[Sequence[float | None]]:
         child = self._child
         if child is None or self.pid is None:
             raise ProcessLost("The model's process is not up")
-        rows = [row for batch in batches for row in batch]
+        rows = sum(table.rows for table in tables)
         names, numbers = [], bytearray()
-        columns: dict[str, list[Any]] = {}
+        columns: dict[str, list[JSON]] = {}
         for name in self.columns:
-            values = [row[name] for row in rows]
+            values: Sequence[JSON] = (
+                tables[0].columns[name]
+                if len(tables) == 1
+                else [value for table in tables for value in table.columns[name]]
+            )
             packed = _pack(values) if name in self.numbers else None
             if packed is None:
-                columns[name] = values
+                columns[name] = list(values)
             else:
                 names.append(name)
                 numbers += packed
-        question = {"rows": len(rows), "numbers": names, "columns": columns}
+        question = {"rows": rows, "numbers": names, "columns": columns}
         answer, packed_scores = await child.ask(question, self._answer_timeout_seconds, bytes(numbers))
         scores = array("d", packed_scores[: len(packed_scores) // 8 * 8])
-        if "error" in answer or len(scores) != len(rows):
-            raise CallFailed("The model failed", answer.get("error", f"{len(scores)} scores for {len(rows)} rows"))
-        found = iter([score if math.isfinite(score) else None for score in scores])
-        return [[next(found) for _ in batch] for batch in batches]
+        if "error" in answer or len(scores) != rows:
+            raise CallFailed("The model failed", answer.get("error", f"{len(scores)} scores for {rows} rows"))
+        found: Sequence[float | None] = scores.tolist()
+        if not math.isfinite(sum(scores)):  # cheap, and so nearly always all that is looked at
+            found = [score if math.isfinite(score) else None for score in scores]
+        ends = list(itertools.accumulate(table.rows for table in tables))
+        return [found[end - table.rows : end] for end, table in zip(ends, tables, strict=True)]
 
     async def close(self, *, drain_seconds: float = 5.0) -> None:
         """Unload: wait for the requests under way, then end the process."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, FeatureViewMismatch
+from airflow_ml.gateway.batch import Batch
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import ProcessLost
 from airflow_ml.gateway.split import CHAMPION, SHADOW_STEP, assign_all, step_label
-from airflow_ml.gateway.wire import Row
 
 #: How long a request waits for the champion's process to be started again: as long as that may take. Behind the
 #: champion there is nobody, and a late answer is worth more than none; who cannot wait hangs up.
@@ -44,18 +43,30 @@ class Held:
         return {arm: (process, variants[arm]) for arm, process in zip(variants, self.processes[1:], strict=True)}
 
 
-class Answer(NamedTuple):
-    """The answer to one row. Without a score, ``reason`` says why; with one, why the champion stood in."""
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers to a batch; all lists are of its length."""
 
     epoch: int
     step: str
-    assigned: str
-    variant: str
-    version: str
-    score: float | None
-    reason: str = ""
-    #: The row itself is at fault (a view that the model does not take), not the model.
-    mismatch: bool = False
+    #: The arms that the hash chose.
+    assigned: Sequence[str]
+    #: The arms that answered.
+    variants: Sequence[str]
+    #: Of each arm.
+    versions: Mapping[str, str]
+    scores: Sequence[float | None]
+    #: By index. Of a row without a score, why; of one with a score, why the champion stood in.
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    #: Rows that are themselves at fault (a view that the model does not take), not the model.
+    mismatches: frozenset[int] = frozenset()
+
+    @property
+    def scored(self) -> Sequence[int]:
+        """The rows that have a score."""
+        if not self.reasons:
+            return range(len(self.scores))
+        return [index for index, score in enumerate(self.scores) if score is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,72 +77,75 @@ class Refusal:
     mismatch: bool = False
 
 
-async def answer(held: Held, rows: Sequence[Row], weight_percent: float, *, shadow: bool = False) -> list[Answer]:
-    """Answer every row, in order; nothing is raised for what a single row or model does wrong.
+async def answer(held: Held, batch: Batch, weight_percent: float, *, shadow: bool = False) -> Answers:
+    """Answer every row; nothing is raised for what a single row or model does wrong.
 
     Args:
         held: What is in effect.
-        rows: The batch.
+        batch: The rows.
         weight_percent: Each challenger's weight now, 0 where it must not answer.
         shadow: Whether challengers score the same rows unheard; only the name of the step says so here.
     """
-    arms, stopped = held.arms, held.traffic.stopped
-    assigned = assign_all(held.traffic.salt, [row.unit for row in rows], weight_percent, tuple(arms))
-    asked: dict[str, list[int]] = {}
-    for index, arm in enumerate(assigned):
-        # Who is stopped keeps its units, and the champion answers them.
-        asked.setdefault(CHAMPION if arm in stopped else arm, []).append(index)
+    arms, stopped, champion = held.arms, held.traffic.stopped, held.traffic.champion
+    assigned = assign_all(held.traffic.salt, batch.units, weight_percent, tuple(arms))
+    # Who is stopped keeps its units, and the champion answers them.
+    variants = [CHAMPION if arm in stopped else arm for arm in assigned] if stopped else assigned
+    asked = {arm: [index for index, one in enumerate(variants) if one == arm] for arm in dict.fromkeys(variants)}
     ours = asked.pop(CHAMPION, [])
     found, *theirs = await asyncio.gather(
-        score_rows(held.champion, held.traffic.champion, CHAMPION, rows, ours),
-        *(score_rows(*arms[arm], arm, rows, indices) for arm, indices in asked.items()),
+        score_rows(held.champion, champion, CHAMPION, batch, ours),
+        *(score_rows(*arms[arm], arm, batch, indices) for arm, indices in asked.items()),
     )
     first = {index: result for part in theirs for index, result in part.items()}
-    fallbacks = {index: result.reason for index, result in first.items() if isinstance(result, Refusal)}
-    found = first | found | await score_rows(held.champion, held.traffic.champion, CHAMPION, rows, list(fallbacks))
-    epoch, step = held.traffic.epoch, SHADOW_STEP if shadow else step_label(weight_percent)
-    versions = {arm: str(variant["version"]) for arm, (_, variant) in arms.items()}
-    versions[CHAMPION] = str(held.traffic.champion["version"])
-    answers = []
-    for index, arm in enumerate(assigned):
-        result = found[index]
-        if isinstance(result, float) and index not in fallbacks and arm not in stopped:
-            # Nearly always, so as cheap as can be.
-            answers.append(Answer(epoch, step, arm, arm, versions[arm], result))
-            continue
-        variant = CHAMPION if index in fallbacks or arm in stopped else arm
-        refusal = result if isinstance(result, Refusal) else None
-        answers.append(
-            Answer(
-                epoch=epoch,
-                step=step,
-                assigned=arm,
-                variant=variant,
-                version=versions[variant],
-                score=None if isinstance(result, Refusal) else result,
-                reason=" ".join(filter(None, (fallbacks.get(index), refusal.reason if refusal else None))),
-                mismatch=refusal is not None and refusal.mismatch,
-            )
-        )
-    return answers
+    failed = {index: result.reason for index, result in first.items() if isinstance(result, Refusal)}
+    if failed:
+        variants = [CHAMPION if index in failed else arm for index, arm in enumerate(variants)]
+        found |= await score_rows(held.champion, champion, CHAMPION, batch, list(failed))
+    found = first | found
+    return _answers(
+        epoch=held.traffic.epoch,
+        step=SHADOW_STEP if shadow else step_label(weight_percent),
+        assigned=assigned,
+        variants=variants,
+        versions={CHAMPION: str(champion["version"])} | {arm: str(one["version"]) for arm, (_, one) in arms.items()},
+        found=found,
+        failed=failed,
+    )
 
 
-def trial(epoch: int, arm: str, version: str, result: float | Refusal) -> Answer:
-    """Return the answer of one arm that was asked by name; it is of no step."""
-    if isinstance(result, Refusal):
-        return Answer(epoch, "", arm, arm, version, None, result.reason, result.mismatch)
-    return Answer(epoch, "", arm, arm, version, result)
+async def trial(epoch: int, process: ModelProcess, variant: Mapping[str, JSON], arm: str, batch: Batch) -> Answers:
+    """Return the answers of one arm that was asked by name; they are of no step."""
+    found = await score_rows(process, variant, arm, batch, range(len(batch)))
+    named = [arm] * len(batch)
+    versions = {arm: str(variant["version"])}
+    return _answers(epoch=epoch, step="", assigned=named, variants=named, versions=versions, found=found, failed={})
+
+
+def _answers(
+    *,
+    epoch: int,
+    step: str,
+    assigned: Sequence[str],
+    variants: Sequence[str],
+    versions: Mapping[str, str],
+    found: Mapping[int, float | Refusal],
+    failed: Mapping[int, str],
+) -> Answers:
+    refused = {index: result for index, result in found.items() if isinstance(result, Refusal)}
+    reasons = {
+        index: " ".join(filter(None, (failed.get(index), refused[index].reason if index in refused else None)))
+        for index in sorted({*failed, *refused})
+    }
+    scores = [None if isinstance(one := found[index], Refusal) else one for index in range(len(assigned))]
+    mismatches = frozenset(index for index, refusal in refused.items() if refusal.mismatch)
+    return Answers(epoch, step, assigned, variants, versions, scores, reasons, mismatches)
 
 
 async def score_rows(
-    process: ModelProcess | None,
-    variant: Mapping[str, JSON] | None,
-    name: str,
-    rows: Sequence[Row],
-    indices: Sequence[int],
+    process: ModelProcess, variant: Mapping[str, JSON], name: str, batch: Batch, indices: Sequence[int]
 ) -> dict[int, float | Refusal]:
     """Return a score, or the reason why not, for each of the rows at ``indices``."""
-    if process is None or variant is None or not indices:
+    if not indices:
         return {}
     view = str(variant["view_digest"])
     reason = ""
@@ -139,34 +153,29 @@ async def score_rows(
     for patience_seconds in (PATIENCE_SECONDS, PATIENCE_SECONDS) if name == CHAMPION else (0.0,):
         try:
             await process.ready(patience_seconds)
-            return await _score_once(process, view, name, rows, indices)
+            return await _score_once(process, view, name, batch, indices)
         except ProcessLost as error:
             reason = str(error)
     return dict.fromkeys(indices, Refusal(f"{name}: {reason}"))
 
 
 async def _score_once(
-    process: ModelProcess, view: str, name: str, rows: Sequence[Row], indices: Sequence[int]
+    process: ModelProcess, view: str, name: str, batch: Batch, indices: Sequence[int]
 ) -> dict[int, float | Refusal]:
-    found: dict[int, float | Refusal] = {}
-    fitting: list[int] = []
     columns = frozenset(process.columns)
-    for index in indices:
-        values = rows[index].features.get(view)
-        if values is not None and values.keys() >= columns:
-            fitting.append(index)
-        else:
-            found[index] = _unfit(rows[index], view, columns, name)
-    if not fitting:
-        return found
+    found: dict[int, float | Refusal] = {}
+    fitting = batch.features.fitting(view, columns, indices)
+    if len(fitting) < len(indices):
+        for index in sorted(set(indices).difference(fitting)):
+            found[index] = _unfit(batch, index, view, columns, name)
     # Behind the challenger is the champion; behind the champion nobody, so there one bad row must not fail the others.
     calls = MAX_CALLS if name == CHAMPION else 1
-    parts = [fitting]
+    parts = [fitting] if fitting else []
     while parts:
         part = parts.pop()
         calls -= 1
         try:
-            scores = await process.predict([rows[index].features[view] for index in part])
+            scores = await process.predict(batch.features.take(view, process.columns, part))
         except ProcessLost:
             raise
         except CallFailed as error:
@@ -181,15 +190,15 @@ async def _score_once(
     return found
 
 
-def _unfit(row: Row, view: str, columns: Set[str], name: str) -> Refusal:
+def _unfit(batch: Batch, index: int, view: str, columns: Set[str], name: str) -> Refusal:
     """Say why a row cannot be scored."""
-    values = row.features.get(view)
-    if values is None:
+    key, views = batch.keys[index], batch.features.names(index)
+    if view not in views:
         mismatch = FeatureViewMismatch(
             f"The {name} takes features of view {view}",
-            f"row {row.key!r} has {', '.join(sorted(row.features)) or 'none'}",
+            f"row {key!r} has {', '.join(sorted(views)) or 'none'}",
             "Compute the features with the view that the traffic configuration names.",
         )
         return Refusal(str(mismatch), mismatch=True)
-    missing = sorted(columns - values.keys())
-    return Refusal(f"Row {row.key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)
+    missing = sorted(columns - set(views[view]))
+    return Refusal(f"Row {key!r} lacks the features {', '.join(missing[:8])} of view {view}.", mismatch=True)

@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,31 +17,27 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import FencedOut, ModelNotFound
+from airflow_ml.gateway.answer_journal import Answered, answered_of
+from airflow_ml.gateway.batch import Batch
+from airflow_ml.gateway.counters import Counters
 from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
-from airflow_ml.gateway.scoring import Answer, Held, answer, score_rows, trial
+from airflow_ml.gateway.scoring import Answers, Held, answer, trial
 from airflow_ml.gateway.shadow import Mirror
 from airflow_ml.gateway.split import CHAMPION, effective_weight, in_shadow
 from airflow_ml.gateway.traffic_file import TrafficFiles
-from airflow_ml.gateway.traffic_log import MetricReport, Prediction, TrafficLog
-from airflow_ml.gateway.wire import MAX_ROWS, Outcome, Row, models_of
+from airflow_ml.gateway.traffic_log import MetricReport, TrafficLog
+from airflow_ml.gateway.wire import MAX_ROWS, Outcome, models_of
+
+#: How often journaled answers are looked after.
+SETTLE_SECONDS = 1.0
+#: Below so many rows in that time they are settled at once; it costs a few percent of a core.
+QUIET_ROWS = 1000
+#: Above so many they are settled however busy the gateway is: a look at the metrics waits for them, about a second.
+JOURNALED_ROWS = 100_000
 
 _log = logging.getLogger("airflow_ml.gateway")
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start."""
-
-    rows: int = 0
-    refused_rows: int = 0
-    #: Rows that the champion answered in the challenger's place.
-    fallbacks: int = 0
-    #: Batches that were answered but could not be logged.
-    unlogged_batches: int = 0
-    #: The last reasons of fallbacks and refusals.
-    last_reason: str = field(default="")
 
 
 class Gateway:
@@ -68,7 +64,10 @@ class Gateway:
         # One thread: SQLite takes one writer at a time anyway.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="traffic-log")
         # Answers wait for their log entry, so requests at the same time share a transaction.
-        self._append: Gather[Sequence[Prediction], None] = Gather(self._log_all, size=len, limit=10 * MAX_ROWS)
+        self._append: Gather[Answered, None] = Gather(
+            self._log_all, size=lambda batch: len(batch.keys), limit=10 * MAX_ROWS
+        )
+        self._settler: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._mirror = Mirror(lambda scores: self._in_writer(lambda: self._log.append_shadow(scores)))
 
@@ -79,6 +78,7 @@ class Gateway:
             ConfigurationError: a traffic file is damaged.
         """
         self._spawner.prepare()
+        self._settler = asyncio.create_task(self._settle())
         for traffic in self._files.read_all():
             self._held[traffic.model] = self._hold(traffic)
 
@@ -87,6 +87,9 @@ class Gateway:
         await self._mirror.close()
         await asyncio.gather(*(process.close(drain_seconds=1.0) for process in self._processes.values()))
         await self._append.close()
+        if self._settler is not None:
+            self._settler.cancel()
+            await asyncio.wait([self._settler])
         await asyncio.gather(*self._background, self._spawner.close(), return_exceptions=True)
         self._writer.shutdown(wait=True)
         self._log.close()
@@ -131,7 +134,7 @@ class Gateway:
         _log.info("%s: epoch %d, %g %% to the challenger", traffic.model, traffic.epoch, traffic.weight_percent)
         return traffic
 
-    async def predict(self, model: str, rows: Sequence[Row]) -> list[Answer]:
+    async def predict(self, model: str, batch: Batch) -> Answers:
         """Answer a batch and log it.
 
         Raises:
@@ -143,35 +146,20 @@ class Gateway:
         with contextlib.ExitStack() as stack:
             for process in held.processes:
                 stack.enter_context(process.in_use())
-            answers = await answer(held, rows, weight, shadow=shadow)
-        self._count(answers)
-        predictions = [
-            Prediction(
-                model,
-                found.epoch,
-                row.key,
-                row.unit,
-                row.at,
-                found.step,
-                found.assigned,
-                found.variant,
-                found.version,
-                found.score,
-            )
-            for row, found in zip(rows, answers, strict=True)
-            if found.score is not None
-        ]
-        try:
-            await self._append(predictions)
-        except Exception:
-            # An answer is worth more than its evidence, and no evidence never promotes.
-            self.counters.unlogged_batches += 1
-            _log.exception("%d predictions of %s could not be logged", len(predictions), model)
+            answers = await answer(held, batch, weight, shadow=shadow)
+        self.counters.count(answers)
+        if answered := answered_of(model, batch, answers):
+            try:
+                await self._append(answered)
+            except Exception:
+                # An answer is worth more than its evidence, and no evidence never promotes.
+                self.counters.unlogged_batches += 1
+                _log.exception("%d predictions of %s could not be logged", len(answered.keys), model)
         if shadow:
-            self._mirror.offer(held, rows, answers)
+            self._mirror.offer(held, batch, answers)
         return answers
 
-    async def try_out(self, model: str, arm: str, rows: Sequence[Row]) -> list[Answer]:
+    async def try_out(self, model: str, arm: str, batch: Batch) -> Answers:
         """Let one arm answer a batch, whatever its weight, and log nothing: a trial before its first traffic.
 
         Raises:
@@ -183,8 +171,7 @@ class Gateway:
             raise ModelNotFound(f"{model} has no such arm now", repr(arm)[:80], f"It has {', '.join(arms)}.")
         process, variant = arms[arm]
         with process.in_use():
-            found = await score_rows(process, variant, arm, rows, range(len(rows)))
-        return [trial(held.traffic.epoch, arm, str(variant["version"]), found[index]) for index in range(len(rows))]
+            return await trial(held.traffic.epoch, process, variant, arm, batch)
 
     async def add_outcomes(self, model: str, outcomes: Iterable[Outcome], watermark_at: datetime) -> None:
         """Store outcomes; raises ModelNotFound."""
@@ -267,22 +254,23 @@ class Gateway:
         except OSError:  # it is in effect: a full disk must not make a rollback fail
             _log.exception("The change of %s could not be noted", traffic.model)
 
-    async def _log_all(self, batches: Sequence[Sequence[Prediction]]) -> list[None]:
-        await self._in_writer(lambda: self._log.append([one for batch in batches for one in batch]))
+    async def _log_all(self, batches: Sequence[Answered]) -> list[None]:
+        await self._in_writer(lambda: self._log.append(batches))
         return [None] * len(batches)
 
     async def _in_writer(self, work: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
-    def _count(self, answers: Sequence[Answer]) -> None:
-        self.counters.rows += len(answers)
-        for result in answers:
-            if result.reason:
-                self.counters.last_reason = result.reason
-                if result.score is None:
-                    self.counters.refused_rows += 1
-                else:
-                    self.counters.fallbacks += 1
+    async def _settle(self) -> None:
+        """Give journaled answers their place while there is little else to do, or before they are too many to read."""
+        while True:
+            before = self.counters.rows
+            await asyncio.sleep(SETTLE_SECONDS)
+            try:
+                while self._log.waiting_rows > (0 if self.counters.rows - before < QUIET_ROWS else JOURNALED_ROWS):
+                    await self._in_writer(self._log.settle)
+            except Exception:  # they stay where they are, and the next read says so
+                _log.exception("%d answered rows wait in the journal", self._log.waiting_rows)
 
 
 def _variants(traffic: Traffic) -> list[Mapping[str, JSON]]:

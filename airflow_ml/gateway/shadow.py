@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airflow_ml.core.record import JSON
+from airflow_ml.gateway.batch import Batch
 from airflow_ml.gateway.models import ModelProcess
-from airflow_ml.gateway.scoring import Answer, Held, Refusal, score_rows
-from airflow_ml.gateway.wire import Row
+from airflow_ml.gateway.scoring import Answers, Held, Refusal, score_rows
 
 #: Rows that may wait for challengers: a few seconds of traffic. A challenger that is slower than the champion is left
 #: behind instead of filling the memory.
@@ -63,9 +63,9 @@ class Mirror:
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offer(self, held: Held, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+    def offer(self, held: Held, batch: Batch, answers: Answers) -> None:
         """Let each challenger that is not stopped score the rows that were answered; returns at once."""
-        answered = [row for row, one in zip(rows, answers, strict=True) if one.score is not None]
+        answered = answers.scored
         for arm, (process, variant) in held.arms.items():
             if arm in held.traffic.stopped or not answered:
                 continue
@@ -73,7 +73,7 @@ class Mirror:
                 self.counters.skipped_rows += len(answered)
                 continue
             self._waiting += len(answered)
-            task = asyncio.create_task(self._score(held, arm, process, variant, answered))
+            task = asyncio.create_task(self._score(held, arm, process, variant, batch, answered))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -82,16 +82,22 @@ class Mirror:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _score(
-        self, held: Held, arm: str, process: ModelProcess, variant: Mapping[str, JSON], rows: Sequence[Row]
+        self,
+        held: Held,
+        arm: str,
+        process: ModelProcess,
+        variant: Mapping[str, JSON],
+        batch: Batch,
+        answered: Sequence[int],
     ) -> None:
         try:
             with process.in_use():
-                found = await score_rows(process, variant, arm, rows, range(len(rows)))
+                found = await score_rows(process, variant, arm, batch, answered)
             scores = [
                 ShadowScore(
                     model=held.traffic.model,
                     epoch=held.traffic.epoch,
-                    key=rows[index].key,
+                    key=batch.keys[index],
                     arm=arm,
                     version=str(variant["version"]),
                     score=score,
@@ -101,9 +107,9 @@ class Mirror:
             ]
             await self._write(scores)
             self.counters.rows += len(scores)
-            self.counters.failed_rows += len(rows) - len(scores)
+            self.counters.failed_rows += len(answered) - len(scores)
         except Exception:
-            self.counters.failed_rows += len(rows)
-            _log.exception("%d rows of %s have no score of %s in shadow", len(rows), held.traffic.model, arm)
+            self.counters.failed_rows += len(answered)
+            _log.exception("%d rows of %s have no score of %s in shadow", len(answered), held.traffic.model, arm)
         finally:
-            self._waiting -= len(rows)
+            self._waiting -= len(answered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -25,15 +26,31 @@ def assign_all(
     salt: str, units: Sequence[str], weight_percent: float, arms: Sequence[str] = (CHALLENGER,)
 ) -> list[str]:
     """Return what ``assign`` does for each unit; many at once cost less each."""
-    salted = hashlib.sha256(f"{salt}\x00".encode())
+    if not arms or weight_percent <= 0:
+        return [CHAMPION] * len(units)
+    prefix, sha256 = f"{salt}\x00", hashlib.sha256
+    if len(arms) == 1:
+        # A digest is below the limit, as bytes, where its unit's place is within the weight.
+        limit, arm = _limit(weight_percent), arms[0]
+        return [arm if sha256((prefix + unit).encode()).digest() < limit else CHAMPION for unit in units]
     assigned = []
     for unit in units:
-        digest = salted.copy()
-        digest.update(unit.encode())
+        digest = sha256((prefix + unit).encode()).digest()
         # unit_interval(salt, unit), to the last bit.
-        place = (int.from_bytes(digest.digest()[:8], "big") >> 11) / 2**53
-        assigned.append(arm_at(place, arms, weight_percent))
+        assigned.append(arm_at((int.from_bytes(digest[:8], "big") >> 11) / 2**53, arms, weight_percent))
     return assigned
+
+
+@functools.lru_cache(maxsize=256)
+def _limit(weight_percent: float) -> bytes:
+    """Return the lowest digest whose place the champion has, beside one challenger; found by asking ``arm_at``."""
+    low, high = 0, 2**53
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (
+            (low, middle) if arm_at(middle / 2**53, (CHALLENGER,), weight_percent) == CHAMPION else (middle + 1, high)
+        )
+    return (low << 11).to_bytes(8, "big") if low < 2**53 else b"\xff" * 33
 
 
 def step_label(weight_percent: float) -> str:

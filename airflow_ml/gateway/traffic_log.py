@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.fingerprint import parse_time
@@ -21,11 +21,14 @@ from airflow_ml.core.ports import Reading
 from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import MetricUnreadable
-from airflow_ml.gateway import shadow_log
+from airflow_ml.gateway import answer_journal, shadow_log
+from airflow_ml.gateway.answer_journal import Answered
 from airflow_ml.gateway.shadow import ShadowScore
 from airflow_ml.gateway.unit_sums import counts_of, samples_of
 from airflow_ml.gateway.wire import Outcome
 
+#: Rows that settle in one transaction: long enough to be cheap, and short beside a call of a model.
+SETTLED_ROWS = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS prediction (
   model TEXT NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL, unit TEXT NOT NULL, at TEXT NOT NULL,
@@ -55,23 +58,6 @@ WHERE p.model = :model AND p.epoch = :epoch
 """
 
 
-class Prediction(NamedTuple):
-    """One answered row."""
-
-    model: str
-    epoch: int
-    key: str
-    unit: str
-    at: datetime
-    #: The weight in effect, as ``split.step_label`` writes it.
-    step: str
-    #: The variant that the hash chose; ``variant`` is the one that answered.
-    assigned: str
-    variant: str
-    version: str
-    score: float
-
-
 @dataclass(frozen=True, slots=True)
 class MetricReport:
     """A reading, and the counts that explain it."""
@@ -95,24 +81,43 @@ def log_loss(score: float, label: float | None) -> float | None:
 
 
 class TrafficLog:
-    """A SQLite file (WAL). Writes come from one thread at a time; reads open their own connection."""
+    """A SQLite file (WAL). Writes come from one thread at a time; reads open their own connection.
+
+    Answers are journaled first, and get their place in the table of predictions when somebody settles: every read
+    does, for all that was answered before it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._writer = self._open()
         with self._writer:
-            self._writer.executescript(_SCHEMA + shadow_log.SCHEMA)
+            self._writer.executescript(_SCHEMA + shadow_log.SCHEMA + answer_journal.SCHEMA)
+        #: Answered rows that have no place yet.
+        self.waiting_rows = answer_journal.waiting_rows(self._writer)
 
-    def append(self, predictions: Sequence[Prediction]) -> int:
-        """Log predictions and return how many were new: a key is logged once for each model and epoch."""
-        with self._lock, self._writer:
-            before = self._writer.total_changes
-            self._writer.executemany(
-                "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(*one[:4], _stamp(one.at), *one[5:]) for one in predictions],
-            )
-            return self._writer.total_changes - before
+    def append(self, batches: Sequence[Answered]) -> None:
+        """Log answered batches; of a key the first answer counts, for each model and epoch."""
+        with self._lock:
+            with self._writer:
+                rows = answer_journal.add(self._writer, batches)
+            self.waiting_rows += rows
+
+    def settle(self) -> int:
+        """Give some of the journaled rows, the oldest, their place; return how many."""
+        with self._lock:
+            with self._writer:
+                self._writer.execute("BEGIN IMMEDIATE")
+                moved = answer_journal.settle(self._writer, SETTLED_ROWS)
+            self.waiting_rows -= moved
+            return moved
+
+    def settle_all(self) -> None:
+        """Give all rows their place that were journaled before the call."""
+        waiting = self.waiting_rows
+        while waiting > 0 and (moved := self.settle()):
+            waiting -= moved
+            time.sleep(0.001)  # a lock is not fair: answers that wait to be logged come first
 
     def append_shadow(self, scores: Sequence[ShadowScore]) -> None:
         """Log what challengers said of answered requests; of each key and arm the first one counts."""
@@ -134,11 +139,11 @@ class TrafficLog:
                 "INSERT INTO outcome VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET label = excluded.label, known_at = excluded.known_at "
                 "WHERE excluded.known_at >= known_at",
-                [(model, o.key, o.label, _stamp(o.known_at)) for o in outcomes],
+                [(model, o.key, o.label, answer_journal.stamp(o.known_at)) for o in outcomes],
             )
             self._writer.execute(
                 "INSERT INTO watermark VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
-                (model, epoch, _stamp(watermark_at)),
+                (model, epoch, answer_journal.stamp(watermark_at)),
             )
 
     def read(self, model: str, *, metric: str, epoch: int) -> MetricReport:
@@ -154,6 +159,7 @@ class TrafficLog:
         """
         if metric.removesuffix(PAIRED_METRIC) not in _METRICS:
             raise MetricUnreadable("Unknown metric", repr(metric)[:80], f"Known are {', '.join(sorted(_METRICS))}.")
+        self.settle_all()
         connection = self._open()
         try:
             connection.execute("BEGIN")  # One snapshot for all statements.
@@ -257,9 +263,3 @@ def _check_probabilities(connection: sqlite3.Connection, metric: str, values: Ma
             f"key {row[0]!r} has score {row[1]} and label {row[2]}",
             "Use squared_error or mae for other numbers.",
         )
-
-
-def _stamp(value: datetime) -> str:
-    # Fixed width, so that text order is time order and the first ten characters are the data day.
-    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
-    return f"{utc.isoformat(timespec='microseconds')[:-6]}Z"

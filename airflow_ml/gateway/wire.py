@@ -1,4 +1,4 @@
-"""What the gateway takes and gives, checked: traffic configurations, rows to score, outcomes.
+"""What the gateway takes and gives, checked: traffic configurations, rows to score in either form, outcomes.
 
 Everything that comes from outside is refused here with a sentence, or is sound from here on.
 """
@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from airflow_ml.core.artifact import Artifact, check_digest
 from airflow_ml.core.fingerprint import finite, parse_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON, decode, encode, parse_as
 from airflow_ml.errors import AirflowMLError, ConfigurationError
+from airflow_ml.gateway.batch import Batch, ColumnFeatures, Row
 
 #: Rows in one request; more is a job for batch scoring.
 MAX_ROWS = 10_000
@@ -24,18 +25,6 @@ MAX_CHALLENGERS = 20
 #: Characters of a key, a unit and the like.
 TEXT_LIMIT = 256
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,127}\Z")
-
-
-class Row(NamedTuple):
-    """One row to score."""
-
-    key: str
-    #: The randomization unit: all rows of a unit are answered by one variant.
-    unit: str
-    #: The moment of prediction on the data clock, UTC.
-    at: datetime
-    #: Feature values by view digest.
-    features: Mapping[str, Mapping[str, JSON]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +98,39 @@ def rows_from_wire(data: object) -> list[Row]:
     return [_row(item, number) for number, item in enumerate(_rows(data))]
 
 
+def columns_from_wire(data: object) -> Batch:
+    """Read ``{"keys": [], "units": [], "at": [], "features": {view digest: {feature: []}}}``, lists of one length.
+
+    Raises:
+        ConfigurationError: naming the list and the place in it.
+    """
+    body = _mapping(data, "the body")
+    keys = [_text(key, f"keys[{n}]") for n, key in enumerate(_column(body.get("keys"), "keys", None))]
+    units = [_text(unit, f"units[{n}]") for n, unit in enumerate(_column(body.get("units"), "units", len(keys)))]
+    at = [_time(moment, f"at[{n}]") for n, moment in enumerate(_column(body.get("at"), "at", len(keys)))]
+    features = _mapping(body.get("features"), "features")
+    for digest, columns in features.items():
+        where = f"features[{digest[:80]!r}]"
+        for name, values in _mapping(columns, where).items():
+            for n, value in enumerate(_column(values, f"{where}.{name[:80]}", len(keys))):
+                _feature(value, f"{where}.{name[:80]}[{n}]")
+    return Batch(keys, units, at, ColumnFeatures(len(keys), features), columnar=True)
+
+
+def batch_from_wire(data: object) -> Batch:
+    """Read rows or columns, as ``rows_from_wire`` and ``columns_from_wire`` do.
+
+    Raises:
+        ConfigurationError: naming what is wrong.
+    """
+    body = _mapping(data, "the body")
+    if "keys" not in body:
+        return Batch.of(rows_from_wire(body))
+    if "rows" in body:
+        raise ConfigurationError("The body has rows and columns", "rows, keys", "Send one of them.")
+    return columns_from_wire(body)
+
+
 def outcomes_from_wire(data: object) -> tuple[datetime, list[Outcome]]:
     """Read ``{"watermark_at": time, "rows": [{"key", "label", "known_at"}]}``; a watermark may come without rows.
 
@@ -133,14 +155,28 @@ def _rows(data: object) -> list[Any]:
     return rows
 
 
+def _column(value: object, name: str, length: int | None) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(name, value, "It is a list")
+    if len(value) > MAX_ROWS:
+        raise ConfigurationError("Too many rows", len(value), f"Send at most {MAX_ROWS} in one request.")
+    if length is not None and len(value) != length:
+        raise ConfigurationError(f"{name} is of another length than keys", len(value), f"Send {length}, one a row.")
+    return value
+
+
+def _feature(value: object, name: str) -> None:
+    if isinstance(value, list | dict):
+        raise _wrong(name, value, "A feature is a number, a boolean, text or null")
+
+
 def _row(item: object, number: int) -> Row:
     where = f"rows[{number}]"
     body = _mapping(item, where)
     features = _mapping(body.get("features"), f"{where}.features")
     for digest, values in features.items():
         for name, value in _mapping(values, f"{where}.features[{digest[:80]!r}]").items():
-            if isinstance(value, list | dict):
-                raise _wrong(f"{where}.features.{name[:80]}", value, "A feature is a number, a boolean, text or null")
+            _feature(value, f"{where}.features.{name[:80]}")
     return Row(
         key=_text(body.get("key"), f"{where}.key"),
         unit=_text(body.get("unit"), f"{where}.unit"),

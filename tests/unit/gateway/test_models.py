@@ -9,6 +9,7 @@ import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.errors import RouterFailed
+from airflow_ml.gateway.batch import Table
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
 from airflow_ml.testing.served_models import identity_models
@@ -30,7 +31,7 @@ def test_a_model_that_loads_at_the_second_try_is_loaded(tmp_path: Path) -> None:
             away.rename(blob)
             await process.ready(patience_seconds=60)
             await process.loaded()
-            assert await process.predict([{"x": 0.25}]) == [pytest.approx(0.25)]
+            assert await process.predict(Table(1, {"x": [0.25]})) == [pytest.approx(0.25)]
         finally:
             await process.close()
             await spawner.close()

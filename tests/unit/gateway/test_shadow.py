@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from airflow_ml.core.arms import arm_names
 from airflow_ml.core.ports import Traffic
-from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed
+from airflow_ml.gateway.batch import Batch, Row, Table
 from airflow_ml.gateway.models import ModelProcess
-from airflow_ml.gateway.scoring import Answer, Held, answer
+from airflow_ml.gateway.scoring import Answers, Held, answer
 from airflow_ml.gateway.shadow import Mirror, ShadowScore
 from airflow_ml.gateway.split import assign
-from airflow_ml.gateway.wire import Row
 
 NOW = datetime(2013, 5, 1, tzinfo=UTC)
 
@@ -40,12 +39,12 @@ class Process:
     async def ready(self, patience_seconds: float) -> None:
         return None
 
-    async def predict(self, rows: Sequence[Mapping[str, JSON]]) -> list[float | None]:
+    async def predict(self, table: Table) -> list[float | None]:
         self.asked += 1
         await self.may.wait()
         if self.fails:
             raise CallFailed("The model failed", "ValueError")
-        return [cast(float, row["x"]) + self.shift for row in rows]
+        return [cast(float, value) + self.shift for value in table.columns["x"]]
 
 
 def held(*processes: Process, **changes: Any) -> Held:
@@ -65,10 +64,13 @@ def held(*processes: Process, **changes: Any) -> Held:
     return Held(replace(traffic, **changes), champion, challenger, tuple(more))
 
 
-def rows(count: int) -> list[Row]:
-    return [
-        Row(key=f"k{number}", unit=f"u{number}", at=NOW, features={"v": {"x": number / 10}}) for number in range(count)
-    ]
+def rows(count: int) -> Batch:
+    return Batch.of(
+        [
+            Row(key=f"k{number}", unit=f"u{number}", at=NOW, features={"v": {"x": number / 10}})
+            for number in range(count)
+        ]
+    )
 
 
 class Kept:
@@ -84,7 +86,7 @@ class Kept:
         self.scores.extend(scores)
 
 
-async def answered(of: Held, batch: list[Row]) -> list[Answer]:
+async def answered(of: Held, batch: Batch) -> Answers:
     return await answer(of, batch, 0.0, shadow=True)
 
 
@@ -93,9 +95,7 @@ def test_the_champion_is_heard_and_the_others_are_written_down() -> None:
         kept = Kept()
         mirror, of, batch = Mirror(kept.write), held(Process(0), Process(0.5), Process(0.25)), rows(3)
         found = await answered(of, batch)
-        assert [(one.score, one.step, one.assigned) for one in found] == [
-            (number / 10, "shadow", "champion") for number in range(3)
-        ]
+        assert (found.scores, found.step, found.assigned) == ([0.0, 0.1, 0.2], "shadow", ["champion"] * 3)
         mirror.offer(of, batch, found)
         await mirror.close()
         assert {(one.key, one.arm, one.version, one.epoch) for one in kept.scores} == {
@@ -147,7 +147,7 @@ def test_who_is_stopped_is_not_asked_and_rows_without_an_answer_are_not_mirrored
         mirror, batch = Mirror(kept.write), rows(3)
         of = held(Process(0), second, Process(0.25), stopped=("challenger",))
         found = await answered(of, batch)
-        mirror.offer(of, batch, [found[0]._replace(score=None), *found[1:]])
+        mirror.offer(of, batch, replace(found, scores=[None, *found.scores[1:]], reasons={0: "champion: no score"}))
         await mirror.close()
         assert second.asked == 0
         assert [(one.key, one.arm) for one in kept.scores] == [("k1", "challenger-2"), ("k2", "challenger-2")]
@@ -162,13 +162,14 @@ def test_several_challengers_answer_their_units_and_the_champion_those_of_a_stop
         processes = Process(0), Process(0.5), Process(0.25)
         of = held(*processes, shadow=False, weight_percent=30.0, stopped=("challenger",))
         found = await answer(of, batch, 30.0)
-        assert [one.assigned for one in found] == [assign("s", row.unit, 30.0, arms) for row in batch]
-        for row, one in zip(batch, found, strict=True):
-            theirs = one.assigned == "challenger-2"
-            assert (one.variant, one.version) == (("challenger-2", "3") if theirs else ("champion", "1"))
-            assert one.score == cast(float, row.features["v"]["x"]) + (0.25 if theirs else 0)
-            assert (one.step, one.reason) == ("30", "")
-        assert {one.assigned for one in found} == {"champion", *arms}
+        assert found.assigned == [assign("s", unit, 30.0, arms) for unit in batch.units]
+        for index, arm in enumerate(found.assigned):
+            theirs = arm == "challenger-2"
+            variant = found.variants[index]
+            assert (variant, found.versions[variant]) == (("challenger-2", "3") if theirs else ("champion", "1"))
+            assert found.scores[index] == index / 10 + (0.25 if theirs else 0)
+        assert (found.step, found.reasons) == ("30", {})
+        assert set(found.assigned) == {"champion", *arms}
         assert [process.asked for process in processes] == [1, 0, 1]
 
     asyncio.run(go())

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -13,22 +16,51 @@ from hypothesis import strategies as st
 from airflow_ml.adapters.memory.router import MemoryMetrics, Request
 from airflow_ml.core.ports import Reading
 from airflow_ml.errors import MetricUnreadable
-from airflow_ml.gateway.traffic_log import Prediction, TrafficLog, log_loss
+from airflow_ml.gateway.answer_journal import Answered
+from airflow_ml.gateway.traffic_log import TrafficLog, log_loss
 from airflow_ml.gateway.wire import Outcome
 
 START = datetime(2013, 5, 1, tzinfo=UTC)
-ROW = Prediction(
-    model="m",
-    epoch=1,
-    key="k",
-    unit="N1",
-    at=START + timedelta(hours=5),
-    step="5",
-    assigned="champion",
-    variant="champion",
-    version="1",
-    score=0.25,
-)
+
+
+class Prediction(NamedTuple):
+    """One answered row."""
+
+    key: str = "k"
+    unit: str = "N1"
+    at: datetime = START + timedelta(hours=5)
+    assigned: str = "champion"
+    variant: str = "champion"
+    score: float = 0.25
+    step: str = "5"
+    epoch: int = 1
+    model: str = "m"
+
+
+ROW = Prediction()
+
+
+def batch(*rows: Prediction) -> Answered:
+    """Return rows of one request."""
+    first = rows[0]
+    return Answered(
+        model=first.model,
+        epoch=first.epoch,
+        step=first.step,
+        versions={"champion": "1", "challenger": "2"},
+        keys=[row.key for row in rows],
+        units=[row.unit for row in rows],
+        at=[row.at for row in rows],
+        assigned=[row.assigned for row in rows],
+        variants=[row.variant for row in rows],
+        scores=[row.score for row in rows],
+    )
+
+
+def append(log: TrafficLog, *rows: Prediction) -> None:
+    """Log rows, each as a request of its own."""
+    log.append([batch(row) for row in rows])
+
 
 requests = st.builds(
     lambda variant, step, unit, minute, score, fate: Request(
@@ -75,11 +107,10 @@ def test_sql_sums_are_the_plain_sums(made: list[Request], hours: int, metric: st
     with tempfile.TemporaryDirectory() as folder:
         log = TrafficLog(Path(folder) / "traffic.sqlite")
         predictions = [
-            Prediction("m", 1, f"k{n}", r.unit, r.at, r.step, r.variant, r.variant, "1", r.score)
-            for n, r in enumerate(made)
+            Prediction(f"k{n}", r.unit, r.at, r.variant, r.variant, r.score, r.step) for n, r in enumerate(made)
         ]
-        log.append(predictions)
-        log.append(predictions)
+        append(log, *predictions)
+        append(log, *predictions)
         labels = [Outcome(f"k{n}", r.label, r.at) for n, r in enumerate(made) if r.resolved]
         log.add_outcomes("m", labels, watermark_at, epoch=1)
         _assert_equal(log.read("m", metric=metric, epoch=1).reading, twin.read("m", metric=metric, epoch=1))
@@ -95,14 +126,20 @@ def _assert_equal(actual: Reading, expected: Reading) -> None:
             assert getattr(mine, name) == pytest.approx(getattr(theirs, name), abs=1e-9), name
 
 
-def test_a_key_is_logged_once_per_epoch(log: TrafficLog) -> None:
-    assert log.append([ROW, ROW._replace(score=0.5)]) == 1
-    assert log.append([ROW]) == 0
-    assert log.append([ROW._replace(epoch=2), ROW._replace(model="other")]) == 2
+def test_a_key_is_logged_once_per_epoch(log: TrafficLog, tmp_path: Path) -> None:
+    append(log, ROW, ROW._replace(score=0.5))
+    assert log.waiting_rows == 2
+    log.settle_all()
+    append(log, ROW._replace(score=0.75), ROW._replace(epoch=2), ROW._replace(model="other"))
+    log.settle_all()
+    assert log.waiting_rows == 0
+    with closing(sqlite3.connect(tmp_path / "traffic.sqlite")) as connection:
+        found = connection.execute("SELECT model, epoch, key, score FROM prediction ORDER BY model, epoch").fetchall()
+    assert found == [("m", 1, "k", 0.25), ("m", 2, "k", 0.25), ("other", 1, "k", 0.25)]
 
 
 def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(log: TrafficLog) -> None:
-    log.append([ROW._replace(assigned="challenger")])
+    append(log, ROW._replace(assigned="challenger"))
     log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     report = log.read("m", metric="brier", epoch=1)
     assert [sample.variant for sample in report.reading.samples] == ["challenger"]
@@ -110,7 +147,7 @@ def test_a_row_that_the_champion_took_over_stays_in_the_arm_it_was_assigned_to(l
 
 
 def test_a_null_label_is_counted_and_never_measured(log: TrafficLog) -> None:
-    log.append([ROW, ROW._replace(key="cancelled")])
+    append(log, ROW, ROW._replace(key="cancelled"))
     log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2), epoch=1)
     report = log.read("m", metric="brier", epoch=1)
     (sample,) = report.reading.samples
@@ -119,7 +156,7 @@ def test_a_null_label_is_counted_and_never_measured(log: TrafficLog) -> None:
 
 
 def test_a_correction_counts_and_an_older_word_does_not(log: TrafficLog) -> None:
-    log.append([ROW])
+    append(log, ROW)
     log.add_outcomes("m", [outcome(label=1.0, hours=9)], START + timedelta(days=2), epoch=1)
     log.add_outcomes("m", [outcome(label=0.0, hours=10)], START + timedelta(days=2), epoch=1)
     log.add_outcomes("m", [outcome(label=1.0, hours=8)], START + timedelta(days=2), epoch=1)
@@ -128,14 +165,14 @@ def test_a_correction_counts_and_an_older_word_does_not(log: TrafficLog) -> None
 
 
 def test_the_watermark_never_moves_back(log: TrafficLog) -> None:
-    log.append([ROW])
+    append(log, ROW)
     log.add_outcomes("m", [], START + timedelta(days=2), epoch=1)
     log.add_outcomes("m", [], START, epoch=1)
     assert log.read("m", metric="brier", epoch=1).reading.watermark_at == START + timedelta(days=2)
 
 
 def test_what_was_said_before_an_epoch_says_nothing_about_it(log: TrafficLog) -> None:
-    log.append([ROW, ROW._replace(epoch=2)])
+    append(log, ROW, ROW._replace(epoch=2))
     log.add_outcomes("m", [outcome()], START + timedelta(days=9), epoch=1)
     assert log.read("m", metric="brier", epoch=2).reading.watermark_at is None
     log.add_outcomes("m", [], START + timedelta(days=1), epoch=2)
@@ -145,7 +182,7 @@ def test_what_was_said_before_an_epoch_says_nothing_about_it(log: TrafficLog) ->
 
 
 def test_scores_that_are_no_probabilities_make_brier_unreadable(log: TrafficLog) -> None:
-    log.append([ROW._replace(score=1.5)])
+    append(log, ROW._replace(score=1.5))
     log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     for metric in ("brier", "log_loss"):
         with pytest.raises(MetricUnreadable, match=r"1\.5"):
@@ -154,7 +191,7 @@ def test_scores_that_are_no_probabilities_make_brier_unreadable(log: TrafficLog)
 
 
 def test_log_loss(log: TrafficLog) -> None:
-    log.append([ROW])
+    append(log, ROW)
     log.add_outcomes("m", [outcome()], START + timedelta(days=2), epoch=1)
     (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
     assert sample.sum_x == pytest.approx(-math.log(0.25))
@@ -163,7 +200,7 @@ def test_log_loss(log: TrafficLog) -> None:
 
 
 def test_log_loss_is_read_while_outcomes_are_missing(log: TrafficLog) -> None:
-    log.append([ROW, ROW._replace(key="waits", unit="N2"), ROW._replace(key="cancelled", unit="N3")])
+    append(log, ROW, ROW._replace(key="waits", unit="N2"), ROW._replace(key="cancelled", unit="N3"))
     log.add_outcomes("m", [outcome(), outcome("cancelled", None)], START + timedelta(days=2), epoch=1)
     (sample,) = log.read("m", metric="log_loss", epoch=1).reading.samples
     assert (sample.requests, sample.waiting) == (1, 1)
@@ -172,8 +209,9 @@ def test_log_loss_is_read_while_outcomes_are_missing(log: TrafficLog) -> None:
 
 def test_the_log_survives_its_process(tmp_path: Path) -> None:
     first = TrafficLog(tmp_path / "traffic.sqlite")
-    first.append([ROW])
+    append(first, ROW)
     second = TrafficLog(tmp_path / "traffic.sqlite")  # while the first never closed, as after a crash
-    assert second.append([ROW]) == 0
+    assert second.waiting_rows == 1
+    assert second.read("m", metric="brier", epoch=1).reading.assigned == {"champion": {"5/2013-05-01": 1}}
     first.close()
     second.close()
