@@ -4,10 +4,16 @@
 
 ``serving`` has, for a linear model and for gradient boosted trees (80 rounds), 12 features each, requests a second and
 latencies with one row and with 100 rows a request. The gateway divides its traffic evenly between two fitted versions,
-so it does the work of two models, and it writes every answer to its log. MLflow serves the first version with
-``predict_proba`` in its most compact format (``dataframe_split``), with each number of ``--workers``. Both get the
-same client: kept connections, one process, the next request when the last is answered (``benchmarks/http_load.py``).
-All take turns, ``--rounds`` times; the median counts.
+so it does the work of two models, and it writes every answer to its log. ``gateway`` is asked in rows, and with 100
+rows also in columns (``gateway_columns``), the form for many rows. MLflow serves the first version with
+``predict_proba`` in its most compact format (``dataframe_split``: names once, then values), with each number of
+``--workers``; so both have a form without names in each row, and only the gateway's rows have a key, a unit and a time.
+Both get the same client: kept connections, one process, the next request when the last is answered
+(``benchmarks/http_load.py``). All take turns, ``--rounds`` times; the median counts.
+
+What the gateway answered is in its journal when the answer is given, and settles in an indexed table later. Before the
+next turn all of it settles; ``settling_us_per_row`` is what that cost of CPU, and
+``requests_per_second_with_settling`` counts it as if nothing could be answered meanwhile.
 
 ``weight_change`` flips the weight between 0 and 100 under load. It has how long a write takes, and how many requests
 that were sent after a write had returned were answered by the old variant. ``killed_process`` kills the challenger's,
@@ -84,6 +90,16 @@ def gateway_spec(port: int, model: str, view: str, rows: int) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": port, "path": f"/v1/models/{model}/predict", "parts": parts}
 
 
+def columns_spec(port: int, model: str, view: str, rows: int) -> dict[str, Any]:
+    """Return the load of ``gateway_spec`` in columns."""
+    features = {view: {name: [round(0.1 * number, 1)] * rows for number, name in enumerate(FEATURES)}}
+    # Between two parts comes the request's number: once in each key, and once in each unit.
+    parts = ['{"keys":["k0-', *(f'","k{number}-' for number in range(1, rows)), '"],"units":["u0-']
+    parts += [*(f'","u{number}-' for number in range(1, rows)), '"],"at":']
+    parts[-1] += f'{json.dumps(["2013-05-01T10:00:00Z"] * rows)},"features":{json.dumps(features)}}}'
+    return {"host": "127.0.0.1", "port": port, "path": f"/v1/models/{model}/predict", "parts": parts}
+
+
 def mlflow_spec(port: int, rows: int) -> dict[str, Any]:
     """Return the load of the same rows in MLflow's format."""
     row = [round(0.1 * number, 1) for number in range(len(FEATURES))]
@@ -139,26 +155,45 @@ def compared(gateway: LocalGateway, store: FolderStore, folder: Path, options: a
             with mlflow_serve(path, workers, folder / "mlflow.log") as peer_port:
                 for rows in ROWS:
                     ways = {"gateway": gateway_spec(port, kind, view, rows), peer: mlflow_spec(peer_port, rows)}
+                    if rows > 1:
+                        ways["gateway_columns"] = columns_spec(port, kind, view, rows)
                     for round_ in range(options.rounds + 1):
                         for way, spec in ways.items():
                             seconds = options.seconds if round_ else 1.0  # the first is to warm up
-                            prefix = f"{time.monotonic_ns():x}-"
-                            figures = load(
-                                {**spec, "prefix": prefix, "seconds": seconds, "connections": options.connections}
-                            )
-                            if figures["lost"] or set(figures["statuses"]) != {"200"}:
-                                raise RuntimeError(f"{way}, {rows} rows: {figures}")
+                            figures = _turn(gateway, way, {**spec, "seconds": seconds}, rows, options)
                             if round_:
                                 runs.setdefault(way, {}).setdefault(rows, []).append(figures)
         found[kind] = {
             way: {f"rows_{rows}": _median(figures) for rows, figures in by_rows.items()}
             for way, by_rows in runs.items()
         }
-        for rows in ROWS:
-            best = max(found[kind][peer][f"rows_{rows}"]["requests_per_second"] for peer in peers)
-            ours = found[kind]["gateway"][f"rows_{rows}"]["requests_per_second"]
-            found[kind][f"throughput_over_best_peer_rows_{rows}"] = round(ours / best, 2)
+        found[kind] |= _over_best_peer(found[kind], list(peers))
     return found
+
+
+def _turn(
+    gateway: LocalGateway, way: str, spec: dict[str, Any], rows: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return the figures of one load, and of the gateway's what it had to do afterwards."""
+    figures = load({**spec, "prefix": f"{time.monotonic_ns():x}-", "connections": options.connections})
+    if figures["lost"] or set(figures["statuses"]) != {"200"}:
+        raise RuntimeError(f"{way}, {rows} rows: {figures}")
+    if way.startswith("gateway"):
+        settling, requests = _settle(gateway), figures["requests"]
+        figures["requests_per_second_with_settling"] = requests / (requests / figures["requests_per_second"] + settling)
+        figures["settling_us_per_row"] = settling * 1e6 / requests / rows
+    return figures
+
+
+def _over_best_peer(found: dict[str, Any], peers: list[str]) -> dict[str, float]:
+    """Return the gateway's throughput in parts of its best peer's."""
+    ratios = {}
+    for way in sorted(set(found) - set(peers)):
+        for rows, ours in found[way].items():
+            best = max(found[peer][rows]["requests_per_second"] for peer in peers)
+            for name in ("requests_per_second", "requests_per_second_with_settling"):
+                ratios[f"{way}_{rows}_{name}_over_best_peer"] = round(ours[name] / best, 2)
+    return ratios
 
 
 def traffic_of(model: str, variants: list[Any], weight_percent: float = 50.0) -> Traffic:
@@ -189,8 +224,21 @@ def _mlflow_model(model: Any, path: Path) -> Path:
 
 
 def _median(runs: list[dict[str, Any]]) -> dict[str, float]:
-    names = ("requests_per_second", "p50_ms", "p99_ms")
-    return {name: round(statistics.median(run[name] for run in runs), 2) for name in names}
+    names = ["requests_per_second", "p50_ms", "p99_ms", "requests_per_second_with_settling", "settling_us_per_row"]
+    return {name: round(statistics.median(run[name] for run in runs), 2) for name in names if name in runs[0]}
+
+
+def _settle(gateway: LocalGateway) -> float:
+    """Wait until all that the gateway logged is settled; return the CPU seconds that its process took meanwhile."""
+    before = _cpu_seconds(gateway.pid)
+    while _health(gateway)["counters"]["journaled_rows"]:
+        time.sleep(0.2)
+    return _cpu_seconds(gateway.pid) - before
+
+
+def _cpu_seconds(pid: int | None) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def weight_changes(gateway: LocalGateway, kind: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -281,11 +329,16 @@ def _without_score(answers: list[tuple[float, float, int, str]]) -> int:
 
 
 def _state(gateway: LocalGateway, kind: str) -> dict[str, Any]:
+    state: dict[str, Any] = _health(gateway)["models"][kind]
+    return state
+
+
+def _health(gateway: LocalGateway) -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port or 0, timeout=30)
     connection.request("GET", "/healthz")
-    state: dict[str, Any] = json.loads(connection.getresponse().read())["models"][kind]
+    health: dict[str, Any] = json.loads(connection.getresponse().read())
     connection.close()
-    return state
+    return health
 
 
 def _spread(seconds: list[float]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -165,18 +165,24 @@ class TrafficReplay:
         return traffic
 
     def _send(self, requests: pd.DataFrame, known: Mapping[str, Features], traffic: Traffic) -> None:
-        rows: list[dict[str, JSON]] = []
-        for key, tailnum, at in zip(requests["flight_id"], requests["tailnum"], requests["predict_at"], strict=True):
-            # A flight whose airplane is not named is a unit of its own.
-            unit = str(tailnum) if isinstance(tailnum, str) else f"flight-{key}"
-            features: dict[str, JSON] = {digest: cast(JSON, by_key[str(key)]) for digest, by_key in known.items()}
-            rows.append({"key": str(key), "unit": unit, "at": format_time(at.to_pydatetime()), "features": features})
-        for answer in self._retried(lambda: self._router.predict(self._model, rows)):
-            if answer["score"] is None:
-                self.progress.errors += 1
-            else:
-                self.progress.requests[answer["variant"]] += 1
-                self.progress.fallbacks += "fallback" in answer
+        keys = [str(key) for key in requests["flight_id"]]
+        # A flight whose airplane is not named is a unit of its own.
+        named = zip(keys, requests["tailnum"], strict=True)
+        units = [str(tailnum) if isinstance(tailnum, str) else f"flight-{key}" for key, tailnum in named]
+        at = [format_time(moment.to_pydatetime()) for moment in requests["predict_at"]]
+        features = {
+            digest: {name: [by_key[key][name] for key in keys] for name in by_key[keys[0]]}
+            for digest, by_key in known.items()
+        }
+        answers = self._retried(
+            lambda: self._router.predict_columns(self._model, keys=keys, units=units, at=at, features=features)
+        )
+        scored = [
+            variant for variant, score in zip(answers["variants"], answers["scores"], strict=True) if score is not None
+        ]
+        self.progress.requests.update(scored)
+        self.progress.errors += len(keys) - len(scored)
+        self.progress.fallbacks += len(answers["fallbacks"])
 
     def _remember(self, outcomes: pd.DataFrame) -> None:
         columns = (outcomes[name] for name in ("flight_id", "predict_at", "late", "known_at"))

@@ -1,24 +1,17 @@
-"""The local gateway as a Router and a MetricSource, over HTTP with the standard library.
-
-``http.client`` follows no redirects and reads no proxy settings, so a request goes to the connection's host or nowhere.
-"""
+"""The local gateway as a Router and a MetricSource, over HTTP with the standard library."""
 
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import json
-import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
+from airflow_ml.adapters.gateway_http import GatewayAnswer, GatewayClient
 from airflow_ml.core.ports import Reading, Traffic
 from airflow_ml.core.record import JSON, decode
 from airflow_ml.errors import (
     AirflowMLError,
-    ConfigurationError,
     FencedOut,
     MetricUnreadable,
     NotARecord,
@@ -28,83 +21,6 @@ from airflow_ml.gateway.wire import check_model, decode_traffic, traffic_to_wire
 
 #: A write may have to load two models first; the gateway gives each of them 60 seconds.
 WRITE_TIMEOUT_SECONDS = 130.0
-_ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: Mapping[str, Any]
-
-    @property
-    def error(self) -> str:
-        return str(self.body.get("error", f"HTTP {self.status}"))[:1000]
-
-    @property
-    def remedy(self) -> str:
-        """What the gateway says to do is a part of ``error`` already; of its own failures it gives a number only."""
-        if self.body.get("remedy"):
-            return ""
-        number = f" for {self.body['id']}" if "id" in self.body else ""
-        return f"Look into the gateway's log{number}."
-
-
-class _Client:
-    """One request, one connection: looks are seconds apart, and a kept connection would hide a restart."""
-
-    def __init__(self, base_url: str, token: str | None, timeout_seconds: float) -> None:
-        parts = urlsplit(base_url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or port == -1:
-            raise ConfigurationError(
-                "Not the address of a gateway",
-                f"{parts.scheme}://{parts.hostname or ''}",
-                "Use http://host:port or https://host:port, with the token as the connection's password.",
-            )
-        self.address = f"{parts.scheme}://{parts.netloc}"
-        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, port
-        self._prefix = parts.path.rstrip("/")
-        self._token = token
-        self._timeout_seconds = timeout_seconds
-
-    def call(
-        self, method: str, path: str, body: Mapping[str, JSON] | None = None, *, timeout_seconds: float | None = None
-    ) -> _Answer:
-        """Send a request and return the answer, whatever its status.
-
-        Raises:
-            OSError, http.client.HTTPException, ValueError: there was no answer, or one that is no JSON object.
-        """
-        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        connection = (
-            http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=ssl.create_default_context())
-            if self._secure
-            else http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        )
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        try:
-            connection.connect()
-            # Looked at after the name was resolved and before a byte is sent: a name cannot point elsewhere meanwhile.
-            peer = ipaddress.ip_address(connection.sock.getpeername()[0].partition("%")[0])
-            if peer.is_link_local:
-                raise OSError(f"{self._host} is the link-local address {peer}, which is refused")
-            data = None if body is None else json.dumps(body, allow_nan=False).encode()
-            connection.request(method, self._prefix + path, data, headers)
-            response = connection.getresponse()
-            text = response.read(_ANSWER_LIMIT_BYTES)
-            if not 200 <= response.status < 300 and "json" not in response.headers.get("Content-Type", ""):
-                return _Answer(response.status, {"error": f"HTTP {response.status} {response.reason}"})
-            value = json.loads(text)
-            if not isinstance(value, dict):
-                raise ValueError("the answer is no JSON object")
-            return _Answer(response.status, value)
-        finally:
-            connection.close()
 
 
 _NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
@@ -125,7 +41,7 @@ class GatewayRouter:
     """
 
     def __init__(self, base_url: str, token: str | None = None, timeout_seconds: float = 10.0) -> None:
-        self._client = _Client(base_url, token, timeout_seconds)
+        self._client = GatewayClient(base_url, token, timeout_seconds)
         self._write_timeout_seconds = max(timeout_seconds, WRITE_TIMEOUT_SECONDS)
 
     @property
@@ -190,13 +106,50 @@ class GatewayRouter:
         Raises:
             RouterFailed: no answer, no row could be scored, or there is no such arm.
         """
+        return list(self._predict(model, {"rows": [dict(row) for row in rows]}, arm)["rows"])
+
+    def predict_columns(
+        self,
+        model: str,
+        *,
+        keys: Sequence[str],
+        units: Sequence[str],
+        at: Sequence[str],
+        features: Mapping[str, Mapping[str, Sequence[JSON]]],
+        arm: str = "",
+    ) -> Mapping[str, Any]:
+        """Score rows that are given column by column, as ``predict`` does; of many rows it costs the gateway a half.
+
+        Args:
+            model: The served name.
+            keys: Of the rows; all lists are of one length.
+            units: Randomization units.
+            at: Moments of prediction, ISO 8601 with a zone.
+            features: Values by view digest and feature.
+            arm: As for ``predict``.
+
+        Returns:
+            ``keys``, ``scores`` (null without one) and ``variants``, in order; ``versions`` by variant; ``epoch``; and
+            ``fallbacks`` and ``errors``, lists of ``{"row": index, "reason": text}``.
+
+        Raises:
+            RouterFailed: as for ``predict``.
+        """
+        columns: dict[str, JSON] = {
+            view: {name: list(values) for name, values in by_name.items()} for view, by_name in features.items()
+        }
+        body: dict[str, JSON] = {"keys": list(keys), "units": list(units), "at": list(at), "features": columns}
+        return self._predict(model, body, arm)
+
+    def _predict(self, model: str, body: Mapping[str, JSON], arm: str) -> Mapping[str, Any]:
         path = _path(model, "predict") + (f"?{urlencode({'arm': arm})}" if arm else "")
-        answer = self._call("POST", path, {"rows": [dict(row) for row in rows]})
-        if answer.status in (422, 503) and "rows" in answer.body:
-            first = answer.body["rows"][0] if answer.body["rows"] else {}
-            raise RouterFailed("The gateway scored none of the rows", first.get("error", ""), "See the gateway's log.")
+        answer = self._call("POST", path, body)
+        if answer.status in (422, 503) and ("rows" in answer.body or "scores" in answer.body):
+            failed = answer.body.get("rows") or answer.body.get("errors") or [{}]
+            why = failed[0].get("error") or failed[0].get("reason", "")
+            raise RouterFailed("The gateway scored none of the rows", why, "See the gateway's log.")
         self._check(answer, f"score rows with {model}")
-        return list(answer.body["rows"])
+        return answer.body
 
     def send_outcomes(self, model: str, rows: Sequence[Mapping[str, JSON]], *, watermark_at: str) -> None:
         """Send outcomes ``{"key", "label", "known_at"}`` and the data time up to which they are complete.
@@ -225,13 +178,13 @@ class GatewayRouter:
 
     def _call(
         self, method: str, path: str, body: Mapping[str, JSON] | None = None, *, timeout_seconds: float | None = None
-    ) -> _Answer:
+    ) -> GatewayAnswer:
         try:
             return self._client.call(method, path, body, timeout_seconds=timeout_seconds)
         except _NO_ANSWER as error:
             raise RouterFailed(f"The gateway at {self._client.address} gives no answer", error, _REMEDY) from error
 
-    def _check(self, answer: _Answer, doing: str) -> None:
+    def _check(self, answer: GatewayAnswer, doing: str) -> None:
         if answer.status == 401:
             raise RouterFailed(f"The gateway refused to {doing}", answer.error, _TOKEN_REMEDY)
         if answer.status != 200:
@@ -245,7 +198,7 @@ class GatewayMetrics:
     """
 
     def __init__(self, base_url: str, token: str | None = None, timeout_seconds: float = 10.0) -> None:
-        self._client = _Client(base_url, token, timeout_seconds)
+        self._client = GatewayClient(base_url, token, timeout_seconds)
 
     def read(self, model: str, *, metric: str, epoch: int) -> Reading:
         """Return the samples of one rollout: strata are ``<weight percent>/<data day>``, of days below the watermark.

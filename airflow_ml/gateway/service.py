@@ -202,6 +202,7 @@ class Gateway:
             "refused_rows": self.counters.refused_rows,
             "fallbacks": self.counters.fallbacks,
             "unlogged_batches": self.counters.unlogged_batches,
+            "journaled_rows": self._log.waiting_rows,
             "shadow_rows": self._mirror.counters.rows,
             "shadow_skipped_rows": self._mirror.counters.skipped_rows,
             "shadow_failed_rows": self._mirror.counters.failed_rows,

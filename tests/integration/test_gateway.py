@@ -114,6 +114,38 @@ def test_each_unit_is_answered_by_the_variant_of_its_hash(router: GatewayRouter,
         assert answer["score"] == pytest.approx(number / 1000 + shift)
 
 
+def test_columns_are_answered_as_the_same_rows_are(router: GatewayRouter, traffic: Traffic) -> None:
+    router.write(traffic)
+    rows = make_rows(traffic, 60)
+    names = {view: next(iter(values)) for view, values in rows[0]["features"].items()}
+    features = {view: {name: [row["features"][view][name] for row in rows]} for view, name in names.items()}
+    by_name = {name: [row[name] for row in rows] for name in ("key", "unit", "at")}
+
+    def ask(**more: Any) -> Any:
+        columns = {"keys": by_name["key"], "units": by_name["unit"], "at": by_name["at"], "features": features}
+        return router.predict_columns(traffic.model, **{**columns, **more})
+
+    answers, found = router.predict(traffic.model, rows), ask()
+    assert (found["keys"], found["epoch"]) == (by_name["key"], 1)
+    assert found["scores"] == [answer["score"] for answer in answers]
+    assert found["variants"] == [answer["variant"] for answer in answers]
+    assert [found["versions"][one] for one in found["variants"]] == [answer["version"] for answer in answers]
+    assert found["errors"] == found["fallbacks"] == []
+    # A value that no model takes is its own row's fault, wherever it stands; its neighbours are answered.
+    for view, name in names.items():
+        features[view][name] = [None if n in (7, 8) else value for n, value in enumerate(features[view][name])]
+    partly = ask()
+    assert [one["row"] for one in partly["errors"]] == [7, 8]
+    assert [n for n, score in enumerate(partly["scores"]) if score is None] == [7, 8]
+    assert set(ask(arm="challenger")["variants"]) == {"challenger"}
+    with pytest.raises(RouterFailed, match="units is of another length than keys"):
+        ask(units=["u"])
+    with pytest.raises(RouterFailed, match=r"none of the rows.*takes features of view"):
+        ask(features={"sha256:other": {"x": [1.0] * 60}})
+    reading = GatewayMetrics(router.address, "tests-token").read(traffic.model, metric="brier", epoch=1)
+    assert sum(sum(strata.values()) for strata in reading.assigned.values()) == len(set(by_name["unit"]))
+
+
 def test_the_champion_answers_once_the_split_has_expired(router: GatewayRouter, traffic: Traffic) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=20)
     router.write(replace(traffic, weight_percent=100.0, expires_at=expires_at))
