@@ -6,6 +6,7 @@ for many keys at once. Each step is one transaction: a crash at any moment neith
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -103,8 +104,8 @@ def settle(connection: sqlite3.Connection, limit_rows: int) -> int:
     if not batches:
         return 0
     # In the index's order, which costs less the more there are; a stable sort leaves the first answer first.
-    rows_ = sorted((row for one in batches for row in _rows(one)), key=itemgetter(0, 1, 2))
-    connection.executemany(_INSERT, rows_)
+    settled = sorted(itertools.chain.from_iterable(map(_rows, batches)), key=itemgetter(0, 1, 2))
+    connection.executemany(_INSERT, settled)
     connection.execute("DELETE FROM answered WHERE id <= ?", (last,))
     return moved
 
@@ -115,10 +116,19 @@ def stamp(value: datetime) -> str:
     return f"{utc.isoformat(timespec='microseconds')[:-6]}Z"
 
 
-def _rows(one: Answered) -> Iterator[tuple[str, int, str, str, str, str, str, str, str, float]]:
+def _rows(one: Answered) -> Iterator[tuple[str | int | float, ...]]:
     stamps = {at: stamp(at) for at in set(one.at)}
-    versions = one.versions
-    for key, unit, at, assigned, variant, score in zip(
-        one.keys, one.units, one.at, one.assigned, one.variants, one.scores, strict=True
-    ):
-        yield (one.model, one.epoch, key, unit, stamps[at], one.step, assigned, variant, versions[variant], score)
+    count = len(one.keys)
+    return zip(
+        itertools.repeat(one.model, count),
+        itertools.repeat(one.epoch, count),
+        one.keys,
+        one.units,
+        map(stamps.__getitem__, one.at),
+        itertools.repeat(one.step, count),
+        one.assigned,
+        one.variants,
+        map(one.versions.__getitem__, one.variants),
+        one.scores,
+        strict=True,
+    )

@@ -28,7 +28,7 @@ from airflow_ml.gateway.unit_sums import counts_of, samples_of
 from airflow_ml.gateway.wire import Outcome
 
 #: Rows that settle in one transaction: long enough to be cheap, and short beside a call of a model.
-SETTLED_ROWS = 1000
+SETTLED_ROWS = 2000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS prediction (
   model TEXT NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL, unit TEXT NOT NULL, at TEXT NOT NULL,
@@ -91,6 +91,8 @@ class TrafficLog:
         self._path = path
         self._lock = threading.Lock()
         self._writer = self._open()
+        # 64 MB: keys come in no order, and a page that is read again for each costs more than the key.
+        self._writer.execute("PRAGMA cache_size = -65536")
         with self._writer:
             self._writer.executescript(_SCHEMA + shadow_log.SCHEMA + answer_journal.SCHEMA)
         #: Answered rows that have no place yet.

@@ -21,13 +21,15 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import ALGORITHM, canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.errors import ArtifactCorrupt, ColumnMissing, EmptyDataset, ModelNotServable, NotARecord
 from airflow_ml.runtime.codecs import read_file
+from airflow_ml.runtime.estimator_scores import check_servable, scores_of
+from airflow_ml.runtime.plain_estimators import plain_estimator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +38,14 @@ if TYPE_CHECKING:
     from airflow_ml.core.features import FeatureSet
 
 MANIFEST_NAME = "manifest.json"
-_SERVABLE = "Return a fitted estimator with predict or predict_proba from your training function."
+
+
+class Member(NamedTuple):
+    """One of the models."""
+
+    model: Any
+    #: Its double over arrays, where it has one.
+    plain: Any | None
 
 
 class GroupedModel:
@@ -58,12 +67,14 @@ class GroupedModel:
         self.features: tuple[str, ...] = tuple(manifest["features"])
         self.categories: Mapping[str, Sequence[str]] = dict(manifest.get("categories") or {})
         self.manifest = manifest
-        loaded: dict[str, Any] = {}
+        loaded: dict[str, Member] = {}
 
-        def member(entry: Mapping[str, Any]) -> Any:
+        def member(entry: Mapping[str, Any]) -> Member:
             artifact = Artifact.from_dict(entry["model"])
             if artifact.digest not in loaded:
-                loaded[artifact.digest] = check_servable(read(artifact))
+                model = check_servable(read(artifact))
+                plain = None if self.categories else plain_estimator(model, self.features)
+                loaded[artifact.digest] = Member(model, plain)
             return loaded[artifact.digest]
 
         self._members = {str(group): member(entry) for group, entry in manifest["members"].items()}
@@ -108,7 +119,12 @@ class GroupedModel:
         """
         _check_columns(frame, self.columns)
         # The values a member was trained on are fixed before rows are divided: a division must not change them.
-        return self._predict(self._matrix(frame), None if self.by is None else frame[self.by])
+        matrix = self._matrix(frame)
+        return self._predict(
+            len(matrix),
+            None if self.by is None else frame[self.by],
+            lambda member, rows: scores_of(member.model, matrix if rows is None else matrix.iloc[rows]),
+        )
 
     def predict_numbers(self, values: np.ndarray[Any, Any], by: Sequence[Any] | None = None) -> np.ndarray[Any, Any]:
         """Return what ``predict`` does, for features that are all numbers: without the cost of looking at each column.
@@ -119,17 +135,29 @@ class GroupedModel:
         """
         import pandas as pd
 
-        return self._predict(pd.DataFrame(values, columns=self._index), None if by is None else pd.Series(by))
+        def score(member: Member, rows: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
+            part = values if rows is None else values[rows]
+            if member.plain is not None:
+                return scores_of(member.plain, part)
+            return scores_of(member.model, pd.DataFrame(part, columns=self._index))
 
-    def _predict(self, matrix: pd.DataFrame, by: pd.Series[Any] | None) -> np.ndarray[Any, Any]:
+        return self._predict(len(values), None if by is None else pd.Series(by), score)
+
+    def _predict(
+        self,
+        count: int,
+        by: pd.Series[Any] | None,
+        score: Callable[[Member, np.ndarray[Any, Any] | None], np.ndarray[Any, Any]],
+    ) -> np.ndarray[Any, Any]:
+        """Return the scores of so many rows; ``score`` gets a member with its rows, None for all."""
         import numpy as np
 
-        scores = np.full(len(matrix), np.nan, dtype=np.float64)
-        if len(matrix) == 0:
+        scores = np.full(count, np.nan, dtype=np.float64)
+        if count == 0:
             return scores
-        parts = self._assign(len(matrix), by)
-        for model, rows in parts:
-            scores[rows] = _score(model, matrix if len(parts) == 1 else matrix.iloc[rows])
+        parts = self._assign(count, by)
+        for member, rows in parts:
+            scores[rows] = score(member, None if len(parts) == 1 else rows)
         return scores
 
     @cached_property
@@ -143,14 +171,13 @@ class GroupedModel:
 
         return frame_for_model(frame, list(self.features), self.categories)
 
-    def _assign(self, rows: int, by: pd.Series[Any] | None) -> list[tuple[Any, np.ndarray[Any, Any]]]:
-        """Return each model that answers with the positions of its rows."""
+    def _assign(self, rows: int, by: pd.Series[Any] | None) -> list[tuple[Member, np.ndarray[Any, Any]]]:
+        """Return each member that answers with the positions of its rows."""
         import numpy as np
         import pandas as pd
 
         if by is None:
-            model = self._pooled if self._pooled is not None else next(iter(self._members.values()))
-            return [(model, np.arange(rows))]
+            return [(self._pooled or next(iter(self._members.values())), np.arange(rows))]
         codes, values = pd.factorize(by)
         # Null has the code -1 and takes the last place; the pooled model's number is -1 as well.
         numbers = {group: number for number, group in enumerate(self._members)}
@@ -178,19 +205,6 @@ def group_name(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
-
-
-def check_servable(model: Any) -> Any:
-    """Return a model that can answer.
-
-    Raises:
-        ModelNotServable: it has neither ``predict_proba`` nor ``predict``.
-    """
-    if not callable(getattr(model, "predict_proba", None)) and not callable(getattr(model, "predict", None)):
-        raise ModelNotServable(
-            "A model without predict", f"{type(model).__module__}.{type(model).__qualname__}", _SERVABLE
-        )
-    return model
 
 
 def write_model_dir(
@@ -283,24 +297,3 @@ def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _file_name(artifact: Artifact) -> str:
     return f"{artifact.digest.partition(':')[2]}.{artifact.format}"
-
-
-def _score(model: Any, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    if callable(getattr(model, "predict_proba", None)):
-        answer = np.asarray(model.predict_proba(rows), dtype=np.float64)
-        if answer.ndim == 2 and answer.shape[1] == 2:
-            answer = answer[:, 1]  # classes_ are sorted: the second is the positive one
-        elif answer.ndim == 2 and answer.shape[1] == 1:
-            # A group whose rows all have one label: the model is sure of the only class it knows.
-            answer = np.full(len(rows), float(bool(model.classes_[0])))
-    else:
-        answer = np.asarray(model.predict(rows), dtype=np.float64)
-    if answer.shape != (len(rows),):
-        raise ModelNotServable(
-            "A model must answer with one number per row",
-            f"{type(model).__qualname__} answered {len(rows)} rows with shape {answer.shape}",
-            "Use a binary classifier or a regressor with one output.",
-        )
-    return answer

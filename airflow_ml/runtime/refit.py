@@ -16,7 +16,7 @@ from airflow_ml.errors import ConfigurationError, ModelNotServable
 from airflow_ml.runtime.codecs import store_value
 from airflow_ml.runtime.context import CallContext, current
 from airflow_ml.runtime.data import Data
-from airflow_ml.runtime.grouped_model import check_servable
+from airflow_ml.runtime.estimator_scores import check_servable
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.trial import Trial, accepts
 from airflow_ml.runtime.worker import seed_everything

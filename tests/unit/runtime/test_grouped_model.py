@@ -189,7 +189,7 @@ def trained(store: FolderStore) -> tuple[Artifact, GroupedModel, Any]:
 def test_raw_rows_are_scored_as_in_training(store: FolderStore, trained: tuple[Any, GroupedModel, Any]) -> None:
     _, model, record = trained
     frame = FRAME[FRAME["origin"] == "JFK"]
-    member = model._members["JFK"]
+    member = model._members["JFK"].model
     data = Data(store.path(record.artifact), record, group=("origin", "JFK"))
     expected = member.predict_proba(data.train.X)[:, 1]
     np.testing.assert_array_equal(model.predict(frame[frame["split"] == "train"]), expected)
