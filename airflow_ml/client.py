@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core.aliases import PRODUCTION
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.provenance import Handle, Provenance, index_ref, run_ref, task_ref
 from airflow_ml.core.record import JSON, Record
-from airflow_ml.core.registration import PRODUCTION
 from airflow_ml.errors import ArtifactNotFound, ConfigurationError, NotARecord, NotPortable
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from airflow_ml.core.batch_failure import (
 )
 from airflow_ml.core.batch_options import BatchOptions
 from airflow_ml.core.batch_request import batch_options, batch_requests
-from airflow_ml.core.compute import BATCH
+from airflow_ml.core.compute_choice import BATCH
 from airflow_ml.core.failure import Failure, index_failure
 from airflow_ml.core.job import (
     CANCELLED,

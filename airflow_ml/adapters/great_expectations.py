@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.expectation import CRITICAL, Expectation, parse_expectations, require_columns, require_known
+from airflow_ml.core.expectation import Expectation, parse_expectations, require_columns, require_known
 from airflow_ml.core.gate import CheckResult
 from airflow_ml.core.ports import Validation
+from airflow_ml.core.severity import CRITICAL
 from airflow_ml.errors import AirflowMLError, ConfigurationError, GateErrored, MissingDependency
 
 if TYPE_CHECKING:

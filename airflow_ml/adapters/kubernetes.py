@@ -12,7 +12,7 @@ from typing import Any
 from airflow_ml.adapters.kubernetes_api import KubernetesApi, refused
 from airflow_ml.adapters.kubernetes_pods import INDEX, JOB_NAME, created, job_end, parse_indexes, pods_path
 from airflow_ml.adapters.kubernetes_reasons import LOOKED_AT, JobReasons
-from airflow_ml.core.compute import KUBERNETES
+from airflow_ml.core.compute_choice import KUBERNETES
 from airflow_ml.core.indexed_job import CONTAINER, indexed_job
 from airflow_ml.core.job import (
     CANCELLED,

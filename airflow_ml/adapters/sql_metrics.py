@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core.aliases import CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC, paired_name
-from airflow_ml.core.metric_query import SHADOW_TABLE
+from airflow_ml.core.exposures import SHADOW_TABLE
 from airflow_ml.core.metric_sql import (
     METRICS,
     OF_PROBABILITIES,
@@ -22,7 +23,6 @@ from airflow_ml.core.metric_sql import (
 )
 from airflow_ml.core.ports import CovariateSums, Reading, Sample
 from airflow_ml.core.record import JSON
-from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.sql import ident
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import AirflowMLError, MetricUnreadable, TableMissing

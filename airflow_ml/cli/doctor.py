@@ -11,7 +11,7 @@ from airflow_ml.cli.output import print_json, print_rows
 from airflow_ml.cli.place import open_place
 from airflow_ml.cli.profiles import profile_meant
 from airflow_ml.cli.render import as_yaml
-from airflow_ml.core.compute import BATCH, KUBERNETES
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.core.finding import MISSING, Finding, missing, present
 
 if TYPE_CHECKING:

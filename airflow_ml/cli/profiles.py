@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def compute(options: argparse.Namespace) -> int:
     """Print all profiles in a line each, or one of them with every option."""
-    from airflow_ml.core.compute import LOCAL, WORKER, ComputeProfile
+    from airflow_ml.core.compute import ComputeProfile
+    from airflow_ml.core.compute_choice import LOCAL, WORKER
     from airflow_ml.runtime.compute_profiles import read_profiles
 
     path = profiles_path()

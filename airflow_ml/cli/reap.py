@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.cli.output import print_rows
 from airflow_ml.cli.place import open_place
 from airflow_ml.cli.profiles import profile_meant, profiles_path
-from airflow_ml.core.compute import KUBERNETES, ComputeProfile
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.compute_choice import KUBERNETES
 from airflow_ml.errors import AirflowMLError, BackendUnavailable, ConfigurationError
 
 if TYPE_CHECKING:

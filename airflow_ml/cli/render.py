@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ml.cli.dag_task import ask_dag
 from airflow_ml.cli.profiles import profile_meant
-from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.errors import ConfigurationError
 
 if TYPE_CHECKING:

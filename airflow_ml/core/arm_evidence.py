@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC, paired_name
-from airflow_ml.core.guardrail import MINIMIZE, Guardrail, GuardrailLook, judge, unseen
+from airflow_ml.core.guardrail import MINIMIZE, Guardrail
+from airflow_ml.core.guardrail_look import GuardrailLook, judge, unseen
 from airflow_ml.core.multiplicity import always_valid_p, holm
 from airflow_ml.core.paired import PairedEffect, log_e_paired, paired_effect, paired_interval
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.rollout_look import ArmLook
 from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, SHADOW, SPLIT, SUPERIORITY, RolloutPlan
 from airflow_ml.core.statistics import (

@@ -8,11 +8,15 @@ challenger moves no unit of another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from airflow_ml.core.ports import Traffic
-from airflow_ml.core.record import JSON
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow_ml.core.ports import Traffic
+    from airflow_ml.core.record import JSON
 
 #: The name of a step in strata in which challengers score without being heard.
 SHADOW_STEP = "shadow"

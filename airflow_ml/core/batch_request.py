@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from airflow_ml.core import far_side
 from airflow_ml.core.batch_options import BatchOptions
-from airflow_ml.core.compute import BATCH, ComputeProfile, check_profile
+from airflow_ml.core.compute import ComputeProfile, check_profile
+from airflow_ml.core.compute_choice import BATCH
 from airflow_ml.core.job import JobRequest
 from airflow_ml.core.job_names import job_annotations, job_name
 from airflow_ml.core.record import JSON

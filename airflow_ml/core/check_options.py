@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_ml.core.expectation import CRITICAL, SEVERITIES
 from airflow_ml.core.metrics import MAXIMIZE, metric
+from airflow_ml.core.severity import CRITICAL, SEVERITIES
 from airflow_ml.errors import ConfigurationError
 
 #: Smallest value of the options that count something: 200 draws are the least that show a tail.

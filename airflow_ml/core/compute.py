@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_ml.core.batch_options import BatchOptions
+from airflow_ml.core.compute_choice import BATCH, KINDS, KUBERNETES, LOCAL, WORKER, split_compute
 from airflow_ml.core.kubernetes_options import KubernetesOptions
 from airflow_ml.core.record import JSON, Record, encode
+from airflow_ml.core.spelling import did_you_mean
 from airflow_ml.core.strict_fields import as_table, bounds, read_fields, refuse_unknown
 from airflow_ml.errors import ConfigurationError
 
-#: In the task's process; in processes beside it; as pods; as jobs of AWS Batch.
-WORKER, LOCAL, KUBERNETES, BATCH = "worker", "local", "kubernetes", "batch"
-KINDS = (WORKER, LOCAL, KUBERNETES, BATCH)
 #: Memory of the second try after a call ran out of it, as a multiple of the first's.
 MEMORY_GROWTH = 1.5
 
@@ -164,27 +162,11 @@ def named_profile(compute: str | Mapping[str, JSON], profiles: Mapping[str, Comp
     known = {one: ComputeProfile(name=one, kind=one) for one in (WORKER, LOCAL)} | dict(profiles)
     found = known.get(name)
     if found is None:
-        near = difflib.get_close_matches(name, list(known), 1)
-        guess = f"Did you mean {near[0]}? " if near else ""
+        guess = did_you_mean(name, known)
         raise ConfigurationError(
             "No such compute profile", repr(name), f"{guess}This deployment has {', '.join(sorted(known))}."
         )
     return with_overrides(found, overrides, where=f"profile({name!r})") if overrides else found
-
-
-def split_compute(compute: object) -> tuple[str, dict[str, JSON]]:
-    """Return the name and the overrides in a task's ``compute``.
-
-    Raises:
-        ConfigurationError: it is neither a name nor what `profile` returns.
-    """
-    if isinstance(compute, str):
-        return compute, {}
-    if isinstance(compute, Mapping) and isinstance(compute.get("profile"), str):
-        return str(compute["profile"]), {str(key): value for key, value in compute.items() if key != "profile"}
-    raise ConfigurationError(
-        "compute is no profile", repr(compute)[:120], 'Give its name, or profile("name", cpus=4) for changes.'
-    )
 
 
 def with_overrides(base: ComputeProfile, overrides: Mapping[str, object], *, where: str) -> ComputeProfile:

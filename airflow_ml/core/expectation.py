@@ -5,15 +5,13 @@ The names and the meaning of the arguments are those of Great Expectations 1.x.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_ml.core.severity import CRITICAL, SEVERITIES
+from airflow_ml.core.spelling import near
 from airflow_ml.errors import ColumnMissing, ConfigurationError, UnknownExpectation
-
-CRITICAL, WARNING, INFO = "critical", "warning", "info"
-SEVERITIES = (CRITICAL, WARNING, INFO)
 
 #: Arguments that name one column, and the one that names several.
 _ONE_COLUMN = ("column", "column_A", "column_B")
@@ -110,11 +108,11 @@ def require_known(expectations: Sequence[Expectation], known: Collection[str]) -
     """
     for expectation in expectations:
         if expectation.type not in known:
-            near = difflib.get_close_matches(expectation.type, sorted(known), n=3, cutoff=0.5)
+            close = near(expectation.type, sorted(known), most=3, cutoff=0.5)
             raise UnknownExpectation(
                 "Unknown expectation",
                 expectation.type[:120],
-                f"Did you mean {' or '.join(near)}?" if near else "See the Great Expectations gallery for the names.",
+                f"Did you mean {' or '.join(close)}?" if close else "See the Great Expectations gallery for the names.",
             )
 
 
@@ -127,10 +125,9 @@ def require_columns(expectations: Sequence[Expectation], columns: Collection[str
     for expectation in expectations:
         for name in expectation.columns:
             if name not in columns:
-                near = difflib.get_close_matches(name, sorted(columns), n=3, cutoff=0.6)
-                hint = (
-                    f"did you mean {' or '.join(near)}?" if near else f"the data has {', '.join(sorted(columns)[:30])}."
-                )
+                close = near(name, sorted(columns), most=3)
+                there = f"the data has {', '.join(sorted(columns)[:30])}."
+                hint = f"did you mean {' or '.join(close)}?" if close else there
                 raise ColumnMissing(
                     f"{expectation.type} names a column that is not in the data",
                     name[:120],

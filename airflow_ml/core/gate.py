@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import JSON, Record
+from airflow_ml.core.severity import ON_BAD_ROWS
 from airflow_ml.errors import ConfigurationError
 
 #: Verdicts, from best to worst. ``error`` is the gate's own failure; the line stops there too.
@@ -76,10 +77,6 @@ def most_telling(checks: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
 def count_failed(checks: Sequence[CheckResult]) -> int:
     """Return how many checks did not pass, of whatever severity."""
     return sum(check.passed is not True for check in checks)
-
-
-#: What to do with rows that break a critical row-level rule.
-ON_BAD_ROWS = ("block", "quarantine", "warn")
 
 
 def decide(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from airflow_ml.core.compute import BATCH, KUBERNETES
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.core.job import IndexFailure, JobHandle
 
 #: Key of a handle's place: the address of the logs' own page, with names in braces.

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from airflow_ml.core.exposures import EXPOSURES_TABLE, SHADOW_TABLE
 from airflow_ml.core.record import Record
 from airflow_ml.core.sql import ident, require_select
 from airflow_ml.errors import ConfigurationError
-
-#: The table that batch scoring writes who was scored by what into.
-EXPOSURES_TABLE = "AIRFLOW_ML_EXPOSURES"
-#: The table that batch scoring writes the scores of challengers in shadow into.
-SHADOW_TABLE = "AIRFLOW_ML_SHADOW_SCORES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

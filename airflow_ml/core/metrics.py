@@ -6,12 +6,12 @@ it, which is what ``core/bootstrap.py`` lives on. The area under the ROC curve i
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from airflow_ml.core.spelling import did_you_mean
 from airflow_ml.errors import ConfigurationError, EmptyDataset
 
 MINIMIZE, MAXIMIZE = "minimize", "maximize"
@@ -148,7 +148,6 @@ def metric(name: str) -> Metric:
     """
     found = METRICS.get(name) if isinstance(name, str) else None
     if found is None:
-        near = difflib.get_close_matches(str(name), METRICS, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(str(name), METRICS)
         raise ConfigurationError("Unknown metric", repr(name)[:120], f"{hint}Known are {', '.join(sorted(METRICS))}.")
     return found

@@ -7,44 +7,20 @@ whose values may be templates until ``check_from_dict`` reads it in the task.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from airflow_ml.core.bootstrap import Harm, paired_harm
 from airflow_ml.core.check_options import read_options
-from airflow_ml.core.expectation import CRITICAL
-from airflow_ml.core.gate import CheckResult
 from airflow_ml.core.metrics import metric
-from airflow_ml.errors import AirflowMLError, ColumnMissing, ConfigurationError, EmptyDataset, GateErrored
+from airflow_ml.core.severity import CRITICAL
+from airflow_ml.core.spelling import did_you_mean
+from airflow_ml.errors import AirflowMLError, ConfigurationError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredHoldout:
-    """The sealed rows, scored: every sequence has one entry per row."""
-
-    label: Sequence[float]
-    candidate: Sequence[float]
-    #: None where there is no champion yet.
-    champion: Sequence[float] | None
-    #: The trivial predictor: the training label's mean, on every row.
-    baseline: Sequence[float]
-    #: The data day of each row, ``2013-05-01``: rows of a day are not independent.
-    cluster: Sequence[str]
-    #: Columns to slice by.
-    slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def column(self, name: str) -> Sequence[str]:
-        """Return a column of the slices.
-
-        Raises:
-            ColumnMissing: naming those there are.
-        """
-        if name not in self.slices:
-            known = ", ".join(sorted(self.slices)) or "none"
-            raise ColumnMissing("No such column to slice by", name, f"Carry it beside the features; carried: {known}.")
-        return self.slices[name]
+if TYPE_CHECKING:
+    from airflow_ml.core.bootstrap import Harm
+    from airflow_ml.core.gate import CheckResult
+    from airflow_ml.core.scored_holdout import ScoredHoldout
 
 
 class ModelCheck:
@@ -72,6 +48,8 @@ class ModelCheck:
         raise NotImplementedError
 
     def _result(self, name: str, passed: bool, observed: str, expected: str) -> CheckResult:
+        from airflow_ml.core.gate import CheckResult
+
         severity: str = getattr(self, "severity", CRITICAL)
         return CheckResult(
             name=f"{type(self).__name__}({name})",
@@ -208,7 +186,7 @@ def evaluate(checks: Sequence[ModelCheck | Mapping[str, Any]], scored: ScoredHol
         GateErrored: its sequences have different lengths.
     """
     read = [check_from_dict(check.to_dict() if isinstance(check, ModelCheck) else check) for check in checks]
-    _refuse_malformed(scored)
+    scored.check()
     for name in needed_columns(read):
         scored.column(name)
     return tuple(_judge(check, scored) for check in read)
@@ -227,25 +205,6 @@ def _judge(check: ModelCheck, scored: ScoredHoldout) -> CheckResult:
         return check._result(str(getattr(check, "metric", "")), False, f"cannot be judged: {error}"[:400], "")
 
 
-def _refuse_malformed(scored: ScoredHoldout) -> None:
-    rows = len(scored.label)
-    if not rows:
-        raise EmptyDataset("The sealed holdout has no rows", "0", "Make the test split longer.")
-    columns: dict[str, Sequence[object]] = {
-        "candidate": scored.candidate,
-        "baseline": scored.baseline,
-        "cluster": scored.cluster,
-        **scored.slices,
-    }
-    if scored.champion is not None:
-        columns["champion"] = scored.champion
-    for name, values in columns.items():
-        if len(values) != rows:
-            raise GateErrored(
-                "The scored holdout is ragged", f"{rows} labels, {len(values)} of {name}", "Score every row once."
-            )
-
-
 def check_from_dict(data: Mapping[str, Any]) -> ModelCheck:
     """Read a check's wire form; numbers may be text, as a template renders them.
 
@@ -255,8 +214,7 @@ def check_from_dict(data: Mapping[str, Any]) -> ModelCheck:
     kind = ModelCheck.kinds.get(str(data.get("check"))) if isinstance(data, Mapping) else None
     if kind is None:
         name = data.get("check") if isinstance(data, Mapping) else data
-        near = difflib.get_close_matches(str(name), ModelCheck.kinds, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(str(name), ModelCheck.kinds, cutoff=0.4)
         raise ConfigurationError("Unknown check", repr(name)[:120], f"{hint}Known are {', '.join(ModelCheck.kinds)}.")
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     return kind(**read_options(kind.__name__, fields, {name: data[name] for name in data if name != "check"}))
@@ -276,6 +234,8 @@ def _bounds(at_least: float | None, at_most: float | None) -> str:
 def _harm(
     check: NotWorseThanChampion | BeatsBaseline, scored: ScoredHoldout, other: Sequence[float], whose: str
 ) -> Harm:
+    from airflow_ml.core.bootstrap import paired_harm
+
     measured = metric(check.metric)
     measured.check(scored.label, scored.candidate)
     try:

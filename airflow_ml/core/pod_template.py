@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from airflow_ml.core.compute import KUBERNETES, ComputeProfile, Gpus, check_profile
+from airflow_ml.core.compute import ComputeProfile, Gpus, check_profile
+from airflow_ml.core.compute_choice import KUBERNETES
 from airflow_ml.core.kubernetes_options import ANY, NEVER, PREFER, PRIVILEGED, RESTRICTED, KubernetesOptions
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError

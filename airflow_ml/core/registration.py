@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from airflow_ml.core.aliases import CHALLENGER, PRODUCTION
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import Record
-
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-#: The namespace of the deployment itself; others are branches and users, which never write what belongs to it.
-PRODUCTION = "prod"
-
-
-def alias_in(namespace: str, alias: str) -> str:
-    """Return an alias as a namespace has it: ``challenger``, and for the branch ``ada`` ``challenger-ada``."""
-    if namespace == PRODUCTION:
-        return alias
-    plain = re.sub(r"[^A-Za-z0-9_]+", "-", namespace).strip("-")
-    # Two namespaces that look alike without their special characters stay two.
-    mark = "" if plain == namespace else f"-{hashlib.sha256(namespace.encode()).hexdigest()[:6]}"
-    return f"{alias}-{plain}{mark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +33,7 @@ class ModelVersion(Record):
     features: tuple[str, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
     alias: str = CHALLENGER
-    namespace: str = "prod"
+    namespace: str = PRODUCTION
     #: Who registered it: ``dag``, ``run`` and ``task``.
     made_by: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[str, ...] = ()

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from airflow_ml.core import rollout_plan
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arm_evidence import best_of, in_words, judge_arms
 from airflow_ml.core.assessment import ERROR, FAIL, NEITHER, NOTHING_YET, PASS, Tally, assess, counted
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.rollout_look import ArmLook, Look
 from airflow_ml.core.rollout_plan import SAME, SHADOW, SUPERIORITY, RolloutPlan, Step
 from airflow_ml.core.rollout_soundness import compared_arms, sample_ratio_of, why_impossible, why_void

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from airflow_ml.core.guardrail import GuardrailLook
+from airflow_ml.core.guardrail_look import GuardrailLook
 
 HOLD, RESUME, APPROVE, STOP = "hold", "resume", "approve", "roll_back"
 

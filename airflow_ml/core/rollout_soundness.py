@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, RolloutPlan
 from airflow_ml.core.rollout_readings import weight_of
 from airflow_ml.core.rollout_state import RolloutState

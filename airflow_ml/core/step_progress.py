@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from airflow_ml.core.aliases import CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, paired_name
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.rollout_plan import SHADOW, Step
 from airflow_ml.core.rollout_readings import day_of, weight_of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -11,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, Union
 
+from airflow_ml.core.spelling import did_you_mean
 from airflow_ml.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -95,8 +95,7 @@ def refuse_unknown(table: Mapping[str, object], known: typing.Iterable[str], *, 
     names = list(known)
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(key, names, 1)
-            guess = f"Did you mean {near[0]}? " if near else ""
+            guess = did_you_mean(key, names)
             raise ConfigurationError(f"{where} has no option", key, f"{guess}Its options are {', '.join(names)}.")
 
 

@@ -15,10 +15,6 @@ from airflow_ml.errors import InvalidSpace
 
 #: The one group of a sweep without groups.
 ALL = "all"
-#: Shards for each task that can run at the same time: enough that one slow shard does not hold up the others.
-SHARDS_PER_SLOT = 4
-#: Task instances of one sweep, at the very most: far below what Airflow's scheduler and pages can bear.
-MAX_SHARDS = 200
 #: How a trial ended. ``killed`` is a crash of its process (segmentation fault, os._exit, out of memory).
 SUCCEEDED, FAILED, TIMED_OUT, KILLED, LOST = "succeeded", "failed", "timed_out", "killed", "lost"
 #: Ended by itself because the pruner saw no hope; and not begun, because nearly all before it failed alike.
@@ -203,27 +199,6 @@ def sweep_identity(
 def trial_lines(trials: Iterable[PlannedTrial]) -> bytes:
     """Return a plan as JSON lines."""
     return b"".join(canonical_json(trial.to_dict()) + b"\n" for trial in trials)
-
-
-def shard_count(units: int, *, slots: int, max_shards: int = MAX_SHARDS) -> int:
-    """Return how many shards a sweep gets: no more than units, than four for each task that can run at the same time,
-    and than ``max_shards``; at least one.
-
-    Args:
-        units: Groups, or the slots where there are fewer groups; without groups, trials.
-        slots: Tasks of the sweep that can run at the same time.
-    """
-    return max(1, min(units, SHARDS_PER_SLOT * max(1, slots), max_shards, MAX_SHARDS))
-
-
-def shards_ref(sweep: str) -> str:
-    """Return the ref that holds how many shards a sweep has, as its first plan fixed it."""
-    return f"sweeps/{sweep.partition(':')[2]}/shards"
-
-
-def shard_ref(sweep: str, shard: int, shards: int) -> str:
-    """Return the ref under which a shard's results are committed."""
-    return f"sweeps/{sweep.partition(':')[2]}/{shard:04d}-of-{shards:04d}"
 
 
 def _points(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import arm_at
 from airflow_ml.core.fingerprint import unit_interval
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
 from airflow_ml.core.sql import ident
 
 #: The column that names the row's variant, and the bound value of the hash's salt.

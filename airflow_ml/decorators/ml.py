@@ -11,23 +11,20 @@ import attr
 from airflow.sdk.bases.decorator import DecoratedOperator, _TaskDecorator
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.call import Call, CallResult
-from airflow_ml.core.compute import LOCAL, WORKER, ComputeProfile, split_compute
-from airflow_ml.core.provenance import HIT, MISS
+from airflow_ml.core.compute_choice import LOCAL, WORKER, split_compute
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import MLOperator, failing_at_once
-from airflow_ml.operators.circumstances import refuse_secrets
 from airflow_ml.operators.ml_arguments import bind_arguments, without_objects
-from airflow_ml.operators.ml_cache import earlier_result, owner_of, remember, told_origin
-from airflow_ml.operators.remote import Collected, collect, is_remote, refuse_failures, run_remotely
-from airflow_ml.operators.runner_call import value_of_call, value_of_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.call import Call
+    from airflow_ml.core.compute import ComputeProfile
     from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.operators.remote import Collected
 
 
 class MLDecoratedOperator(DecoratedOperator, MLOperator):
@@ -90,6 +87,11 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
 
     def run(self, context: Context) -> Any:
         """Call the function where it belongs, or return its earlier result."""
+        from airflow_ml.core.provenance import HIT, MISS
+        from airflow_ml.operators.circumstances import refuse_secrets
+        from airflow_ml.operators.ml_cache import earlier_result, owner_of, remember, told_origin
+        from airflow_ml.operators.remote import is_remote, run_remotely
+
         store = self.store()
         given = bind_arguments(self.python_callable, self.op_args, self.op_kwargs, context)
         profile = self._profile()
@@ -122,10 +124,17 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Return what the function returned there; its result is in the store, whatever became of pod or child."""
+        from airflow_ml.operators.remote import collect
+
         with failing_at_once():
             return self._value(collect(self, event), self.store())
 
     def _value(self, found: Collected, store: ArtifactStore) -> Any:
+        from airflow_ml.core.call import CallResult
+        from airflow_ml.core.provenance import MISS
+        from airflow_ml.operators.remote import refuse_failures
+        from airflow_ml.operators.runner_call import value_of_result
+
         job: Any = found.jobs[0]
         self.call = job.call
         self.cache_outcome = MISS if self.cache else ""
@@ -139,6 +148,8 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         Raises:
             ConfigurationError: the environment does not fit the place.
         """
+        from airflow_ml.operators.remote import is_remote
+
         profile = compute_profile(self.compute, log=self.log.info)
         image = self.environment if self.environment and not self.environment.endswith((".txt", ".lock")) else None
         if is_remote(profile):
@@ -169,6 +180,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         return to_wire(returned, store, items=returns_list(self.python_callable), parts=parts)
 
     def _as_call(self, given: Mapping[str, Any], profile: ComputeProfile, store: ArtifactStore) -> Call:
+        from airflow_ml.core.call import Call
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.environment import environment_digest
         from airflow_ml.runtime.values import wire_argument
@@ -186,6 +198,9 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         )
 
     def _call_in_runner(self, call: Call, store: ArtifactStore, context: Context) -> Any:
+        from airflow_ml.operators.ml_cache import owner_of
+        from airflow_ml.operators.runner_call import value_of_call
+
         locked = self._locked()
         value = value_of_call(
             call,

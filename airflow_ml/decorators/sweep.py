@@ -10,9 +10,11 @@ from typing import Any
 from airflow.sdk import TaskGroup, XComArg
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
-from airflow_ml.core.trials import MAX_SHARDS
+from airflow_ml.core.shards import MAX_SHARDS
 from airflow_ml.errors import ConfigurationError
-from airflow_ml.operators.sweep import PLAN_KEY, CollectSweepOperator, PlanSweepOperator, RunShardOperator
+from airflow_ml.operators.sweep import PLAN_KEY, PlanSweepOperator
+from airflow_ml.operators.sweep_collect import CollectSweepOperator
+from airflow_ml.operators.sweep_shards import RunShardOperator
 from airflow_ml.operators.sweep_tracking import TRACKED_TRIALS, TrackSweepOperator
 
 #: Arguments of every Airflow task that go to all tasks of the group.

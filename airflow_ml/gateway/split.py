@@ -6,9 +6,9 @@ import functools
 import hashlib
 from collections.abc import Sequence
 
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import SHADOW_STEP, arm_at, effective_weight, in_shadow
 from airflow_ml.core.fingerprint import unit_interval
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
 
 __all__ = ["CHALLENGER", "CHAMPION", "SHADOW_STEP", "effective_weight", "in_shadow"]
 

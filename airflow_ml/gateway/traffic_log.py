@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from airflow_ml.core.aliases import CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import Reading
-from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import MetricUnreadable
 from airflow_ml.gateway import answer_journal, shadow_log

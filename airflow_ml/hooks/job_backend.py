@@ -6,7 +6,8 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.core.job import JobHandle
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks import store as store_hook

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.core.aliases import CHAMPION
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.registration import CHAMPION
 from airflow_ml.errors import ConfigurationError, MetricUnreadable
 from airflow_ml.hooks.connection import base_url, get_connection
 from airflow_ml.hooks.gateway import GatewayHook
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.store import artifact_store
 from airflow_ml.hooks.warehouse import sql_metrics, warehouse_router
-from airflow_ml.runtime.callable_metrics import CallableMetrics, MetricFunction
 
 if TYPE_CHECKING:
     from airflow_ml.core.metric_series import PrometheusQueries
     from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
+    from airflow_ml.runtime.callable_metrics import MetricFunction
     from airflow_ml.runtime.rollout import RolloutDriver
 
 
@@ -47,7 +47,9 @@ def rollout_driver(
         ConnectionMissing: a connection is not defined.
         ConfigurationError: the store is not configured.
     """
-    from airflow_ml.runtime.rollout import RolloutDriver  # not while a DAG file is parsed
+    # Not while a DAG file is parsed:
+    from airflow_ml.runtime.callable_metrics import CallableMetrics
+    from airflow_ml.runtime.rollout import RolloutDriver
 
     store = artifact_store()
     router = router_of(router_conn_id, store)

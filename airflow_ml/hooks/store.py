@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import conf
 
-from airflow_ml.core.registration import PRODUCTION
+from airflow_ml.core.aliases import PRODUCTION
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks.connection import get_connection
 

@@ -18,7 +18,6 @@ from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.links import TaskPageLink
 from airflow_ml.operators.arguments import is_known
-from airflow_ml.operators.recording import recorded
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,10 +58,14 @@ class MLOperator(BaseOperator, abc.ABC):
 
     def execute(self, context: Context) -> Any:
         """Run, write down what was done, and return the record in wire form."""
+        from airflow_ml.operators.recording import recorded
+
         return recorded(self, context, lambda: self._run_to_wire(context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; what came of the task is written down as for any other."""
+        from airflow_ml.operators.recording import recorded
+
         goes_on = super().resume_execution
         return recorded(self, context, lambda: goes_on(next_method, next_kwargs, context))
 

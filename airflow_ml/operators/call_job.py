@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.call import Call, CallResult, CallResults
-from airflow_ml.core.compute import LOCAL, split_compute
+from airflow_ml.core.compute_choice import LOCAL, split_compute
 from airflow_ml.core.fingerprint import seed_of
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import CallFailed, ConfigurationError

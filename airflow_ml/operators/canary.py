@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias
 
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
-from airflow_ml.errors import FencedOut, ModelNotFound, RolloutBusy, RouterFailed
-from airflow_ml.hooks.mlflow import MLflowHook
-from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.hooks.store import require_production
-from airflow_ml.hooks.variant import variant_of
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
-from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
-from airflow_ml.operators.canary_plan import RULES, challengers_of, check_plan_of, plan_of
-from airflow_ml.operators.promotion import owner_of
-from airflow_ml.operators.rollback import RollbackOperator, rollback
-from airflow_ml.operators.rollout_handover import give_way, hand_over, lead_here
-from airflow_ml.operators.rollout_projection import project
-from airflow_ml.operators.rollout_telling import foretell, tell_begun
-from airflow_ml.runtime.rollout_acts import RolloutActs
-from airflow_ml.runtime.rollout_evidence import find_end
+from airflow_ml.operators.canary_plan import RULES, check_plan_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.canary import Rollout
-    from airflow_ml.core.rollout_state import RolloutState
-
-__all__ = ["CanaryOperator", "RollbackOperator", "canary", "rollback"]
 
 
 class CanaryOperator(MLOperator):
@@ -198,119 +180,35 @@ class CanaryOperator(MLOperator):
         self.router_seconds = router_seconds
         self.mlflow_conn_id = mlflow_conn_id
         self.router_conn_id = router_conn_id
-        self._function = source if callable(source) and not isinstance(source, type) else None  # Airflow would call it
-        self.source = None if self._function is not None else plain(source)
+        self.function = source if callable(source) and not isinstance(source, type) else None
+        self.source = None if self.function is not None else plain(source)  # a callable there Airflow would call
         self.source_conn_id = source_conn_id
         self.check_arguments()
         check_plan_of(self)
 
     def run(self, context: Context) -> Rollout:
         """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
-        from airflow_ml.core.rollout_state import BY_INTERRUPTION, PARKED, SERVING_ENDS
+        from airflow_ml.operators.release import release
 
-        require_production("A rollout")
-        plan = plan_of(self)
-        registry = MLflowHook(self.mlflow_conn_id).registry()
-        champion = registry.by_alias(self.model, CHAMPION)
-        compared = challengers_of(self, registry)
-        owner = owner_of(context)
-        driver = rollout_driver(
-            self.model,
-            router_conn_id=self.router_conn_id,
-            mlflow_conn_id=self.mlflow_conn_id,
-            lease_seconds=self.lease_seconds,
-            router_seconds=self.router_seconds,
-            source=self.wire_source(),
-            function=self._function,
-        )
-        newest = driver.latest(self.model, self.namespace)
-        if champion is not None and champion.version in [one.version for one in compared]:
-            if newest is None or newest.owner != owner or newest.state not in SERVING_ENDS:
-                raise ModelNotFound(
-                    f"The alias {CHALLENGER} of {self.model!r} points to the champion",
-                    f"version {champion.version}",
-                    "Register a new version first.",
-                )
-            return project(self, context, registry, newest)
-        first, *others = [variant_of(one) for one in compared]
-        if champion is None:
-            alone = replace(plan, challengers=1)
-            return project(self, context, registry, driver.install(alone, self.model, self.namespace, first, owner))
-        if newest is None or newest.owner != owner or (not newest.live and newest.cause == BY_INTERRUPTION):
-            fixed = self.tau_requests is not None
-            plan = foretell(driver, plan, self.model, self.namespace, self.log, fixed_tau=fixed)
-        try:
-            state = driver.begin(plan, self.model, self.namespace, variant_of(champion), first, owner, others=others)
-        except RolloutBusy as error:
-            give_way(self, error)
-        if state.state == PARKED:
-            self._ask(context, state)
-        if state.live:
-            tell_begun(state, self.log)
-            if self._function is None:
-                hand_over(self, state)
-            state = lead_here(self, driver, state)
-            if state.state == PARKED:
-                self._ask(context, state)
-        return project(self, context, registry, state)
+        return release(self, context)
 
     def execute_turn(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Begin, now that the model is free; if somebody else was faster, wait again."""
         return self._run_to_wire(context)
 
-    def _ask(self, context: Context, state: RolloutState) -> NoReturn:
-        self.log.info("%s waits at weight 0 for an approval: %s", self.model, state.reason)
-        ask(
-            context,
-            state,
-            task_id=self.task_id,
-            timeout_seconds=self.ask_timeout_seconds,
-            method_name="execute_answer",
-        )
-
     def execute_answer(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Go on at the step where the rollout was parked, or end it: as the human said."""
-        with failing_at_once():
-            from airflow_ml.core.rollout_state import PARKED
+        from airflow_ml.operators.release import answered
 
-            answer = answer_of(event)
-            acts = RolloutActs(self.store(), clock=lambda: datetime.now(UTC))
-            newest = acts.newest(self.model, self.namespace, owner=owner_of(context))
-            if newest.state == PARKED and answer.approved:
-                going_on = acts.approve(
-                    self.model,
-                    self.namespace,
-                    who=answer.who,
-                    why=answer.why,
-                    lease_seconds=self.lease_seconds,
-                    epoch=newest.epoch,
-                )
-                if self._function is None:
-                    hand_over(self, going_on)
-                return self._run_to_wire(context)
-            if newest.state == PARKED:
-                newest = acts.reject(self.model, self.namespace, who=answer.who, why=answer.why, epoch=newest.epoch)
-            state = find_end(self.store(), self.model, self.namespace, newest.epoch)
-            return project(self, context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+        with failing_at_once():
+            return answered(self, context, event).to_xcom()
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Project the end that the trigger reports: alias, asset event, record. Decides nothing."""
-        from airflow_ml.core.rollout_state import PARKED
+        from airflow_ml.operators.release import reported
 
         with failing_at_once():
-            error = event.get("error")
-            if error and event.get("lost"):
-                raise RouterFailed(
-                    f"The rollout of {event['model']!r} was lost",
-                    error,
-                    "Traffic is back at the champion; run it again.",
-                )
-            if error:
-                raise FencedOut(str(error), "", "The newest attempt or rollout leads.")
-            state = find_end(self.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
-            if state.state == PARKED:
-                self._ask(context, state)
-            return project(self, context, MLflowHook(self.mlflow_conn_id).registry(), state).to_xcom()
+            return reported(self, context, event).to_xcom()
 
     def wire_source(self) -> dict[str, Any] | None:
         """Return where the metric is read, as a trigger takes it; None for the gateway's own log or a function."""

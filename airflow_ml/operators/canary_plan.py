@@ -19,11 +19,10 @@ from airflow_ml.core.rollout_plan import (
     SPLIT,
     SUPERIORITY,
 )
-from airflow_ml.errors import ConfigurationError, ModelNotFound
+from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import is_known
 
 if TYPE_CHECKING:
-    from airflow_ml.core.ports import ModelRegistry, RegisteredModel
     from airflow_ml.core.rollout_plan import RolloutPlan
     from airflow_ml.operators.canary import CanaryOperator
 
@@ -31,23 +30,8 @@ if TYPE_CHECKING:
 BUSY = ("fail", "skip", "wait")
 #: The limits that count looks.
 LOOKS = ("failure_limit", "consecutive_successes", "inconclusive_limit", "consecutive_error_limit")
-#: Templated arguments, of all operators that lead rollouts, that a plan is made of.
-OF_THE_PLAN = (
-    "metric",
-    "challengers",
-    "design",
-    "cluster",
-    "guardrails",
-    "expected_effect",
-    "steps",
-    "alpha",
-    "min_units",
-    "max_data_days",
-    "inconclusive",
-    "limits",
-    "weight_percent",
-    "least_data_days",
-)
+#: Templated arguments of those operators that lead rollouts of which no plan is made.
+BESIDE_THE_PLAN = frozenset({"model", "busy", "mlflow_conn_id", "router_conn_id", "source", "source_conn_id"})
 
 #: What a canary's arguments must be.
 RULES = {
@@ -125,31 +109,5 @@ def check_plan_of(operator: CanaryOperator) -> None:
     Raises:
         ConfigurationError: an argument that no plan can have.
     """
-    if all(is_known(getattr(operator, name)) for name in OF_THE_PLAN if hasattr(operator, name)):
+    if all(is_known(getattr(operator, name)) for name in {*operator.template_fields} - BESIDE_THE_PLAN):
         plan_of(operator)
-
-
-def challengers_of(operator: CanaryOperator, registry: ModelRegistry) -> list[RegisteredModel]:
-    """Return the versions that are compared with the champion, by their aliases or numbers.
-
-    Raises:
-        ModelNotFound: one of them does not exist.
-        ConfigurationError: two of them are the same version.
-    """
-    found: list[RegisteredModel] = []
-    for name in operator.aliases():
-        one = registry.get(operator.model, name) if name.isdigit() else registry.by_alias(operator.model, name)
-        if one is None:
-            raise ModelNotFound(
-                f"No version of {operator.model!r} has the alias {name}", "", "Register one with register_model."
-            )
-        found.append(one)
-    versions = [one.version for one in found]
-    if not versions or len(set(versions)) < len(versions):
-        raise ConfigurationError(
-            f"Not the challengers of {operator.model!r}",
-            ", ".join(f"{name}: version {one}" for name, one in zip(operator.aliases(), versions, strict=True))
-            or "none",
-            "Name aliases or versions that differ.",
-        )
-    return found

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.feature_view import FeatureView
-from airflow_ml.core.features import FeatureSet
-from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.record import parse_as
-from airflow_ml.core.snapshot import DatasetSnapshot
-from airflow_ml.core.time_split import TimeSplit
 from airflow_ml.errors import ConfigurationError
-from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.operators.arguments import is_known, plain
 from airflow_ml.operators.base import MLOperator, provenance
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.feature_view import FeatureView
+    from airflow_ml.core.features import FeatureSet
 
 
 def read_view(view: Any) -> None:
     """Refuse a definition that is no view's; a name is looked up among the views."""
+    from airflow_ml.core.feature_view import FeatureView
+
     if isinstance(view, Mapping):
         FeatureView.from_dict(view)
 
@@ -45,6 +37,13 @@ def check_view(view: Any, views: Any) -> None:
     """Refuse a view's name that none of the views has, where both are known when the DAG file is parsed."""
     if view is not None and is_known(view) and is_known(views):
         chosen_view(view, views)
+
+
+def _read_split(split: Any) -> None:
+    """Refuse lengths that are none."""
+    from airflow_ml.core.time_split import TimeSplit
+
+    TimeSplit.from_dict(split)
 
 
 class BuildFeaturesOperator(MLOperator):
@@ -74,9 +73,7 @@ class BuildFeaturesOperator(MLOperator):
         "view": rules.either("a FeatureView, or the name of one of views", Mapping, str, read=read_view),
         "views": rules.sequence(read_views, empty=True),
         "spine": rules.record("DatasetSnapshot"),
-        "split": rules.either(
-            'a TimeSplit, such as TimeSplit(validate="14d", test="14d")', Mapping, read=TimeSplit.from_dict
-        ),
+        "split": rules.either('a TimeSplit, such as TimeSplit(validate="14d", test="14d")', Mapping, read=_read_split),
         "snowflake_conn_id": rules.text(),
     }
 
@@ -102,6 +99,11 @@ class BuildFeaturesOperator(MLOperator):
 
     def run(self, context: Context) -> FeatureSet:
         """Read the joined tables, build, store."""
+        from airflow_ml.core.record import parse_as
+        from airflow_ml.core.snapshot import DatasetSnapshot
+        from airflow_ml.core.time_split import TimeSplit
+        from airflow_ml.operators.feature_building import feature_set, source_tables
+
         spine = parse_as(DatasetSnapshot, self.spine)
         view = chosen_view(self.view, self.views)
         store = self.store()
@@ -131,6 +133,8 @@ def chosen_view(view: Any, views: Any) -> FeatureView:
     Raises:
         ConfigurationError: no view has that name.
     """
+    from airflow_ml.core.feature_view import FeatureView
+
     if isinstance(view, Mapping):
         return FeatureView.from_dict(view)
     by_name = {item["name"]: item for item in views}
@@ -139,61 +143,3 @@ def chosen_view(view: Any, views: Any) -> FeatureView:
             "No feature view has that name", repr(view), f"views= holds {', '.join(sorted(by_name)) or 'none'}."
         )
     return FeatureView.from_dict(by_name[view])
-
-
-def source_tables(
-    tables: Iterable[str], store: ArtifactStore, conn_id: str, as_of: datetime, folder: Path, tag: Mapping[str, str]
-) -> dict[str, Artifact]:
-    """Read tables as of one instant into artifacts."""
-    source = snapshot_source(conn_id)
-    found: dict[str, Artifact] = {}
-    for number, table in enumerate(tables):
-        into = folder / f"source_{number}.parquet"
-        rows = source.read_table(table, columns=None, as_of=as_of, into=into, tag=tag)
-        found[table] = store.put_file(into, format="parquet", rows=rows.rows)
-    return found
-
-
-def feature_set(
-    view: FeatureView,
-    store: ArtifactStore,
-    *,
-    spine: Artifact,
-    sources: Mapping[str, Artifact],
-    as_of: datetime,
-    split: TimeSplit | None,
-    folder: Path,
-    parents: tuple[str, ...],
-) -> FeatureSet:
-    """Build a view over artifacts with DuckDB and store the result; ``split=None`` builds for serving."""
-    from airflow_ml.adapters.duckdb import DuckDBFeatures
-
-    built = DuckDBFeatures().build(
-        view,
-        spine=store.path(spine),
-        sources={table: store.path(artifact) for table, artifact in sources.items()},
-        as_of=as_of,
-        split=split,
-        into=folder / "features.parquet",
-    )
-    rows = sum(built.split_rows.values())
-    return FeatureSet(
-        view=view.name,
-        view_digest=view.digest,
-        definition=store.put_bytes(canonical_json(view.to_dict()), format="json"),
-        # It goes into later records, so it stays small: Parquet says its columns itself, and digests are addresses.
-        artifact=store.put_file(built.path, format="parquet", rows=rows),
-        as_of=as_of,
-        key=view.key,
-        predict_at=view.predict_at,
-        label=view.label.name,
-        features=tuple(view.features),
-        carried=tuple(view.carry),
-        split_rows=built.split_rows,
-        split_at=built.split_at,
-        excluded=built.excluded,
-        spine=replace(spine, columns=(), uri=""),
-        sources={table: replace(artifact, columns=(), uri="") for table, artifact in sources.items()},
-        engine=built.engine,
-        parents=parents,
-    )

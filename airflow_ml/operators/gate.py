@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.gate import BLOCK, ERROR, ON_BAD_ROWS, CheckResult, GateReport, count_failed, decide, most_telling
 from airflow_ml.core.record import JSON, parse_as
-from airflow_ml.core.snapshot import DatasetSnapshot
+from airflow_ml.core.severity import ON_BAD_ROWS
 from airflow_ml.errors import AirflowMLError, ConfigurationError, GateBlocked, GateErrored
 from airflow_ml.links import SnapshotPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
@@ -21,7 +19,10 @@ from airflow_ml.operators.base import MLOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.artifact import Artifact
+    from airflow_ml.core.gate import CheckResult, GateReport
     from airflow_ml.core.ports import ArtifactStore, Validation
+    from airflow_ml.core.snapshot import DatasetSnapshot
 
 #: XCom key under which a gate pushes its report; its return value is the subject, passed on.
 REPORT_KEY = "report"
@@ -29,9 +30,9 @@ REPORT_KEY = "report"
 
 def _read_suite(expectations: Any) -> None:
     """Refuse a suite that is no suite; a file is read when the task runs."""
-    from airflow_ml.adapters.great_expectations import load_suite
-
     if not isinstance(expectations, str):
+        from airflow_ml.adapters.great_expectations import load_suite
+
         load_suite(expectations)
 
 
@@ -92,6 +93,8 @@ class GateDatasetOperator(MLOperator):
     def run(self, context: Context) -> DatasetSnapshot:
         """Validate, report, and pass the subject on or stop."""
         from airflow_ml.adapters.great_expectations import GreatExpectationsValidator, load_suite
+        from airflow_ml.core.gate import BLOCK, ERROR, GateReport, count_failed, decide, most_telling
+        from airflow_ml.core.snapshot import DatasetSnapshot
 
         subject = parse_as(DatasetSnapshot, self.subject)
         store = self.store()
@@ -177,6 +180,8 @@ def stop_unless_passed(report: GateReport, what: str) -> None:
         GateBlocked: the verdict is ``block``.
         GateErrored: the verdict is ``error``.
     """
+    from airflow_ml.core.gate import BLOCK, ERROR
+
     if report.verdict == BLOCK:
         raise GateBlocked(
             f"The gate blocked {what}", report.reason, "The report (XCom 'report') lists each check and what it saw."

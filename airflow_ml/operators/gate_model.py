@@ -7,31 +7,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.feature_view import FeatureView
-from airflow_ml.core.features import TEST, FeatureSet
-from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.gate import ERROR, GateReport, count_failed, decide_model, most_telling
-from airflow_ml.core.model_checks import check_from_dict, evaluate, needed_columns
-from airflow_ml.core.record import JSON, encode, parse_as
-from airflow_ml.core.registration import CHAMPION
-from airflow_ml.core.selection import Selection
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.mlflow import MLflowHook
-from airflow_ml.hooks.variant import variant_of
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
-from airflow_ml.operators.features import feature_set, source_tables
 from airflow_ml.operators.gate import REPORT_KEY, stop_unless_passed
-from airflow_ml.operators.runner_call import run_in_runner
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.features import FeatureSet
+    from airflow_ml.core.gate import GateReport
     from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.selection import Selection
 
 
 def _read_checks(checks: Any) -> None:
+    from airflow_ml.core.model_checks import check_from_dict
+
     for item in checks:
         check_from_dict(item)
 
@@ -103,6 +96,14 @@ class GateModelOperator(MLOperator):
 
     def run(self, context: Context) -> Selection:
         """Score, check, report, and pass the selection on or stop."""
+        from airflow_ml.core.artifact import Artifact
+        from airflow_ml.core.features import TEST, FeatureSet
+        from airflow_ml.core.fingerprint import canonical_json
+        from airflow_ml.core.gate import GateReport, count_failed, decide_model, most_telling
+        from airflow_ml.core.model_checks import check_from_dict, evaluate, needed_columns
+        from airflow_ml.core.record import JSON, encode, parse_as
+        from airflow_ml.core.selection import Selection
+        from airflow_ml.operators.runner_call import run_in_runner
         from airflow_ml.runtime.evaluate import score_holdout
         from airflow_ml.runtime.holdout import read_holdout
 
@@ -156,6 +157,9 @@ class GateModelOperator(MLOperator):
         return selection
 
     def _champion(self) -> dict[str, Any] | None:
+        from airflow_ml.core.aliases import CHAMPION
+        from airflow_ml.hooks.variant import variant_of
+
         if not self.model:
             return None
         registered = MLflowHook(self.mlflow_conn_id).registry().by_alias(self.model, CHAMPION)
@@ -168,6 +172,10 @@ class GateModelOperator(MLOperator):
         self, context: Context, store: ArtifactStore, features: FeatureSet, champion: dict[str, Any] | None
     ) -> dict[str, Any] | None:
         """Return the champion's own view over the same spine, or None where the candidate's data has it already."""
+        from airflow_ml.core.artifact import Artifact
+        from airflow_ml.core.feature_view import FeatureView
+        from airflow_ml.operators.feature_building import feature_set, source_tables
+
         if champion is None or champion["view_digest"] == features.view_digest:
             return None
         definition = Artifact.from_dict(champion["view_definition"])
@@ -196,6 +204,9 @@ def gate_model(selection: Any, **kwargs: Any) -> Any:
 
 
 def _error_report(selection: Selection, features: FeatureSet, error: AirflowMLError) -> GateReport:
+    from airflow_ml.core.features import TEST
+    from airflow_ml.core.gate import ERROR, GateReport
+
     return GateReport(
         subject=selection.fingerprint,
         kind="model",

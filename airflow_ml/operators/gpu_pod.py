@@ -18,7 +18,8 @@ from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from airflow_ml.core.compute import grown, split_compute
+from airflow_ml.core.compute import grown
+from airflow_ml.core.compute_choice import split_compute
 from airflow_ml.core.failure import Failure, index_failure, job_failed
 from airflow_ml.core.pod_template import kubernetes_options, pod_template
 from airflow_ml.errors import ConfigurationError

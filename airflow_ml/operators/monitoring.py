@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.features import TEST, FeatureSet
-from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.monitoring import DriftReport, ScoreTable
-from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
-from airflow_ml.operators.runner_call import run_in_runner
-from airflow_ml.operators.snapshot import moment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_ml.core.artifact import Artifact
+    from airflow_ml.core.features import FeatureSet
+    from airflow_ml.core.monitoring import DriftReport, ScoreTable
+    from airflow_ml.core.record import JSON
 
 
 class MonitorOperator(MLOperator):
@@ -94,6 +92,10 @@ class MonitorOperator(MLOperator):
 
     def run(self, context: Context) -> DriftReport:
         """Compare, judge, report."""
+        from airflow_ml.core.features import TEST, FeatureSet
+        from airflow_ml.core.fingerprint import canonical_json
+        from airflow_ml.core.monitoring import DriftReport, ScoreTable
+        from airflow_ml.core.record import parse_as
         from airflow_ml.runtime.drift import measure_drift
         from airflow_ml.runtime.live_rows import join_live
 
@@ -144,6 +146,8 @@ class MonitorOperator(MLOperator):
 
     def _reference_scores(self, scores: ScoreTable, reference: FeatureSet) -> Artifact:
         """Score what the model was accepted on: its predictions there are what live ones are compared with."""
+        from airflow_ml.core.artifact import Artifact
+        from airflow_ml.operators.runner_call import run_in_runner
         from airflow_ml.runtime.score import score
 
         arguments: dict[str, JSON] = {
@@ -156,6 +160,8 @@ class MonitorOperator(MLOperator):
         return Artifact.from_dict(found["scores"])
 
     def _outcomes(self, context: Context, folder: Path) -> Path | None:
+        from airflow_ml.operators.snapshot import moment
+
         if self.outcomes is None:
             return None
         source = snapshot_source(self.snowflake_conn_id)

@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_ml.core.registration import CHALLENGER, CHAMPION
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.errors import ColumnMissing
 
 if TYPE_CHECKING:
     from airflow_ml.core.artifact import Column
-
-#: What names a row of the exposures.
-EXPOSURE_KEY = ("model", "epoch", "key")
-#: What names a row of the scores in shadow.
-SHADOW_KEY = ("model", "epoch", "key", "arm")
 
 
 @dataclass(frozen=True, slots=True)

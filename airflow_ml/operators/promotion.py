@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_ml.assets import create_asset
+from airflow_ml.core.aliases import CHAMPION, PREVIOUS
 from airflow_ml.core.failpoint import fp
-from airflow_ml.core.registration import CHAMPION, PREVIOUS
 from airflow_ml.errors import AliasConflict
 from airflow_ml.operators.base import provenance
 

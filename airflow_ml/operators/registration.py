@@ -8,25 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ml.assets import create_asset
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.features import FeatureSet
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION, alias_in
 from airflow_ml.core.fingerprint import canonical_json, digest_json
-from airflow_ml.core.provenance import record_digest
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.registration import CHALLENGER, CHAMPION, ModelVersion, alias_in
-from airflow_ml.core.selection import Selection
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.store import namespace
-from airflow_ml.hooks.variant import variant_tags
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance, publish
-from airflow_ml.operators.circumstances import cause_tags, masked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.features import FeatureSet
     from airflow_ml.core.ports import ArtifactStore
+    from airflow_ml.core.registration import ModelVersion
+    from airflow_ml.core.selection import Selection
 
 #: Rows of the validate split that the version shows as its input example.
 EXAMPLE_ROWS = 5
@@ -100,6 +98,12 @@ class RegisterModelOperator(MLOperator):
     def run(self, context: Context) -> ModelVersion:
         """Write the model, register it, move the alias."""
         from airflow_ml.adapters.registration import provenance_tags
+        from airflow_ml.core.features import FeatureSet
+        from airflow_ml.core.provenance import record_digest
+        from airflow_ml.core.registration import ModelVersion
+        from airflow_ml.core.selection import Selection
+        from airflow_ml.hooks.variant import variant_tags
+        from airflow_ml.operators.circumstances import cause_tags, masked
 
         selection = parse_as(Selection, self.selection)
         features = parse_as(FeatureSet, selection.data)
@@ -180,5 +184,7 @@ def _write_model(store: ArtifactStore, selection: Selection, features: FeatureSe
 
 
 def _with_version(draft: ModelVersion, version: str, run_id: str) -> ModelVersion:
+    from airflow_ml.core.registration import ModelVersion
+
     wire = {**draft.to_dict(), "version": version, "run_id": run_id, "model_uri": f"models:/{draft.name}/{version}"}
     return ModelVersion.from_dict(wire)

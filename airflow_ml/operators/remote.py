@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.core.failure import job_failed
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.job import FAILED, LOST, SUCCEEDED, IndexFailure, JobStatus

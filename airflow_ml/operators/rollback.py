@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import AssetAlias
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.registration import CHAMPION, PREVIOUS
+from airflow_ml.core.aliases import CHAMPION, PREVIOUS
 from airflow_ml.errors import ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
@@ -17,8 +17,6 @@ from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.base import MLOperator
-from airflow_ml.operators.promotion import move_champion, owner_of, tell_moved
-from airflow_ml.runtime.rollout_evidence import closing_record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -80,6 +78,8 @@ class RollbackOperator(MLOperator):
         from airflow_ml.core.plan_check import parse_plan
         from airflow_ml.core.rollout_look import STOP, Act
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
+        from airflow_ml.operators.promotion import move_champion, owner_of, tell_moved
+        from airflow_ml.runtime.rollout_evidence import closing_record
 
         require_production("A rollback")
         owner = owner_of(context)

@@ -6,27 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.artifact import Artifact
-from airflow_ml.core.features import FeatureSet
-from airflow_ml.core.record import parse_as
-from airflow_ml.core.selection import (
-    GroupChoice,
-    Selection,
-    check_constraints,
-    choose,
-    selection_reason,
-    weighted_value,
-    winners,
-)
-from airflow_ml.core.sweep import Leaderboard
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
-from airflow_ml.operators.runner_call import run_in_runner
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.selection import GroupChoice, Selection
+
 REFITS = ("none", "train", "train+validate")
+
+
+def _read_constraints(constraints: Any) -> None:
+    """Refuse bounds that are none."""
+    if constraints:
+        from airflow_ml.core.selection import check_constraints
+
+        check_constraints(constraints)
 
 
 class SelectModelOperator(MLOperator):
@@ -54,7 +50,7 @@ class SelectModelOperator(MLOperator):
     argument_rules = {  # noqa: RUF012 - never changed
         "leaderboard": rules.record("Leaderboard"),
         "refit": rules.one_of(*REFITS),
-        "constraints": rules.either("bounds by metric", Mapping, read=check_constraints),
+        "constraints": rules.either("bounds by metric", Mapping, read=_read_constraints),
         "timeout_seconds": rules.number(above=0),
     }
 
@@ -77,6 +73,12 @@ class SelectModelOperator(MLOperator):
 
     def run(self, context: Context) -> Selection:
         """Choose, refit, explain."""
+        from airflow_ml.core.artifact import Artifact
+        from airflow_ml.core.features import FeatureSet
+        from airflow_ml.core.record import parse_as
+        from airflow_ml.core.selection import Selection, choose, selection_reason, weighted_value, winners
+        from airflow_ml.core.sweep import Leaderboard
+        from airflow_ml.operators.runner_call import run_in_runner
         from airflow_ml.runtime.leaderboard import read_rows
         from airflow_ml.runtime.refit import refit
 

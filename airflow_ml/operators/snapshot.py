@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import digest_json, format_time, parse_time
-from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.errors import ConfigurationError, EmptyDataset
 from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.links import QueryHistoryLink, SnapshotPageLink, TaskPageLink
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.ports import TableFile
+    from airflow_ml.core.snapshot import DatasetSnapshot
 
 #: Wider tables than this are described by their Parquet file alone: the record is an XCom.
 SHOWN_COLUMNS = 60
@@ -124,6 +124,8 @@ class SnapshotDatasetOperator(MLOperator):
         return snapshot
 
     def _store(self, found: TableFile, as_of: datetime) -> DatasetSnapshot:
+        from airflow_ml.core.snapshot import DatasetSnapshot
+
         if found.rows < self.min_rows:
             raise EmptyDataset(
                 f"The snapshot {self.name!r} as of {format_time(as_of)} has too few rows",

@@ -10,15 +10,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.sweep import Leaderboard
 from airflow_ml.errors import ConfigurationError, RegistryError, RegistryUnavailable
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, provenance
-from airflow_ml.operators.circumstances import cause_tags
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_ml.core.sweep import Leaderboard
 
 #: Best trials that become runs of their own; all of them are in the leaderboard.
 TRACKED_TRIALS = 5
@@ -70,6 +70,8 @@ class TrackSweepOperator(MLOperator):
 
     def run(self, context: Context) -> str:
         """Log the sweep and return the id of its run."""
+        from airflow_ml.core.sweep import Leaderboard
+
         board = parse_as(Leaderboard, self.leaderboard)
         try:
             run_id = self._log(context, board)
@@ -85,6 +87,7 @@ class TrackSweepOperator(MLOperator):
 
     def _log(self, context: Context, board: Leaderboard) -> str:
         from airflow_ml.adapters.mlflow_sweep import MAX_WRITERS, TrackedSweep
+        from airflow_ml.operators.circumstances import cause_tags
         from airflow_ml.runtime.leaderboard import all_rows, best_rows
         from airflow_ml.runtime.sweep_pictures import pictures_of
 

@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from airflow_ml.core.compute import WORKER, ComputeProfile, named_profile, profile_from_dict, split_compute
+from airflow_ml.core.compute import ComputeProfile, named_profile, profile_from_dict
+from airflow_ml.core.compute_choice import WORKER, split_compute
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from airflow_ml.core.model_checks import ScoredHoldout
+from airflow_ml.core.scored_holdout import ScoredHoldout
 
 
 def read_holdout(path: Path, *, slices: Sequence[str]) -> ScoredHoldout:

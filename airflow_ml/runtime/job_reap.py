@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.core.job import JobHandle
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.runtime.remote_job import RemoteJobs

@@ -15,8 +15,9 @@ from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.pareto import Point, front, signed
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.core.sweep import Leaderboard, SweepPlan, TrialSummary
-from airflow_ml.core.trials import LOST, NOT_RUN, PRUNED, SUCCEEDED, PlannedTrial, TrialResult, shard_ref
+from airflow_ml.core.trials import LOST, NOT_RUN, PRUNED, SUCCEEDED, PlannedTrial, TrialResult
 from airflow_ml.errors import ColumnMissing, SweepFailed
 from airflow_ml.runtime.ledger import results_of
 from airflow_ml.runtime.shard import planned_trials

@@ -17,8 +17,9 @@ from airflow_ml.adapters.object_store import open_store
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.sampler import in_sequence
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.core.sweep import SweepPlan
-from airflow_ml.core.trials import PlannedTrial, TrialResult, shard_ref
+from airflow_ml.core.trials import PlannedTrial, TrialResult
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
 from airflow_ml.runtime.kept_models import KeptModels

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote, urlsplit
 
-from airflow_ml.core.compute import BATCH, KUBERNETES, ComputeProfile
+from airflow_ml.core.compute import ComputeProfile
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.core.finding import Finding, missing, present, unknown
 from airflow_ml.core.pod_template import kubernetes_options
 from airflow_ml.core.ports import ArtifactStore

@@ -15,17 +15,10 @@ from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.core.sampler import GRID, HALTON, LISTED, PLANNED, RANDOM, SOBOL, in_sequence, read_choice
+from airflow_ml.core.shards import MAX_SHARDS, shard_count, shards_ref
 from airflow_ml.core.space import parse_space, space_to_dict
 from airflow_ml.core.sweep import SweepPlan
-from airflow_ml.core.trials import (
-    ALL,
-    MAX_SHARDS,
-    plan_trials,
-    shard_count,
-    shards_ref,
-    sweep_identity,
-    trial_lines,
-)
+from airflow_ml.core.trials import ALL, plan_trials, sweep_identity, trial_lines
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, RefConflict
 from airflow_ml.runtime.environment import environment_digest
 from airflow_ml.runtime.job import ShardJob

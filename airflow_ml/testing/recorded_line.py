@@ -28,10 +28,11 @@ from airflow_ml.core.registration import ModelVersion
 from airflow_ml.core.rollout_look import Look
 from airflow_ml.core.rollout_state import RolloutState, created, ended, ending, looked
 from airflow_ml.core.selection import Selection
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.core.snapshot import DatasetSnapshot
 from airflow_ml.core.space import IntUniform, LogUniform, space_to_dict
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.core.trials import FAILED, PlannedTrial, TrialResult, plan_trials, shard_ref, trial_lines
+from airflow_ml.core.trials import FAILED, PlannedTrial, TrialResult, plan_trials, trial_lines
 from airflow_ml.core.trials import SUCCEEDED as TRIAL_SUCCEEDED
 from airflow_ml.runtime.leaderboard import collect
 from airflow_ml.runtime.ledger import Ledger

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import airflow_ml.hooks.store
-import airflow_ml.operators.prediction as prediction
+import airflow_ml.operators.batch_scoring as scoring
 from airflow_ml import FeatureView, Label, PredictOperator
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.snowflake import SnowflakeSource
@@ -43,11 +43,11 @@ class Batch:
         self.versions = [served("1", 0.0), served("2", 0.1), served("3", 0.2)]
         self.router = WarehouseRouter(source, store)
         registry = SimpleNamespace(by_alias=lambda name, alias: SimpleNamespace(name=name, version="1"))
-        monkeypatch.setattr(prediction, "MLflowHook", lambda conn_id: SimpleNamespace(registry=lambda: registry))
-        monkeypatch.setattr(prediction, "variant_of", lambda registered: self.versions[0])
-        monkeypatch.setattr(prediction, "snapshot_source", lambda conn_id: source)
-        monkeypatch.setattr("airflow_ml.operators.features.snapshot_source", lambda conn_id: source)
-        monkeypatch.setattr(prediction, "warehouse_router", lambda conn_id, store: self.router)
+        monkeypatch.setattr(scoring, "MLflowHook", lambda conn_id: SimpleNamespace(registry=lambda: registry))
+        monkeypatch.setattr(scoring, "variant_of", lambda registered: self.versions[0])
+        monkeypatch.setattr(scoring, "snapshot_source", lambda conn_id: source)
+        monkeypatch.setattr("airflow_ml.operators.feature_building.snapshot_source", lambda conn_id: source)
+        monkeypatch.setattr(scoring, "warehouse_router", lambda conn_id, store: self.router)
         monkeypatch.setattr(airflow_ml.hooks.store, "artifact_store", lambda: store)
         monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", store.uri)
         monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "prod")

@@ -16,6 +16,7 @@ from airflow_ml.adapters.snowflake import SnowflakeSource
 from airflow_ml.adapters.sql_metrics import SqlMetrics
 from airflow_ml.adapters.warehouse_router import WarehouseRouter
 from airflow_ml.core.arms import SHADOW_STEP, effective_weight, in_shadow
+from airflow_ml.core.exposures import EXPOSURE_KEY, SHADOW_KEY
 from airflow_ml.core.metric_query import SqlOutcomes
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.rollout_plan import RolloutPlan
@@ -23,8 +24,6 @@ from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.core.variant_sql import SALT, VARIANT, assign_row, divided_spine
 from airflow_ml.operators.prediction_split import (
-    EXPOSURE_KEY,
-    SHADOW_KEY,
     Part,
     parts_of,
     write_exposures,

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from airflow_ml.core.aliases import CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC, SHADOW_STEP, challengers_of, paired_name
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Reading, Sample, Traffic
 from airflow_ml.core.record import JSON, parse_as
-from airflow_ml.core.registration import CHAMPION
 from airflow_ml.core.unit_scores import Cell, unit_squares
 from airflow_ml.errors import AirflowMLError, FencedOut, MetricUnreadable, RouterFailed
 

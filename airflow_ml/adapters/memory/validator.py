@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_ml.core.expectation import CRITICAL, Expectation, parse_expectations, require_columns, require_known
+from airflow_ml.core.expectation import Expectation, parse_expectations, require_columns, require_known
 from airflow_ml.core.gate import CheckResult
 from airflow_ml.core.ports import Validation
+from airflow_ml.core.severity import CRITICAL
 from airflow_ml.errors import ConfigurationError, GateErrored
 
 

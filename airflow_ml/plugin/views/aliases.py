@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from airflow_ml.core.registration import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION, PREVIOUS
+from airflow_ml.core.registration import ModelVersion
 from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS
 from airflow_ml.plugin.views.rollouts import Book, version_of
 from airflow_ml.plugin.views.summary import RunSummary

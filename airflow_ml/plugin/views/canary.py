@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_ml.core.fingerprint import format_time
-from airflow_ml.core.guardrail import GuardrailLook
+from airflow_ml.core.guardrail_look import GuardrailLook
 from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP, Act, ArmLook, Look
 from airflow_ml.core.rollout_plan import NON_INFERIORITY, RolloutPlan
 from airflow_ml.core.rollout_state import PARKED, RolloutState

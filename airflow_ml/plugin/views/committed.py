@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_ml.core.ports import ArtifactStore, Entry
-from airflow_ml.core.trials import TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import TrialResult
 from airflow_ml.plugin.views.lru import Lru
 
 #: Shards that one process remembers, and how much of each, packed: the entries beyond it are read again when one of

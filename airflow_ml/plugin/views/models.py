@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION, PREVIOUS
 from airflow_ml.core.fingerprint import format_time
-from airflow_ml.core.registration import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
+from airflow_ml.core.registration import ModelVersion
 from airflow_ml.core.rollout_state import ENDS, RolloutState
 from airflow_ml.errors import AirflowMLError, InvalidKey, RecordError
 from airflow_ml.plugin.views.aliases import Registered, aliases_of, registries_of, unasked

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_ml.core.ports import ArtifactStore
-from airflow_ml.core.trials import PRUNED, SUCCEEDED, TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import PRUNED, SUCCEEDED, TrialResult
 from airflow_ml.plugin.views.lru import Lru
 from airflow_ml.runtime.job import Progress
 from airflow_ml.runtime.ledger import results_of

@@ -17,7 +17,8 @@ from airflow_ml.cli import main
 from airflow_ml.cli import sweep as verb
 from airflow_ml.core.provenance import Handle, Provenance, index_ref, run_ref, task_ref
 from airflow_ml.core.record import encode
-from airflow_ml.core.trials import TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import TrialResult
 from airflow_ml.runtime.ledger import Ledger
 
 TEXT = "def train(data, params, trial):\n    return 1.0\n"

@@ -11,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_ml import profile
-from airflow_ml.core.compute import (
-    BATCH,
-    KUBERNETES,
-    LOCAL,
-    ComputeProfile,
-    Gpus,
-    grown,
-    named_profile,
-    profile_from_dict,
-)
+from airflow_ml.core.compute import ComputeProfile, Gpus, grown, named_profile, profile_from_dict
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES, LOCAL
 from airflow_ml.core.record import parse
 from airflow_ml.errors import ConfigurationError
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_ml.core.guardrail import Guardrail, GuardrailLook, judge, parse_guardrails
+from airflow_ml.core.guardrail import Guardrail, parse_guardrails
+from airflow_ml.core.guardrail_look import GuardrailLook, judge
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.record import decode

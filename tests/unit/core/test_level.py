@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_ml.core.guardrail import Guardrail, judge
+from airflow_ml.core.guardrail import Guardrail
+from airflow_ml.core.guardrail_look import judge
 from airflow_ml.core.level import level_of
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.statistics import mean_of

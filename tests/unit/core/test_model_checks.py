@@ -15,12 +15,12 @@ from airflow_ml.core.model_checks import (
     MinMetric,
     ModelCheck,
     NotWorseThanChampion,
-    ScoredHoldout,
     SliceMetric,
     check_from_dict,
     evaluate,
     needed_columns,
 )
+from airflow_ml.core.scored_holdout import ScoredHoldout
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, GateErrored
 
 CHECKS = [

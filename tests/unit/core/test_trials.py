@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_ml.core.shards import shard_count, shard_ref
 from airflow_ml.core.space import Choice, IntUniform, LogUniform, Uniform
-from airflow_ml.core.trials import (
-    PlannedTrial,
-    TrialResult,
-    plan_trials,
-    shard_count,
-    shard_ref,
-    sweep_identity,
-    trial_lines,
-)
+from airflow_ml.core.trials import PlannedTrial, TrialResult, plan_trials, sweep_identity, trial_lines
 from airflow_ml.errors import InvalidSpace
 
 SPACE = {"lr": LogUniform(0.01, 0.3), "depth": IntUniform(2, 12)}

@@ -103,7 +103,7 @@ def test_airflow_ml_opens_the_store_of_the_connection(
 
 def test_a_branch_has_aliases_of_its_own_and_no_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
     import airflow_ml as ml
-    from airflow_ml.core.registration import alias_in
+    from airflow_ml.core.aliases import alias_in
 
     assert alias_in("prod", "challenger") == "challenger"
     assert alias_in("ada", "challenger") == "challenger-ada"

@@ -16,7 +16,7 @@ from airflow.sdk import AssetAlias, BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput, TaskDeferred
 
 import airflow_ml.hooks.store
-import airflow_ml.operators.canary
+import airflow_ml.operators.release
 import airflow_ml.operators.rollback
 import airflow_ml.operators.rollout_handover
 import airflow_ml.triggers.canary
@@ -27,7 +27,8 @@ from airflow_ml.core.canary import Rollout
 from airflow_ml.core.ports import Reading
 from airflow_ml.errors import ArtifactNotFound, ConfigurationError, RouterFailed
 from airflow_ml.operators.ab_test import ABTestOperator, ShadowOperator
-from airflow_ml.operators.canary import CanaryOperator, RollbackOperator
+from airflow_ml.operators.canary import CanaryOperator
+from airflow_ml.operators.rollback import RollbackOperator
 from airflow_ml.runtime.callable_metrics import CallableMetrics
 from airflow_ml.runtime.rollout import RolloutDriver
 from airflow_ml.testing.rollout_world import MODEL, World
@@ -54,7 +55,7 @@ class Line:
         self.folder = folder
         self.events = Events()
         hook = SimpleNamespace(registry=lambda: self.registry)
-        for module in (airflow_ml.operators.canary, airflow_ml.operators.rollback):
+        for module in (airflow_ml.operators.release, airflow_ml.operators.rollback):
             monkeypatch.setattr(module, "MLflowHook", lambda conn_id: hook)
             monkeypatch.setattr(module, "rollout_driver", self.driver)
         monkeypatch.setattr(airflow_ml.triggers.canary, "rollout_driver", self.driver)
@@ -452,7 +453,7 @@ def test_an_undecided_release_asks_with_its_evidence_and_goes_on_when_approved(
     assert asked["subject"] == "Shall the canary of flights go on at 50 %?"
     assert asked["options"] == ["Approve", "Reject"]
     assert "challenger minus champion" in asked["body"]
-    monkeypatch.setattr(airflow_ml.operators.canary, "RolloutActs", lambda store, clock: line.world.acts)
+    monkeypatch.setattr(airflow_ml.operators.release, "RolloutActs", lambda store, clock: line.world.acts)
     with pytest.raises(TaskDeferred) as again:
         operator.execute_answer(line.context("r1"), answer("Approve", "ann"))
     assert [(act.kind, act.who) for act in line.world.newest.acts] == [("approve", "ann")]

@@ -56,7 +56,7 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemorySource:
     )
     pq.write_table(rows, tmp_path / "rows.parquet")
     source.write_table("rows", tmp_path / "rows.parquet", key=["id"], tag={})
-    for module in ("snapshot", "features", "prediction", "monitoring"):
+    for module in ("snapshot", "feature_building", "batch_scoring", "monitoring"):
         monkeypatch.setattr(f"airflow_ml.operators.{module}.snapshot_source", lambda conn_id: source)
     return source
 

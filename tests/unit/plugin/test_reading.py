@@ -12,7 +12,8 @@ import pytest
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.ports import Entry
 from airflow_ml.core.provenance import run_ref
-from airflow_ml.core.trials import SUCCEEDED, TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import SUCCEEDED, TrialResult
 from airflow_ml.plugin.views import committed, shelf
 from airflow_ml.plugin.views import traces as traces_module
 from airflow_ml.plugin.views.board import find_sweep

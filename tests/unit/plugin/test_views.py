@@ -12,7 +12,7 @@ import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.store import MemoryStore
-from airflow_ml.core.guardrail import GuardrailLook
+from airflow_ml.core.guardrail_look import GuardrailLook
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.provenance import task_ref
 from airflow_ml.core.rollout_look import ArmLook, Look

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_ml.adapters.object_store import open_store
-from airflow_ml.core.trials import TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import TrialResult
 from airflow_ml.runtime import shard
 from airflow_ml.runtime.job import ShardJob
 from airflow_ml.runtime.ledger import Ledger

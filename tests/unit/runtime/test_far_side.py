@@ -30,7 +30,7 @@ from airflow_ml.core.far_side import IndexResult
 from airflow_ml.core.job import JobRequest
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import parse_as
-from airflow_ml.core.trials import shard_ref
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.runtime.call import CallJob, call_ref
 from airflow_ml.runtime.capture import as_function_ref, capture
 from airflow_ml.runtime.ledger import results_of

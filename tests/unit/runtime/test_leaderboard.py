@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sweep_parts import feature_set, plan_of
 
 from airflow_ml.adapters.folder_store import FolderStore
+from airflow_ml.core.shards import shard_ref, shards_ref
 from airflow_ml.core.sweep import Leaderboard, SweepPlan
-from airflow_ml.core.trials import TrialResult, shard_ref, shards_ref
+from airflow_ml.core.trials import TrialResult
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, InvalidSpace, SweepFailed
 from airflow_ml.reading import read
 from airflow_ml.runtime.leaderboard import _param_column, best, collect, read_rows, to_pandas

@@ -21,7 +21,7 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.cli import main
 from airflow_ml.core.call import Call
 from airflow_ml.core.provenance import Provenance, bounded, find_handles, index_ref, task_ref, without_records
-from airflow_ml.core.trials import shard_ref
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.errors import ArtifactNotFound, NotPortable
 from airflow_ml.runtime.call import run_here
 from airflow_ml.runtime.capture import as_function_ref, capture

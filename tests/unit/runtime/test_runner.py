@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep_parts import plan_of
 
-from airflow_ml.core.trials import shard_ref
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.errors import CallFailed, SweepFailed
 from airflow_ml.runtime.job import Progress
 from airflow_ml.runtime.leaderboard import collect, committed_results, read_rows

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faulty_runner import DUPLICATE_SHARE
 from sweep_parts import plan_of
 
-from airflow_ml.core.trials import shard_ref
+from airflow_ml.core.shards import shard_ref
 from airflow_ml.errors import CallFailed
 from airflow_ml.runtime.leaderboard import collect, read_rows
 from airflow_ml.runtime.ledger import BATCH_TRIALS

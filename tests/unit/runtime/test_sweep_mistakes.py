@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sweep_parts import plan_of
 
 from airflow_ml.adapters.memory.store import MemoryStore
-from airflow_ml.core.trials import PlannedTrial, TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import PlannedTrial, TrialResult
 from airflow_ml.errors import ConfigurationError, EmptyDataset, SweepFailed
 from airflow_ml.runtime.leaderboard import collect, committed_results, read_rows, sorted_rows
 from airflow_ml.runtime.ledger import Ledger

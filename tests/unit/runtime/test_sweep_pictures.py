@@ -15,7 +15,8 @@ from sweep_parts import plan_of
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.call import Call
-from airflow_ml.core.trials import TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import TrialResult
 from airflow_ml.errors import MissingDependency
 from airflow_ml.runtime.context import CallContext, running
 from airflow_ml.runtime.leaderboard import collect

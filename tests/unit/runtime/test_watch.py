@@ -10,7 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep_parts import plan_of
 
-from airflow_ml.core.trials import TrialResult, shard_ref
+from airflow_ml.core.shards import shard_ref
+from airflow_ml.core.trials import TrialResult
 from airflow_ml.runtime.job import Progress
 from airflow_ml.runtime.ledger import Ledger
 from airflow_ml.runtime.shard import planned_trials

@@ -1,0 +1,9 @@
+"""How much an expectation or a model check weighs, and what may follow where rows break one."""
+
+from __future__ import annotations
+
+#: Critical ones block, warnings warn, the others only tell.
+CRITICAL, WARNING, INFO = "critical", "warning", "info"
+SEVERITIES = (CRITICAL, WARNING, INFO)
+#: What to do with rows that break a critical row-level rule.
+ON_BAD_ROWS = ("block", "quarantine", "warn")

@@ -1,0 +1,161 @@
+"""Stage 7, canary, when the task runs: create the rollout and hand it over, take a human's answer, project its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
+from airflow_ml.core.rollout_state import BY_INTERRUPTION, PARKED, SERVING_ENDS
+from airflow_ml.errors import ConfigurationError, FencedOut, ModelNotFound, RolloutBusy, RouterFailed
+from airflow_ml.hooks.mlflow import MLflowHook
+from airflow_ml.hooks.rollout import rollout_driver
+from airflow_ml.hooks.store import require_production
+from airflow_ml.hooks.variant import variant_of
+from airflow_ml.operators.approval import answer_of, ask
+from airflow_ml.operators.canary_plan import plan_of
+from airflow_ml.operators.promotion import owner_of
+from airflow_ml.operators.rollout_handover import give_way, hand_over, lead_here
+from airflow_ml.operators.rollout_projection import project
+from airflow_ml.operators.rollout_telling import foretell, tell_begun
+from airflow_ml.runtime.rollout_acts import RolloutActs
+from airflow_ml.runtime.rollout_evidence import find_end
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ml.core.canary import Rollout
+    from airflow_ml.core.ports import ModelRegistry, RegisteredModel
+    from airflow_ml.core.rollout_state import RolloutState
+    from airflow_ml.operators.canary import CanaryOperator
+
+
+def release(operator: CanaryOperator, context: Context) -> Rollout:
+    """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already.
+
+    Raises:
+        ModelNotFound, RolloutBusy, NoTraffic, MetricUnreadable, RouterFailed, AliasConflict: as `CanaryOperator` says.
+    """
+    require_production("A rollout")
+    plan = plan_of(operator)
+    registry = MLflowHook(operator.mlflow_conn_id).registry()
+    champion = registry.by_alias(operator.model, CHAMPION)
+    compared = challengers_of(operator, registry)
+    owner = owner_of(context)
+    driver = rollout_driver(
+        operator.model,
+        router_conn_id=operator.router_conn_id,
+        mlflow_conn_id=operator.mlflow_conn_id,
+        lease_seconds=operator.lease_seconds,
+        router_seconds=operator.router_seconds,
+        source=operator.wire_source(),
+        function=operator.function,
+    )
+    model, namespace = operator.model, operator.namespace
+    newest = driver.latest(model, namespace)
+    if champion is not None and champion.version in [one.version for one in compared]:
+        if newest is None or newest.owner != owner or newest.state not in SERVING_ENDS:
+            raise ModelNotFound(
+                f"The alias {CHALLENGER} of {model!r} points to the champion",
+                f"version {champion.version}",
+                "Register a new version first.",
+            )
+        return project(operator, context, registry, newest)
+    first, *others = [variant_of(one) for one in compared]
+    if champion is None:
+        alone = replace(plan, challengers=1)
+        return project(operator, context, registry, driver.install(alone, model, namespace, first, owner))
+    if newest is None or newest.owner != owner or (not newest.live and newest.cause == BY_INTERRUPTION):
+        fixed = operator.tau_requests is not None
+        plan = foretell(driver, plan, model, namespace, operator.log, fixed_tau=fixed)
+    try:
+        state = driver.begin(plan, model, namespace, variant_of(champion), first, owner, others=others)
+    except RolloutBusy as error:
+        give_way(operator, error)
+    if state.state == PARKED:
+        _ask(operator, context, state)
+    if state.live:
+        tell_begun(state, operator.log)
+        if operator.function is None:
+            hand_over(operator, state)
+        state = lead_here(operator, driver, state)
+        if state.state == PARKED:
+            _ask(operator, context, state)
+    return project(operator, context, registry, state)
+
+
+def challengers_of(operator: CanaryOperator, registry: ModelRegistry) -> list[RegisteredModel]:
+    """Return the versions that are compared with the champion, by their aliases or numbers.
+
+    Raises:
+        ModelNotFound: one of them does not exist.
+        ConfigurationError: two of them are the same version.
+    """
+    found: list[RegisteredModel] = []
+    for name in operator.aliases():
+        one = registry.get(operator.model, name) if name.isdigit() else registry.by_alias(operator.model, name)
+        if one is None:
+            raise ModelNotFound(
+                f"No version of {operator.model!r} has the alias {name}", "", "Register one with register_model."
+            )
+        found.append(one)
+    versions = [one.version for one in found]
+    if not versions or len(set(versions)) < len(versions):
+        raise ConfigurationError(
+            f"Not the challengers of {operator.model!r}",
+            ", ".join(f"{name}: version {one}" for name, one in zip(operator.aliases(), versions, strict=True))
+            or "none",
+            "Name aliases or versions that differ.",
+        )
+    return found
+
+
+def answered(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
+    """Go on at the step where the rollout was parked, or end it: as the human said."""
+    answer, model, namespace = answer_of(event), operator.model, operator.namespace
+    acts = RolloutActs(operator.store(), clock=lambda: datetime.now(UTC))
+    newest = acts.newest(model, namespace, owner=owner_of(context))
+    said: dict[str, Any] = {"who": answer.who, "why": answer.why, "epoch": newest.epoch}
+    if newest.state == PARKED and answer.approved:
+        going_on = acts.approve(model, namespace, lease_seconds=operator.lease_seconds, **said)
+        if operator.function is None:
+            hand_over(operator, going_on)
+        operator.check_arguments(rendered=True)
+        return release(operator, context)
+    if newest.state == PARKED:
+        newest = acts.reject(model, namespace, **said)
+    state = find_end(operator.store(), model, namespace, newest.epoch)
+    return project(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
+
+
+def reported(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
+    """Project the end that the trigger reports: alias, asset event, record. Decides nothing.
+
+    Raises:
+        RouterFailed: the rollout was lost.
+        FencedOut: somebody else leads it.
+    """
+    error = event.get("error")
+    if error and event.get("lost"):
+        raise RouterFailed(
+            f"The rollout of {event['model']!r} was lost", error, "Traffic is back at the champion; run it again."
+        )
+    if error:
+        raise FencedOut(str(error), "", "The newest attempt or rollout leads.")
+    state = find_end(operator.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
+    if state.state == PARKED:
+        _ask(operator, context, state)
+    return project(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
+
+
+def _ask(operator: CanaryOperator, context: Context, state: RolloutState) -> NoReturn:
+    operator.log.info("%s waits at weight 0 for an approval: %s", operator.model, state.reason)
+    ask(
+        context,
+        state,
+        task_id=operator.task_id,
+        timeout_seconds=operator.ask_timeout_seconds,
+        method_name="execute_answer",
+    )
