@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: In the task's process; in processes beside it; as pods; as jobs of AWS Batch.
 WORKER, LOCAL, KUBERNETES, BATCH = "worker", "local", "kubernetes", "batch"
 KINDS = (WORKER, LOCAL, KUBERNETES, BATCH)
+#: Pause between looks at one job that runs elsewhere.
+POLL_SECONDS = 15.0
 
 
 def split_compute(compute: object) -> tuple[str, dict[str, JSON]]:

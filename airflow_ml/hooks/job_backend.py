@@ -6,13 +6,13 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.compute import ComputeProfile
 from airflow_ml.core.compute_choice import BATCH, KUBERNETES
-from airflow_ml.core.job import JobHandle
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks import store as store_hook
 
 if TYPE_CHECKING:
+    from airflow_ml.core.compute import ComputeProfile
+    from airflow_ml.core.job import JobHandle
     from airflow_ml.core.ports import ArtifactStore, JobBackend
     from airflow_ml.runtime.remote_job import RemoteJobs
 
@@ -36,6 +36,8 @@ def job_backend(place: ComputeProfile | JobHandle) -> JobBackend:
         ConfigurationError: a profile that does not run elsewhere.
         MissingDependency: the provider of its platform is not installed.
     """
+    from airflow_ml.core.job import JobHandle
+
     if isinstance(place, JobHandle):
         return _open(place.kind, place.place.get("conn_id", ""), place.place.get("region", ""))
     if place.kind == KUBERNETES:

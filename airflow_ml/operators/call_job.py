@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.call import Call, CallResult, CallResults
-from airflow_ml.core.compute_choice import LOCAL, split_compute
+from airflow_ml.core.compute_choice import LOCAL, POLL_SECONDS, split_compute
 from airflow_ml.core.fingerprint import seed_of
 from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import CallFailed, ConfigurationError
@@ -18,14 +17,12 @@ from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
-from airflow_ml.operators.circumstances import refuse_secrets
 from airflow_ml.operators.ml_arguments import settled
-from airflow_ml.operators.ml_cache import owner_of
-from airflow_ml.operators.remote import POLL_SECONDS, collect, is_remote, job_key, refuse_failures, run_remotely
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_ml.core.call import CallResult, CallResults
     from airflow_ml.core.compute import ComputeProfile
     from airflow_ml.core.ports import ArtifactStore
     from airflow_ml.operators.remote import Collected
@@ -119,6 +116,8 @@ class CallJobOperator(MLOperator):
 
     def run(self, context: Context) -> CallResults:
         """Run what has no success yet, here or there."""
+        from airflow_ml.operators.remote import is_remote, run_remotely
+
         store = self.store()
         profile = compute_profile(self.compute, log=self.log.info)
         jobs = self._jobs(store, profile, context)
@@ -133,6 +132,8 @@ class CallJobOperator(MLOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, JSON]:
         """Collect what a remote job left in the store, whatever became of the job itself."""
+        from airflow_ml.operators.remote import collect
+
         with failing_at_once():
             return self._judged(context, collect(self, event), self.store()).to_xcom()
 
@@ -141,6 +142,9 @@ class CallJobOperator(MLOperator):
         self._stop.set()
 
     def _jobs(self, store: ArtifactStore, profile: ComputeProfile, context: Context) -> list[CallJob]:
+        from airflow_ml.core.call import Call
+        from airflow_ml.operators.circumstances import refuse_secrets
+        from airflow_ml.operators.ml_cache import owner_of
         from airflow_ml.runtime.call import CallJob
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.environment import environment_digest
@@ -174,6 +178,7 @@ class CallJobOperator(MLOperator):
         Raises:
             ConfigurationError: they are no list, or the number of calls is none.
         """
+        from airflow_ml.core.call import CallResults
         from airflow_ml.runtime.call_results import read_values
         from airflow_ml.runtime.codecs import load_value
 
@@ -195,6 +200,7 @@ class CallJobOperator(MLOperator):
         return given
 
     def _run_here(self, jobs: list[CallJob], store: ArtifactStore, context: Context) -> list[CallResult | None]:
+        from airflow_ml.operators.remote import job_key
         from airflow_ml.runtime.call import newest_result
         from airflow_ml.runtime.calls import CallsJob, finished
         from airflow_ml.runtime.runner import run_calls
@@ -220,6 +226,9 @@ class CallJobOperator(MLOperator):
         return [newest_result(job.call, store) for job in jobs]
 
     def _judged(self, context: Context, found: Collected, store: ArtifactStore) -> CallResults:
+        from airflow_ml.core.call import CallResult
+        from airflow_ml.operators.remote import refuse_failures
+
         results = [parse_as(CallResult, wire) if wire is not None else None for wire in found.results]
         jobs: Any = found.jobs
         self.function = jobs[0].call.function

@@ -31,7 +31,7 @@ REPORT_KEY = "report"
 def _read_suite(expectations: Any) -> None:
     """Refuse a suite that is no suite; a file is read when the task runs."""
     if not isinstance(expectations, str):
-        from airflow_ml.adapters.great_expectations import load_suite
+        from airflow_ml.adapters.expectation_suite import load_suite
 
         load_suite(expectations)
 
@@ -92,7 +92,8 @@ class GateDatasetOperator(MLOperator):
 
     def run(self, context: Context) -> DatasetSnapshot:
         """Validate, report, and pass the subject on or stop."""
-        from airflow_ml.adapters.great_expectations import GreatExpectationsValidator, load_suite
+        from airflow_ml.adapters.expectation_suite import load_suite
+        from airflow_ml.adapters.great_expectations import GreatExpectationsValidator
         from airflow_ml.core.gate import BLOCK, ERROR, GateReport, count_failed, decide, most_telling
         from airflow_ml.core.snapshot import DatasetSnapshot
 

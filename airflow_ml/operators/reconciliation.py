@@ -11,15 +11,14 @@ from airflow_ml.core import argument_rules as rules
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import RouterFailed
 from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.hooks.rollout_signals import tell_metrics
 from airflow_ml.operators.base import MLOperator
-from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, Reconciled, live_rollouts, reconcile_all
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.rollout_state import RolloutState
     from airflow_ml.runtime.rollout import RolloutDriver
+    from airflow_ml.runtime.rollout_reconcile import Reconciled
 
 
 class ReconcileRolloutsOperator(MLOperator):
@@ -68,6 +67,8 @@ class ReconcileRolloutsOperator(MLOperator):
 
     def run(self, context: Context) -> JSON:
         """Go through all models, and once more when a lease has run out meanwhile."""
+        from airflow_ml.runtime.rollout_reconcile import FAILED
+
         until = datetime.now(UTC) + timedelta(seconds=self.round_seconds)
         at = datetime.now(UTC)
         seen, found = self._round(at)
@@ -89,6 +90,9 @@ class ReconcileRolloutsOperator(MLOperator):
         return [one.to_dict() for one in found]
 
     def _round(self, at: datetime) -> tuple[int, list[Reconciled]]:
+        from airflow_ml.hooks.rollout_signals import tell_metrics
+        from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, live_rollouts, reconcile_all
+
         for state in live_rollouts(self.store(), self.namespace):
             tell_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
         seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=at)
@@ -104,6 +108,8 @@ class ReconcileRolloutsOperator(MLOperator):
         A round may take long, where a router gives no answer: what runs out meanwhile is for one more of this run. What
         had run out before it and could not be ended is for the next run.
         """
+        from airflow_ml.runtime.rollout_reconcile import live_rollouts
+
         leases = [state.lease_expires_at for state in live_rollouts(self.store(), self.namespace)]
         return min((lease for lease in leases if lease is not None and after < lease <= until), default=None)
 

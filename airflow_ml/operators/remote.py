@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_ml.core.compute import ComputeProfile
-from airflow_ml.core.compute_choice import BATCH, KUBERNETES
+from airflow_ml.core.compute_choice import BATCH, KUBERNETES, POLL_SECONDS
 from airflow_ml.core.failure import job_failed
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.job import FAILED, LOST, SUCCEEDED, IndexFailure, JobStatus
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from airflow_ml.runtime.job import ShardJob
     from airflow_ml.runtime.remote_job import RemoteJobs
 
-#: Pause between looks at one job.
-POLL_SECONDS = 15.0
 #: Failed indexes that are named in the log, and those of them whose last lines are shown.
 _TOLD, _SHOWN, _TAIL_LINES = 20, 3, 50
 #: Lines of a job that has one index only.

@@ -1,4 +1,4 @@
-"""Importing the package, the operators and the example loads none of the heavy libraries."""
+"""Importing the package, the operators and the examples loads no heavy library, and of the package what is needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,29 @@ IMPORTS = {
 }
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "dags_examples").glob("*.py"))}
 
-#: Each statement has a process to itself. Those of IMPORTS are forked from one that has loaded nothing. The examples'
+#: What does the work of a task, and what its results are made of: no DAG file needs it.
+AT_WORK = (
+    *("runtime.*", "adapters.*", "triggers.*", "gateway.*", "cli.*", "plugin.*", "testing.*"),
+    *("core.artifact", "core.call", "core.canary", "core.compute", "core.gate", "core.job", "core.monitoring"),
+    *("core.ports", "core.provenance", "core.selection", "core.statistics", "core.sweep", "core.rollout_state"),
+    *("operators.recording", "operators.circumstances", "operators.remote", "operators.runner_call"),
+    *("operators.release", "operators.batch_scoring", "operators.feature_building"),
+)
+#: What some examples name themselves: a compute profile with changes, a suite, a record, constraints, a task's state.
+NAMED = {
+    "compute": ("core.compute",),
+    "gate": ("adapters.expectation_suite",),
+    "reap": ("triggers.task_state",),
+    "selection": ("core.artifact", "core.selection"),
+    "versions": ("core.artifact", "runtime.data", "runtime.part", "runtime.rows"),
+}
+#: Modules of the package that one example may load. Each costs a parse about a millisecond, a record of it another;
+#: flight_delays, with all stages, has 52 of them.
+MOST_MODULES = 56
+
+#: Each statement has a process to itself. Those of IMPORTS are forked from one that has loaded nothing; the examples'
 #: have Airflow, since any asset with a scheme makes it load every provider's asset handlers, amazon's with boto3: not
-#: our doing; and the operators, imported once: what came with them counts as loaded by each example.
+#: our doing.
 PROGRAM = """
 import json, os, sys, traceback
 
@@ -39,7 +60,7 @@ def loaded_by(statement, before):
     if not os.fork():
         try:
             exec(statement, {})
-            answer = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+            answer = sorted(set(sys.modules) - before)
         except BaseException:
             answer = traceback.format_exc()
         with open(writing, "w") as pipe:
@@ -57,7 +78,6 @@ found = {name: loaded_by(statement, before) for name, statement in imports.items
 from airflow.sdk import Asset
 Asset("mlflow://model@alias")
 before = set(sys.modules)
-exec(imports["public names"])
 found |= {name: loaded_by(statement, before) for name, statement in examples.items()}
 print(json.dumps(found))
 """
@@ -65,7 +85,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def loaded() -> Mapping[str, list[str] | str]:
-    """The packages that each statement loads, or its traceback."""
+    """The modules that each statement loads, or its traceback."""
     examples = {name: f"import runpy; runpy.run_path({str(path)!r})" for name, path in EXAMPLES.items()}
     command = [sys.executable, "-c", PROGRAM, json.dumps([IMPORTS, examples])]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
@@ -73,10 +93,23 @@ def loaded() -> Mapping[str, list[str] | str]:
     return answer
 
 
-def packages(loaded: Mapping[str, list[str] | str], name: str) -> set[str]:
+def modules(loaded: Mapping[str, list[str] | str], name: str) -> set[str]:
     found = loaded[name]
     assert not isinstance(found, str), found
     return set(found)
+
+
+def packages(loaded: Mapping[str, list[str] | str], name: str) -> set[str]:
+    return {module.partition(".")[0] for module in modules(loaded, name)}
+
+
+def own(loaded: Mapping[str, list[str] | str], name: str) -> set[str]:
+    """The package's own modules, without its name."""
+    return {one.removeprefix("airflow_ml.") for one in modules(loaded, name) if one.startswith("airflow_ml.")}
+
+
+def at_work(names: set[str]) -> set[str]:
+    return {name for name in names if any(fnmatch(name, pattern) for pattern in AT_WORK)}
 
 
 @pytest.mark.parametrize("name", ["package", "entry points", "public names"])
@@ -89,6 +122,17 @@ def test_import_is_light(loaded: Mapping[str, list[str] | str], name: str) -> No
 def test_example_parses_lightly(loaded: Mapping[str, list[str] | str], name: str) -> None:
     assert "airflow_ml" in packages(loaded, name)
     assert not packages(loaded, name) & HEAVY
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_loads_what_its_arguments_need(loaded: Mapping[str, list[str] | str], name: str) -> None:
+    ours = own(loaded, name)
+    assert at_work(ours) <= {*NAMED.get(name, ())}
+    assert len(ours) <= MOST_MODULES
+
+
+def test_the_check_can_see_what_does_the_work(loaded: Mapping[str, list[str] | str]) -> None:
+    assert {"runtime.rows", "core.provenance"} <= at_work(own(loaded, "public names"))
 
 
 def test_the_check_can_see_a_heavy_import(loaded: Mapping[str, list[str] | str]) -> None:

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from airflow_ml.adapters import great_expectations as adapter
-from airflow_ml.adapters.great_expectations import GreatExpectationsValidator, load_suite
+from airflow_ml.adapters.expectation_suite import load_suite
+from airflow_ml.adapters.great_expectations import GreatExpectationsValidator
 from airflow_ml.core.gate import BLOCK, PASS, WARN, decide
 from airflow_ml.errors import ColumnMissing, ConfigurationError, GateErrored
 
@@ -244,7 +245,7 @@ def test_a_missing_suite_names_the_path(tmp_path: Path) -> None:
 
 def test_reading_a_suite_imports_no_library() -> None:
     code = (
-        "import sys; from airflow_ml.adapters.great_expectations import load_suite; "
+        "import sys; from airflow_ml.adapters.expectation_suite import load_suite; "
         f"assert len(load_suite({str(SUITE)!r})) == 11; "
         "print(sorted({'great_expectations', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)))"
     )
