@@ -67,8 +67,11 @@ class Part:
         Raises:
             DataTooLarge, EmptyDataset.
         """
+        import pandas as pd
+
         loaded: pd.DataFrame = self._loaded[0]
-        return loaded.copy(deep=False)
+        # Below 3.0 pandas writes a change of a shallow copy into the original, which the next trial would be given.
+        return loaded.copy(deep=int(pd.__version__.partition(".")[0]) < 3)
 
     @property
     def y(self) -> np.ndarray[Any, Any]:
