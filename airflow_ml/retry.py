@@ -103,7 +103,7 @@ def _read(context: Any, key: str) -> Any:
     store = (context or {}).get("task_state_store")
     try:
         return store.get(key) if store is not None else None
-    except Exception as error:
+    except Exception as error:  # Airflow's API is away: the policy decides with what it knows
         _LOG.warning("The task state store cannot be read: %s", error)
         return None
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from airflow_ml.core.arm_evidence import judge_arms
 from airflow_ml.core.arms import arm_names
+from airflow_ml.core.mixture import two_sided_boundary
 from airflow_ml.core.paired import PairedEffect, log_e_paired
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
-from airflow_ml.core.statistics import two_sided_boundary
 
 LOOKS, PER_LOOK, TAU_REQUESTS, COUNT = 400, 50, 100.0, 3
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from airflow_ml.core.mixture import two_sided_boundary
 from airflow_ml.core.ports import Sample
-from airflow_ml.core.statistics import MIN_STRATUM_UNITS, effect_of, two_sided_boundary
+from airflow_ml.core.statistics import MIN_STRATUM_UNITS, effect_of
 
 MIN_UNITS = 100
 TAU_REQUESTS = 100.0

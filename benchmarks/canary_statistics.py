@@ -33,8 +33,9 @@ import numpy as np
 from canary_designs import challengers, pairs
 from canary_replay import MIN_UNITS, delayed, group_sequential_bounds, replay, traffic
 
+from airflow_ml.core.mixture import confidence_sequence, planned_tau, two_sided_boundary
 from airflow_ml.core.ports import Sample
-from airflow_ml.core.statistics import confidence_sequence, effect_of, planned_tau, two_sided_boundary
+from airflow_ml.core.statistics import effect_of
 
 ALPHA = 0.05
 LOOKS = 400

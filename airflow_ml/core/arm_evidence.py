@@ -16,19 +16,13 @@ from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC, paired_name
 from airflow_ml.core.guardrail import MINIMIZE, Guardrail
 from airflow_ml.core.guardrail_look import GuardrailLook, judge, unseen
+from airflow_ml.core.mixture import confidence_sequence, log_e_one_sided, log_e_two_sided
 from airflow_ml.core.multiplicity import always_valid_p, holm
 from airflow_ml.core.paired import PairedEffect, log_e_paired, paired_effect, paired_interval
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.rollout_look import ArmLook
 from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, SHADOW, SPLIT, SUPERIORITY, RolloutPlan
-from airflow_ml.core.statistics import (
-    Effect,
-    as_requests,
-    confidence_sequence,
-    effect_of,
-    log_e_one_sided,
-    log_e_two_sided,
-)
+from airflow_ml.core.statistics import Effect, as_requests, effect_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,9 @@ from typing import Any
 from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.guardrail import MINIMIZE, Guardrail
 from airflow_ml.core.level import level_of
+from airflow_ml.core.mixture import log_e_one_sided
 from airflow_ml.core.ports import Reading, Sample
-from airflow_ml.core.statistics import Effect, effect_of, log_e_one_sided
+from airflow_ml.core.statistics import Effect, effect_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

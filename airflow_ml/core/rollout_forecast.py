@@ -9,16 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+from airflow_ml.core.mixture import one_sided_boundary, planned_tau, two_sided_boundary
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.rollout_plan import BY_REQUEST, NON_INFERIORITY, SPLIT, RolloutPlan
-from airflow_ml.core.statistics import (
-    MIN_STRATUM_UNITS,
-    MOST_DESIGN_EFFECT,
-    mean_of,
-    one_sided_boundary,
-    planned_tau,
-    two_sided_boundary,
-)
+from airflow_ml.core.statistics import MIN_STRATUM_UNITS, MOST_DESIGN_EFFECT, mean_of
 
 #: Chance of finding a difference that "is shown": what the forecast names, and below which a plan is refused.
 POWER, LEAST_POWER = 0.95, 0.5

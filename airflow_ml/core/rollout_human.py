@@ -10,9 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from airflow_ml.core.canary import INCONCLUSIVE, ROLLED_BACK
+from airflow_ml.core.rollout_change import check_may_act, with_act
 from airflow_ml.core.rollout_look import Act
 from airflow_ml.core.rollout_plan import SPLIT
-from airflow_ml.core.rollout_state import PARKED, RUNNING, RolloutState, check_may_act, with_act
+from airflow_ml.core.rollout_state import PARKED, RUNNING, RolloutState
 from airflow_ml.errors import FencedOut
 
 

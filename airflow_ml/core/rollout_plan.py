@@ -66,7 +66,7 @@ class RolloutPlan(Record):
     #: Chance of any wrong decision over the whole rollout, at however many looks.
     alpha: float = 0.05
     #: Fixes the mixture: its variance is that of one request over this number. An operator fixes it before the start
-    #: for ``expected_effect``, where the traffic is known (`airflow_ml.core.statistics.planned_tau`); 100 is for plans
+    #: for ``expected_effect``, where the traffic is known (`airflow_ml.core.mixture.planned_tau`); 100 is for plans
     #: that name none. The test is tightest near 8 times as many effective requests ``n_c n_t / (n_c + n_t)``. 100 sees
     #: gross harm in the first days of a 5 % step, and with 100 times the data it asks for 1.17 times the standard
     #: errors of a plan tuned for that; a plan tuned for much data is blind in the first steps.

@@ -107,7 +107,7 @@ def _write(
         _keep_environment(operator, record.environment, store)
         _append_run(record, context, store)
         _append(store, task_ref(record.namespace, record.dag, record.run, record.task, record.map_index), record)
-    except Exception as problem:
+    except Exception as problem:  # the task has done its work: for the lack of a note nothing of it is lost
         _LOG.warning("This task's provenance is not in the store: %s: %s", type(problem).__name__, problem)
 
 

@@ -41,6 +41,8 @@ def _write_pandas(value: pd.DataFrame, path: Path) -> Written:
         )
     try:
         table = pa.Table.from_pandas(value)
+    # Mixed types, objects and numbers that no Arrow type holds; Arrow's own errors of these are a TypeError and a
+    # ValueError as well, but for a kind of column that it has no type for.
     except (pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError) as error:
         raise NoCodec(
             "A column holds values that are no table data", str(error)[:300], "Give each column one type."

@@ -208,7 +208,7 @@ def _entries() -> tuple[EntryPoint, ...]:
 def _loaded(entry: EntryPoint) -> Codec:
     try:
         codec = entry.load()
-    except Exception as error:
+    except Exception as error:  # somebody else's module, which may raise anything while it is imported
         raise ConfigurationError(
             f"The codec of entry point {entry.name} cannot be loaded",
             f"{entry.value}: {error}",

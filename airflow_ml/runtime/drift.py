@@ -179,7 +179,7 @@ def _errors(table: Any, score: str, label: str, time: str) -> tuple[dict[str, fl
         raise ConfigurationError(f"{time} is no time", str(kind), "Name a timestamp or date column.")
     try:
         predicted, truth = table[score].cast(pa.float64()), table[label].cast(pa.float64())
-    except pa.ArrowException as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # text that is no number; a type that never is one
         raise ConfigurationError(
             "Score and outcome must be numbers", str(error)[:200], "Check the columns' types."
         ) from None

@@ -64,7 +64,7 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
         return _leave(far_side.BAD_INPUT, error)
     except AirflowMLError as error:
         return _leave(far_side.TRY_AGAIN if error.retryable else far_side.BAD_INPUT, error)
-    except Exception as error:
+    except Exception as error:  # a bug of ours or a client library's own error: the exit code must say which, at least
         traceback.print_exc()
         away = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("botocore", "boto3")
         return _leave(far_side.TRY_AGAIN if away else far_side.FAILED, error)

@@ -10,21 +10,11 @@ from airflow_ml.core.failpoint import fp
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
+from airflow_ml.core.rollout_change import adopted, busy, confirmed, created, ending
 from airflow_ml.core.rollout_forecast import Forecast, forecast, observe
 from airflow_ml.core.rollout_human import closed
 from airflow_ml.core.rollout_plan import RolloutPlan
-from airflow_ml.core.rollout_state import (
-    BY_EVIDENCE,
-    BY_INTERRUPTION,
-    CREATED,
-    PARKED,
-    RolloutState,
-    adopted,
-    busy,
-    confirmed,
-    created,
-    ending,
-)
+from airflow_ml.core.rollout_state import BY_EVIDENCE, BY_INTERRUPTION, CREATED, PARKED, RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import AirflowMLError, MetricUnreadable, RefConflict, RouterFailed
 from airflow_ml.runtime.rollout_history import At

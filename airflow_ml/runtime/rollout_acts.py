@@ -11,9 +11,10 @@ from datetime import datetime
 
 from airflow_ml.core.canary import INCONCLUSIVE, ROLLED_BACK
 from airflow_ml.core.ports import ArtifactStore
+from airflow_ml.core.rollout_change import ending
 from airflow_ml.core.rollout_human import closed, held, reentered, resumed
 from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP, Act
-from airflow_ml.core.rollout_state import BY_EVIDENCE, BY_INTERRUPTION, PARKED, RolloutState, ending
+from airflow_ml.core.rollout_state import BY_EVIDENCE, BY_INTERRUPTION, PARKED, RolloutState
 from airflow_ml.errors import ConfigurationError, FencedOut, RefConflict
 from airflow_ml.runtime.rollout_evidence import rollout_ref
 from airflow_ml.runtime.rollout_history import RolloutHistory

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from airflow_ml.core.canary import CONCLUDED, PROMOTED, ROLLED_BACK
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import ArtifactStore, MetricSource, Reading, Router
+from airflow_ml.core.rollout_change import confirmed, ended, ending, looked
 from airflow_ml.core.rollout_decision import (
     ADVANCE,
     ASK,
@@ -30,18 +31,7 @@ from airflow_ml.core.rollout_decision import (
 from airflow_ml.core.rollout_human import closed
 from airflow_ml.core.rollout_look import Act, Look
 from airflow_ml.core.rollout_readings import merged, without_samples
-from airflow_ml.core.rollout_state import (
-    BY_EVIDENCE,
-    BY_INTERRUPTION,
-    CONFLICT,
-    PARKED,
-    SERVING_ENDS,
-    RolloutState,
-    confirmed,
-    ended,
-    ending,
-    looked,
-)
+from airflow_ml.core.rollout_state import BY_EVIDENCE, BY_INTERRUPTION, CONFLICT, PARKED, SERVING_ENDS, RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import FencedOut, MetricUnreadable, RefConflict, RegistryUnavailable, RouterFailed
 from airflow_ml.runtime.rollout_evidence import rollout_ref

@@ -244,8 +244,8 @@ def _distinct(column: Any, by: str) -> list[Any]:
         again = [pa.scalar(str(value)).cast(column.type).as_py() for value in named[:1]]
         if all(found == value or value != value for found, value in zip(again, named, strict=False)):
             return values
-    except (pa.ArrowException, NotImplementedError):
-        pass
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # a type whose values Arrow cannot tell apart, or not read back from text: it names no groups
     raise ConfigurationError(
         f"Rows cannot be grouped by {by!r}", f"its type is {column.type}", "Group by text, a number or a date."
     )

@@ -127,7 +127,7 @@ def _plain_difference(name: str, before: Any, after: Any) -> ColumnDifference:
             for label in ("min", "max")
             if ranges[0][label] != ranges[1][label]
         ]
-    except pa.ArrowException:
+    except pa.ArrowNotImplementedError:  # lists, structs and the like have no order
         told = []
     return ColumnDifference(column=name, what=", ".join(told) or "other values")
 

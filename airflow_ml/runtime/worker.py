@@ -227,7 +227,7 @@ def describe(error: BaseException) -> str:
     """Return an error in one line of at most 500 characters: its type and message."""
     try:
         text = str(error)
-    except Exception:
+    except Exception:  # the user's own class of error, whose message itself may raise anything
         text = "(its message cannot be shown)"
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -25,8 +25,9 @@ from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.provenance import SUCCEEDED, Provenance, find_handles, index_ref, run_ref, task_ref
 from airflow_ml.core.record import Record, encode
 from airflow_ml.core.registration import ModelVersion
+from airflow_ml.core.rollout_change import created, ended, ending, looked
 from airflow_ml.core.rollout_look import Look
-from airflow_ml.core.rollout_state import RolloutState, created, ended, ending, looked
+from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.selection import Selection
 from airflow_ml.core.shards import shard_ref
 from airflow_ml.core.snapshot import DatasetSnapshot

@@ -110,7 +110,7 @@ class CanaryTrigger(BaseTrigger):
                 except FencedOut as error:
                     yield self._event(error=str(error))
                     return
-                except Exception as error:
+                except Exception as error:  # a store, router or metric out of reach: the lease bounds how long
                     problem = f"a look failed: {type(error).__name__}: {error}"
                     self._driver = None  # connections may have changed
                 else:

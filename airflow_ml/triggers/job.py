@@ -98,7 +98,7 @@ class JobTrigger(BaseTrigger):
                 except FencedOut as error:
                     yield self._event(error=str(error))
                     return
-                except Exception as error:
+                except Exception as error:  # a store or cluster out of reach: the job goes on without a look
                     self.log.warning("Job %s: a look failed: %s: %s", self.key, type(error).__name__, error)
                     self._jobs = None
                     backend_hook.forget_backends()  # connections may have changed

@@ -48,7 +48,7 @@ class RolloutTurnTrigger(BaseTrigger):
                 if await asyncio.to_thread(self._free):
                     yield TriggerEvent({"model": self.model})  # type: ignore[no-untyped-call]
                     return
-            except Exception as error:
+            except Exception as error:  # a store, a network, a client library: whatever it is, it may pass
                 self.log.warning("The rollouts of %s cannot be read: %s: %s", self.model, type(error).__name__, error)
             await asyncio.sleep(self.poll_interval_seconds)
 

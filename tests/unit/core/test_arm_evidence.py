@@ -11,11 +11,12 @@ import pytest
 
 from airflow_ml.core.arm_evidence import best_of, judge_arms
 from airflow_ml.core.arms import arm_names, paired_name
+from airflow_ml.core.mixture import confidence_sequence
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.rollout_look import ArmLook
 from airflow_ml.core.rollout_plan import RolloutPlan
-from airflow_ml.core.statistics import as_requests, confidence_sequence, design_effect, effect_of
+from airflow_ml.core.statistics import as_requests, design_effect, effect_of
 
 AT = datetime(2013, 5, 20, tzinfo=UTC)
 NAMES = arm_names(4)

@@ -13,9 +13,10 @@ from airflow_ml.core.guardrail import Guardrail
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.record import parse
+from airflow_ml.core.rollout_change import created
 from airflow_ml.core.rollout_decision import ADVANCE, HOLD, INCONCLUSIVE, PROMOTE, ROLL_BACK, Decision, decide
 from airflow_ml.core.rollout_plan import RolloutPlan
-from airflow_ml.core.rollout_state import RUNNING, RolloutState, created
+from airflow_ml.core.rollout_state import RUNNING, RolloutState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY0 = datetime(2013, 5, 1, tzinfo=UTC)

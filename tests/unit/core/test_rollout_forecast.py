@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_ml.core.mixture import requests_needed, two_sided_boundary
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
 from airflow_ml.core.rollout_forecast import Forecast, ObservedTraffic, alike, forecast, observe, planned
 from airflow_ml.core.rollout_plan import RolloutPlan
-from airflow_ml.core.statistics import requests_needed, two_sided_boundary
 
 Rows = list[tuple[str, float]]
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_ml.core.plan_check import parse_plan
+from airflow_ml.core.rollout_change import created
 from airflow_ml.core.rollout_look import Look
 from airflow_ml.core.rollout_picture import rollout_picture
-from airflow_ml.core.rollout_state import RolloutState, created
+from airflow_ml.core.rollout_state import RolloutState
 
 START = datetime(2013, 5, 1, tzinfo=UTC)
 SVG = "{http://www.w3.org/2000/svg}"

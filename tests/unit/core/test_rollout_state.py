@@ -8,18 +8,9 @@ import pytest
 
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.record import parse
+from airflow_ml.core.rollout_change import adopted, confirmed, created, ended, ending, looked
 from airflow_ml.core.rollout_look import Look
-from airflow_ml.core.rollout_state import (
-    ENDS,
-    SERVING_ENDS,
-    RolloutState,
-    adopted,
-    confirmed,
-    created,
-    ended,
-    ending,
-    looked,
-)
+from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS, RolloutState
 from airflow_ml.errors import FencedOut, RolloutBusy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

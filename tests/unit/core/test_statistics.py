@@ -14,21 +14,19 @@ from hypothesis import strategies as st
 from scipy import integrate
 from scipy import stats as scipy_stats
 
-from airflow_ml.core.ports import Sample
-from airflow_ml.core.statistics import (
+from airflow_ml.core.mixture import (
     LEAST_TAU,
     MOST_TAU,
-    Effect,
     confidence_sequence,
-    effect_of,
     log_e_one_sided,
     log_e_two_sided,
-    mean_of,
     one_sided_boundary,
     planned_tau,
     requests_needed,
     two_sided_boundary,
 )
+from airflow_ml.core.ports import Sample
+from airflow_ml.core.statistics import Effect, effect_of, mean_of
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 

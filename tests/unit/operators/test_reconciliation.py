@@ -10,7 +10,7 @@ import pytest
 from airflow_ml.adapters.memory.router import MemoryRouter
 from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.ports import Traffic
-from airflow_ml.core.rollout_state import created
+from airflow_ml.core.rollout_change import created
 from airflow_ml.operators import reconciliation
 from airflow_ml.operators.reconciliation import ReconcileRolloutsOperator
 from airflow_ml.runtime.rollout import RolloutDriver

@@ -15,8 +15,9 @@ from airflow_ml.adapters.memory.store import MemoryStore
 from airflow_ml.core.guardrail_look import GuardrailLook
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.provenance import task_ref
+from airflow_ml.core.rollout_change import created
 from airflow_ml.core.rollout_look import ArmLook, Look
-from airflow_ml.core.rollout_state import RolloutState, created
+from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.plugin.views import traces
 from airflow_ml.plugin.views.board import Boards
 from airflow_ml.plugin.views.canary import allowed_actions, canary_view
