@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
-from airflow_ml.plugin.lazy_app import LazyApp, prepared
+from airflow_ml.plugin.lazy_app import LazyApp
+from airflow_ml.plugin.preload import Preload
 
 #: Where the API and the bundle lie, below the path of ``[api] base_url``.
 URL_PREFIX = "/airflow-ml"
@@ -31,8 +32,8 @@ class AirflowMLPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_root_middlewares(self) -> list[Any]:  # type: ignore[override]
-        """None, in truth: the place where Airflow says that an API server begins to serve."""
-        return [{"name": "airflow_ml", "middleware": prepared, "kwargs": {"pages": self._pages}}]
+        """What happens before a page asks for anything."""
+        return [{"name": "airflow_ml", "middleware": Preload, "kwargs": {"pages": self._pages}}]
 
     @cached_property
     def _pages(self) -> LazyApp:

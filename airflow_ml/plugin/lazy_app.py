@@ -6,7 +6,6 @@ Should the import fail, Airflow still starts, every route is closed, and the pag
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -89,17 +88,6 @@ class LazyApp:
                     _LOG.exception("The ML pages could not be loaded")
                     self._failed_at = time.monotonic()
             return self._app
-
-
-def prepared(app: Any, pages: LazyApp) -> Any:
-    """Return Airflow's application as it is, and prepare the pages behind it.
-
-    Airflow takes this for one of its middlewares, which it builds once in each worker of an API server, as that begins
-    to serve, and nowhere else. No request passes through it.
-    """
-    with contextlib.suppress(RuntimeError):  # no thread to be had: the first request waits, as it would have
-        pages.prepare()
-    return app
 
 
 async def _say_broken(scope: Scope, send: Send) -> None:

@@ -13,7 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from airflow_ml.plugin import AirflowMLPlugin
-from airflow_ml.plugin.lazy_app import LazyApp, prepared
+from airflow_ml.plugin.lazy_app import LazyApp
+from airflow_ml.plugin.preload import Preload
 
 
 def test_loading_the_plugin_imports_no_web_framework() -> None:
@@ -78,7 +79,7 @@ def test_an_api_server_that_begins_to_serve_has_the_pages_ready() -> None:
     pages = LazyApp(lambda: PlainTextResponse("here"), read_ahead)
     server = FastAPI(openapi_url=None)
     server.mount("/airflow-ml", pages)
-    server.add_middleware(prepared, pages=pages)
+    server.add_middleware(Preload, pages=pages)
     assert not read, "an application that is only made, as a command does it, costs nothing"
     with TestClient(server) as client:
         assert done.wait(20)
@@ -106,7 +107,7 @@ def test_airflow_takes_the_plugin_of_an_api_server() -> None:
     (app,), (middleware,) = plugin.fastapi_apps, plugin.fastapi_root_middlewares
     assert middleware["kwargs"]["pages"] is app["app"]
     assert FastAPIAppResponse.model_validate({**app, "app": "LazyApp"})
-    assert FastAPIRootMiddlewareResponse.model_validate({**middleware, "middleware": "prepared"})
+    assert FastAPIRootMiddlewareResponse.model_validate({**middleware, "middleware": "Preload"})
 
 
 def test_a_broken_import_is_a_page_that_says_so(caplog: pytest.LogCaptureFixture) -> None:

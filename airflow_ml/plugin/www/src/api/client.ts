@@ -33,10 +33,12 @@ export function segment(name: string): string {
   return encodeURIComponent(name);
 }
 
+/**
+ * Ask a route. With no header of its own: a browser gives what it fetched ahead, because the page's own headers named it
+ * (plugin/preload.py), only to a request that is the same in every header.
+ */
 export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-  return answer<T>(
-    await reach(apiUrl(path, query), { headers: { accept: "application/json" }, ...(signal && { signal }) }),
-  );
+  return answer<T>(await reach(apiUrl(path, query), signal ? { signal } : {}));
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {

@@ -1,6 +1,17 @@
 /** Numbers with as many digits as a reader can use. */
 
-const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+/** By decimals: to make one takes as long as to write a hundred numbers. */
+const formats = new Map<number, Intl.NumberFormat>();
+
+function format(decimals: number): Intl.NumberFormat {
+  let found = formats.get(decimals);
+  if (!found) {
+    found = new Intl.NumberFormat("en", { maximumFractionDigits: decimals });
+    formats.set(decimals, found);
+  }
+  return found;
+}
+
 const MINUS = "\u2212";
 
 /** A metric or parameter: four significant digits; very large and very small ones as powers of ten. */
@@ -13,7 +24,7 @@ export function number(value: number | null | undefined, digits = 4): string {
   }
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e9) {
-    return WHOLE.format(value).replace("-", MINUS);
+    return format(0).format(value).replace("-", MINUS);
   }
   if (size >= 1e6 || size < 1e-4) {
     const [mantissa = "", exponent = "0"] = value.toExponential(Math.max(0, digits - 2)).split("e");
@@ -21,7 +32,7 @@ export function number(value: number | null | undefined, digits = 4): string {
     return `${short}e${String(Number(exponent))}`.replaceAll("-", MINUS);
   }
   const decimals = Math.max(0, Math.min(8, digits - 1 - Math.floor(Math.log10(size))));
-  return new Intl.NumberFormat("en", { maximumFractionDigits: decimals }).format(value).replace("-", MINUS);
+  return format(decimals).format(value).replace("-", MINUS);
 }
 
 /**
@@ -35,9 +46,9 @@ export function aligned(values: readonly (number | null | undefined)[], digits =
     return (value) => number(value, digits);
   }
   const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(least)));
-  const format = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  const fixed = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
   return (value) =>
-    typeof value === "number" && Number.isFinite(value) ? format.format(value).replace("-", MINUS) : number(value, digits);
+    typeof value === "number" && Number.isFinite(value) ? fixed.format(value).replace("-", MINUS) : number(value, digits);
 }
 
 /** A difference: with its sign. */
@@ -48,7 +59,7 @@ export function signed(value: number | null | undefined, digits = 3): string {
 
 /** A count: all digits, in groups of three. */
 export function count(value: number | null | undefined): string {
-  return value === null || value === undefined ? "–" : WHOLE.format(value).replace("-", MINUS);
+  return value === null || value === undefined ? "–" : format(0).format(value).replace("-", MINUS);
 }
 
 /** "1 row", "2 rows", "1,204 rows". */

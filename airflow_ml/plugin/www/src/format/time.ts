@@ -1,17 +1,33 @@
 /** Times in the reader's zone, durations in words. */
 
+/** One of each zone: to make one takes as long as to write a hundred times. */
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+function format(timeZone: string): Intl.DateTimeFormat {
+  let found = formats.get(timeZone);
+  if (!found) {
+    // Swedish writes ISO dates.
+    found = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" });
+    formats.set(timeZone, found);
+  }
+  return found;
+}
+
+let own: string | undefined;
+
 /** The zone chosen in Airflow's user menu, else the browser's. */
 export function zone(): string {
   try {
     const chosen: unknown = JSON.parse(localStorage.getItem("timezone") ?? "null");
     if (typeof chosen === "string" && chosen) {
-      new Intl.DateTimeFormat("en", { timeZone: chosen });
+      format(chosen);
       return chosen;
     }
   } catch {
     // storage is closed, holds something else, or names a zone that this browser does not know
   }
-  return Intl.DateTimeFormat().resolvedOptions().timeZone;
+  own ??= Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return own;
 }
 
 /** "2026-11-23 15:33:09" in a zone; "–" for nothing, the text itself where it is no time. */
@@ -23,8 +39,7 @@ export function moment(utc: string | null | undefined, timeZone = zone()): strin
   if (Number.isNaN(at.getTime())) {
     return utc;
   }
-  // Swedish writes ISO dates.
-  return new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" }).format(at);
+  return format(timeZone).format(at);
 }
 
 /** "2026-11-23" in a zone. */

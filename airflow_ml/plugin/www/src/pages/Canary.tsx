@@ -14,7 +14,7 @@ import { page } from "../routes";
 import { Actions } from "../ui/actions";
 import { Facts, Figures, type Fact } from "../ui/facts";
 import { Grid, type Column } from "../ui/grid";
-import { Page, Section, To } from "../ui/layout";
+import { Below, Page, Section, To } from "../ui/layout";
 import { RolloutMark } from "../ui/models";
 import { Empty, Load } from "../ui/state";
 import { Mark, Name, TaskLink, Time, useNow } from "../ui/words";
@@ -71,19 +71,21 @@ function Rollout({ view }: { view: CanaryView }) {
           <Empty hint="The first look follows the challenger's first traffic.">Nothing was measured yet.</Empty>
         )}
       </Section>
-      {several && <Section title="Challengers"><Challengers view={view} /></Section>}
-      <Box
-        display="grid" columnGap={4} css={{ "& > :last-child": { gridColumn: { lg: "span 2", "2xl": "auto" } } }}
-        gridTemplateColumns={{ base: "minmax(0, 1fr)", lg: "repeat(2, minmax(0, 1fr))", "2xl": "repeat(3, minmax(0, 1fr))" }}
-      >
-        <Section title="Samples per arm"><Samples looks={view.looks} plan={plan} challengers={view.challengers} /></Section>
-        <Section title="Guardrails"><Guardrails look={looks.at(-1)} plan={plan} /></Section>
-        <Section title="Sample ratio"><SampleRatio looks={view.looks} /></Section>
-      </Box>
-      <Section title="Decisions" aside="newest first">
-        <Grid columns={LOG} rows={view.log} rowKey={(row, at) => `${row.sequence}-${at}`} label="Decisions" height="26rem" />
-      </Section>
-      <Section title="Plan"><Facts items={planFacts(view)} /></Section>
+      <Below>
+        {several && <Section title="Challengers"><Challengers view={view} /></Section>}
+        <Box
+          display="grid" columnGap={4} css={{ "& > :last-child": { gridColumn: { lg: "span 2", "2xl": "auto" } } }}
+          gridTemplateColumns={{ base: "minmax(0, 1fr)", lg: "repeat(2, minmax(0, 1fr))", "2xl": "repeat(3, minmax(0, 1fr))" }}
+        >
+          <Section title="Samples per arm"><Samples looks={view.looks} plan={plan} challengers={view.challengers} /></Section>
+          <Section title="Guardrails"><Guardrails look={looks.at(-1)} plan={plan} /></Section>
+          <Section title="Sample ratio"><SampleRatio looks={view.looks} /></Section>
+        </Box>
+        <Section title="Decisions" aside="newest first">
+          <Grid columns={LOG} rows={view.log} rowKey={(row, at) => `${row.sequence}-${at}`} label="Decisions" height="26rem" />
+        </Section>
+        <Section title="Plan"><Facts items={planFacts(view)} /></Section>
+      </Below>
       {brief.live && !view.allowed.length && (
         <Text fontSize="xs" color="fg.muted">
           Holding, resuming, rolling back and approving need the permission to edit the task instances of its DAG.

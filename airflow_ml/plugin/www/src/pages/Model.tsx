@@ -13,7 +13,7 @@ import { page } from "../routes";
 import { Facts, Figures } from "../ui/facts";
 import { Gate } from "../ui/gate";
 import { Grid, type Column } from "../ui/grid";
-import { Page, Section, To } from "../ui/layout";
+import { Below, Page, Section, To } from "../ui/layout";
 import { JsonText } from "../ui/preview";
 import { Empty, Load, Present } from "../ui/state";
 import { DigestText, Made, Mark, Out, TaskLink, Time } from "../ui/words";
@@ -57,22 +57,24 @@ function Whole({ view }: { view: ModelView }) {
           selected={(row) => row.version === version?.version} height="20rem"
         />
       </Section>
-      {version && <Version key={version.version} model={view.name} version={version} />}
-      <Metrics view={view} />
-      <Section title="Promotion history">
-        {view.history.length ? (
-          <Grid columns={historyColumns(view.name)} rows={view.history} rowKey={(row) => String(row.epoch)} label="Promotion history" height="28rem" />
-        ) : (
-          <Empty hint="canary writes here.">No version was rolled out yet.</Empty>
-        )}
-      </Section>
-      <Section title="Drift reports">
-        {view.drift.length ? (
-          <Grid columns={DRIFT} rows={view.drift} rowKey={(row, at) => `${row.at}${at}`} label="Drift reports" height="20rem" />
-        ) : (
-          <Empty hint="monitor writes here.">No drift was measured yet.</Empty>
-        )}
-      </Section>
+      <Below>
+        {version && <Version key={version.version} model={view.name} version={version} />}
+        <Metrics view={view} />
+        <Section title="Promotion history">
+          {view.history.length ? (
+            <Grid columns={historyColumns(view.name)} rows={view.history} rowKey={(row) => String(row.epoch)} label="Promotion history" height="28rem" />
+          ) : (
+            <Empty hint="canary writes here.">No version was rolled out yet.</Empty>
+          )}
+        </Section>
+        <Section title="Drift reports">
+          {view.drift.length ? (
+            <Grid columns={DRIFT} rows={view.drift} rowKey={(row, at) => `${row.at}${at}`} label="Drift reports" height="20rem" />
+          ) : (
+            <Empty hint="monitor writes here.">No drift was measured yet.</Empty>
+          )}
+        </Section>
+      </Below>
     </>
   );
 }

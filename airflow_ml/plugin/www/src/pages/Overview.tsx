@@ -8,7 +8,7 @@ import { count, number, percent } from "../format/number";
 import { duration } from "../format/time";
 import { page, taskPage } from "../routes";
 import { Grid, type Column } from "../ui/grid";
-import { Page, Section, To } from "../ui/layout";
+import { Below, Page, Section, To } from "../ui/layout";
 import { ModelTable } from "../ui/models";
 import { Empty, Load } from "../ui/state";
 import { Mark, TaskLink, Time } from "../ui/words";
@@ -35,21 +35,23 @@ export function Overview() {
                 hint="A model stands here once register_model has made its first version."
               />
             </Section>
-            <Section title="Running sweeps" aside={count(value.sweeps.length)}>
-              <Sweeps rows={value.sweeps} />
-            </Section>
-            <Columns templateColumns={{ base: "minmax(0, 1fr)", xl: "repeat(2, minmax(0, 1fr))" }} columnGap={4}>
-              <GridItem>
-                <Section title="Last gates">
-                  <Gates rows={value.gates} />
-                </Section>
-              </GridItem>
-              <GridItem>
-                <Section title="Last drift reports">
-                  <Drifts rows={value.drifts} />
-                </Section>
-              </GridItem>
-            </Columns>
+            <Below>
+              <Section title="Running sweeps" aside={count(value.sweeps.length)}>
+                <Sweeps rows={value.sweeps} />
+              </Section>
+              <Columns templateColumns={{ base: "minmax(0, 1fr)", xl: "repeat(2, minmax(0, 1fr))" }} columnGap={4}>
+                <GridItem>
+                  <Section title="Last gates">
+                    <Gates rows={value.gates} />
+                  </Section>
+                </GridItem>
+                <GridItem>
+                  <Section title="Last drift reports">
+                    <Drifts rows={value.drifts} />
+                  </Section>
+                </GridItem>
+              </Columns>
+            </Below>
           </>
         )}
       </Load>

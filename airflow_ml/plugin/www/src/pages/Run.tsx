@@ -10,7 +10,7 @@ import { duration } from "../format/time";
 import { page, taskPage } from "../routes";
 import { Facts } from "../ui/facts";
 import { Grid, type Column } from "../ui/grid";
-import { Page, Section, To } from "../ui/layout";
+import { Below, Page, Section, To } from "../ui/layout";
 import { Empty, Load } from "../ui/state";
 import { UnrecordedRun } from "../ui/unrecorded";
 import { FIGURES, Mark, TaskLink, Time } from "../ui/words";
@@ -54,17 +54,19 @@ function Whole({ view }: { view: RunView }) {
           <Text key={one.task} role="status" fontSize="xs" color="fg.warning" mt={2}>{`${one.task} cannot be read: ${one.reason}`}</Text>
         ))}
       </Section>
-      <Compare view={view} />
-      <Section title="Run">
-        <Facts
-          items={[
-            { label: "Started", value: <Time at={view.started_at} /> },
-            { label: "Triggered by", value: view.triggered_by || "–" },
-            { label: "Commit", value: `${view.commit || "unknown"}${view.dirty === "yes" ? ", tracked files differed from it" : ""}` },
-            ...Object.entries(view.params).map(([name, value]) => ({ label: `Param ${name}`, value: inline(value, 500) })),
-          ]}
-        />
-      </Section>
+      <Below>
+        <Compare view={view} />
+        <Section title="Run">
+          <Facts
+            items={[
+              { label: "Started", value: <Time at={view.started_at} /> },
+              { label: "Triggered by", value: view.triggered_by || "–" },
+              { label: "Commit", value: `${view.commit || "unknown"}${view.dirty === "yes" ? ", tracked files differed from it" : ""}` },
+              ...Object.entries(view.params).map(([name, value]) => ({ label: `Param ${name}`, value: inline(value, 500) })),
+            ]}
+          />
+        </Section>
+      </Below>
     </>
   );
 }

@@ -9,7 +9,7 @@ import { page } from "../routes";
 import { Figures } from "../ui/facts";
 import { Gate } from "../ui/gate";
 import { Grid, type Column } from "../ui/grid";
-import { Page, Section } from "../ui/layout";
+import { Below, Page, Section } from "../ui/layout";
 import { Preview } from "../ui/preview";
 import { Distribution } from "../ui/distribution";
 import { Load, Present } from "../ui/state";
@@ -60,17 +60,19 @@ function Whole({ view }: { view: SnapshotView }) {
         ]}
       />
       <Section title="Gate"><Present part={view.gate}>{(gate) => <Gate gate={gate} />}</Present></Section>
-      <Section title="Columns" aside={view.profile_from === "values" ? "from all values" : "from the file's own statistics"}>
-        <Present part={view.profile}>
-          {(columns) => (
-            <Grid columns={profileColumns(row.rows)} rows={columns} rowKey={(column) => column.name} label="Columns" height="40rem" />
-          )}
-        </Present>
-      </Section>
-      <Section title="First rows"><Present part={view.preview}>{(table) => <Preview table={table} label="First rows" />}</Present></Section>
-      <Section title="Set aside" aside="the first 50 rows that broke a critical rule">
-        <Present part={view.quarantine}>{(table) => <Preview table={table} label="Rows set aside" />}</Present>
-      </Section>
+      <Below>
+        <Section title="Columns" aside={view.profile_from === "values" ? "from all values" : "from the file's own statistics"}>
+          <Present part={view.profile}>
+            {(columns) => (
+              <Grid columns={profileColumns(row.rows)} rows={columns} rowKey={(column) => column.name} label="Columns" height="40rem" />
+            )}
+          </Present>
+        </Section>
+        <Section title="First rows"><Present part={view.preview}>{(table) => <Preview table={table} label="First rows" />}</Present></Section>
+        <Section title="Set aside" aside="the first 50 rows that broke a critical rule">
+          <Present part={view.quarantine}>{(table) => <Preview table={table} label="Rows set aside" />}</Present>
+        </Section>
+      </Below>
     </>
   );
 }

@@ -18,7 +18,7 @@ import { Slices } from "../plots/Slices";
 import { page } from "../routes";
 import { Facts, Figures, type Fact } from "../ui/facts";
 import { Grid } from "../ui/grid";
-import { Page, Section } from "../ui/layout";
+import { Below, Page, Section } from "../ui/layout";
 import { Empty, Load, Present } from "../ui/state";
 import { DigestText, Mark, Out, TaskLink, Time } from "../ui/words";
 import { Leaderboard } from "./sweep/Leaderboard";
@@ -95,11 +95,13 @@ function Whole({ view, place, openTrial }: { view: SweepView; place: Place; open
           <Failures view={view} openTrial={openTrial} />
         </Section>
       </Box>
-      <Charts view={view} place={place} openTrial={openTrial} />
-      <Section title="Leaderboard" aside={counted(progress.trials, "trial")}>
-        <Leaderboard place={place} metric={view.metric} several={view.objectives.length > 1} running={view.state === "running"} open={openTrial} />
-      </Section>
-      <Section title="Plan"><Facts items={planFacts(view)} /></Section>
+      <Below>
+        <Charts view={view} place={place} openTrial={openTrial} />
+        <Section title="Leaderboard" aside={counted(progress.trials, "trial")}>
+          <Leaderboard place={place} metric={view.metric} several={view.objectives.length > 1} running={view.state === "running"} open={openTrial} />
+        </Section>
+        <Section title="Plan"><Facts items={planFacts(view)} /></Section>
+      </Below>
     </>
   );
 }

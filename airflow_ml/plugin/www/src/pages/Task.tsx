@@ -9,7 +9,7 @@ import { duration } from "../format/time";
 import { page } from "../routes";
 import { Facts, Figures, type Fact } from "../ui/facts";
 import { Grid, type Column } from "../ui/grid";
-import { Page, Section } from "../ui/layout";
+import { Below, Page, Section } from "../ui/layout";
 import { JsonText } from "../ui/preview";
 import { Empty, Load } from "../ui/state";
 import { UnrecordedTask } from "../ui/unrecorded";
@@ -60,14 +60,16 @@ function Whole({ view }: { view: TaskView }) {
         <Handles task={view.task} handles={view.outputs} none="It made no records." />
         {view.returned !== null && !view.outputs.length && <JsonText value={view.returned} />}
       </Section>
-      <Section title="Inputs"><Handles task={view.task} handles={view.inputs} none="It took no records." /></Section>
-      <Settings view={view} />
-      <Section title="Provenance"><Facts items={provenance(view)} /></Section>
-      {view.attempts.length > 1 && (
-        <Section title="Attempts">
-          <Grid columns={ATTEMPTS} rows={view.attempts} rowKey={(row) => String(row.sequence)} label="Attempts" height="20rem" />
-        </Section>
-      )}
+      <Below>
+        <Section title="Inputs"><Handles task={view.task} handles={view.inputs} none="It took no records." /></Section>
+        <Settings view={view} />
+        <Section title="Provenance"><Facts items={provenance(view)} /></Section>
+        {view.attempts.length > 1 && (
+          <Section title="Attempts">
+            <Grid columns={ATTEMPTS} rows={view.attempts} rowKey={(row) => String(row.sequence)} label="Attempts" height="20rem" />
+          </Section>
+        )}
+      </Below>
     </>
   );
 }

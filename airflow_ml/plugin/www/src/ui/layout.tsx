@@ -1,7 +1,7 @@
 /** The frame of a page and its sections. */
 
 import { Box, Flex, Heading, HStack, Link as ChakraLink, Text } from "@chakra-ui/react";
-import { useId, type ReactNode } from "react";
+import { useDeferredValue, useId, type ReactNode } from "react";
 import { Link, useLocation } from "react-router-dom";
 
 import { page, pageOf, type PageName } from "../routes";
@@ -92,6 +92,12 @@ export function Shell({ children }: { children: ReactNode }) {
       </Box>
     </Box>
   );
+}
+
+/** What stands further down: drawn once what is above it has been shown. */
+export function Below({ children }: { children: ReactNode }) {
+  const shown = useDeferredValue(true, false);
+  return shown ? children : <Box role="status" aria-label="Loading" minH="50vh" />;
 }
 
 interface SectionProps {
