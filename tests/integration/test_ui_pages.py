@@ -112,12 +112,22 @@ class Pages:
         self._shown("Running sweeps")
 
     def go(self, path: str, words: str) -> None:
-        """Go to another page as a link does, without loading Airflow again."""
+        """Go to another page as a link does, without loading Airflow again.
+
+        From a page to one of its kind by way of another: React shows the old one until the new one is ready, and the
+        words that stand on both would be found on the old one.
+        """
+        if urlsplit(self.page.url).path == f"/plugin/ml/{path.partition('?')[0]}" != "/plugin/ml/models":
+            self._follow("models")
+            self._shown(PAGES["models"])
+        self._follow(path)
+        self._shown(words)
+
+    def _follow(self, path: str) -> None:
         self.page.evaluate(
             "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate', {state: {}})); }",
             f"/plugin/ml/{path}".rstrip("/"),
         )
-        self._shown(words)
 
     def _shown(self, words: str) -> None:
         self.page.get_by_text(words).first.wait_for(timeout=WAIT)
