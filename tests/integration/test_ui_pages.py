@@ -117,9 +117,10 @@ class Pages:
         From a page to one of its kind by way of another: React shows the old one until the new one is ready, and the
         words that stand on both would be found on the old one.
         """
-        if urlsplit(self.page.url).path == f"/plugin/ml/{path.partition('?')[0]}" != "/plugin/ml/models":
-            self._follow("models")
-            self._shown(PAGES["models"])
+        if urlsplit(self.page.url).path == f"/plugin/ml/{path.partition('?')[0]}".rstrip("/"):
+            between = "data" if path == "models" else "models"
+            self._follow(between)
+            self._shown(PAGES[between])
         self._follow(path)
         self._shown(words)
 
