@@ -253,7 +253,7 @@ ASKED = """
 
 @in_a_browser
 def test_a_page_has_its_answer_before_it_asks(chromium: Any, airflow: AirflowInstance) -> None:
-    """The browser fetches script and first answer before Airflow knows of any plugin, and the page takes these: once."""
+    """The browser fetches script and first answer before Airflow knows any plugin, and the page takes these once."""
     visit = Visit(chromium, airflow)
     origin = visit.base.removesuffix(BASE)
     for path, words in PAGES.items():
