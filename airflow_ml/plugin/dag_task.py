@@ -68,8 +68,8 @@ def _describe(asked: dict[str, Any]) -> dict[str, Any]:
         )
     task = with_compute[0]
     shards = getattr(task, "max_shards", None)
-    pod = hasattr(task, "rendered")
-    return {"compute": task.compute, "calls": int(shards) if isinstance(shards, int) else 1, "pod": pod}
+    said = {"compute": task.compute, "calls": int(shards) if isinstance(shards, int) else 1}
+    return {**said, "pod": True} if hasattr(task, "rendered") else said
 
 
 def _pod(asked: dict[str, Any]) -> dict[str, Any]:
