@@ -243,32 +243,6 @@ def test_every_page_in_a_browser(
     visit.context.close()
 
 
-#: What the plugin was asked since the page was opened, and the list of plugins: each address, by whom, in order.
-ASKED = """
-() => performance.getEntriesByType('resource')
-  .map(one => [new URL(one.name).pathname + new URL(one.name).search, one.initiatorType])
-  .filter(([path]) => /airflow-ml\\/(api|static\\/airflow_ml.js)|api\\/v2\\/plugins/.test(path))
-"""
-
-
-@in_a_browser
-def test_a_page_has_its_answer_before_it_asks(chromium: Any, airflow: AirflowInstance) -> None:
-    """The browser fetches script and first answer before Airflow knows any plugin, and the page takes these once."""
-    visit = Visit(chromium, airflow)
-    origin = visit.base.removesuffix(BASE)
-    for path, words in PAGES.items():
-        visit.page.goto(f"{origin}{BASE}/plugin/ml/{path}".rstrip("/"))
-        visit.page.get_by_text(words).first.wait_for()
-        asked = visit.page.evaluate(ASKED)
-        (script, _), (answer, why), (plugins, _) = asked[:3]
-        assert script.startswith(f"{BASE}/airflow-ml/static/"), (path, asked)
-        assert answer.startswith(f"{BASE}/airflow-ml/api/"), (path, asked)
-        assert plugins == f"{BASE}/api/v2/plugins", (path, asked)
-        assert why == "link"
-        assert [one for one in asked if one[0] in (script, answer)] == asked[:2], (path, asked)
-    visit.context.close()
-
-
 @in_a_browser
 def test_a_canary_is_led_by_hand(chromium: Any, airflow: AirflowInstance, store: FolderStore) -> None:
     """Hold, resume, roll back: each asks for a reason, and the record has it beside the name of who pressed."""
