@@ -118,7 +118,7 @@ class GatewayRouter:
         features: Mapping[str, Mapping[str, Sequence[JSON]]],
         arm: str = "",
     ) -> Mapping[str, Any]:
-        """Score rows that are given column by column, as ``predict`` does; of many rows it costs the gateway a half.
+        """Score rows that are given column by column, as ``predict`` does; many rows cost the gateway less so.
 
         Args:
             model: The served name.

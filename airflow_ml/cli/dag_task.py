@@ -34,7 +34,7 @@ def ask_dag(
     """Return what a process with Airflow says of a task; what it writes goes to standard error.
 
     Args:
-        question: ``describe`` or ``run``.
+        question: ``describe``, ``pod`` or ``run``.
         dag, task: Their ids; of a sweep the name of its group.
         dags: Folder or file with the DAG; None for Airflow's own setting.
         settings: Further plain data for the question.

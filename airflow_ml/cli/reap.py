@@ -70,7 +70,7 @@ def reap(options: argparse.Namespace) -> int:
     if rows or options.output == "json":
         print_rows(options, rows)
     if options.output != "json" and (rows or not problems):
-        print(f"{len(rows) or 'no'} job{'' if len(rows) == 1 else 's'} lost the owner.")
+        print("1 job lost its owner." if len(rows) == 1 else f"{len(rows) or 'No'} jobs lost their owner.")
         if rows and not options.yes:
             print("Nothing was done. Give --yes to end them.")
     if problems:

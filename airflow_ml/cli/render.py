@@ -32,6 +32,9 @@ def render(options: argparse.Namespace) -> int:
     task = ask_dag("describe", options.dag, options.task, dags=options.dags) if options.dag else {}
     profile = profile_meant(options.compute or task["compute"])
     calls = options.calls or int(task.get("calls", 1))
+    if task.get("pod"):
+        _print_pod(options, profile)
+        return 0
     if profile.kind not in (KUBERNETES, BATCH):
         where = "the task's own process" if profile.kind == "worker" else "processes of the worker"
         print(f"Profile {profile.name} runs in {where}: nothing is sent anywhere.")
@@ -66,6 +69,19 @@ def _request(options: argparse.Namespace, profile: ComputeProfile, calls: int) -
         machine=platform.machine(),
         owner={key: value for key, value in owner.items() if value},
     )
+
+
+def _print_pod(options: argparse.Namespace, profile: ComputeProfile) -> None:
+    if profile.kind != KUBERNETES:
+        raise ConfigurationError(f"{options.task} runs a pod", f"profile {profile.name} is of kind {profile.kind}",
+                                 "Name a profile of kind kubernetes.")  # fmt: skip
+    asked = {"profile": profile.to_dict()}
+    manifest = ask_dag("pod", options.dag, options.task, dags=options.dags, settings=asked)["manifest"]
+    if options.output == "json":
+        print(json.dumps(manifest, indent=2, ensure_ascii=False))
+        return
+    print("# A run has five and more random letters behind the name, its own labels, and templates filled in.")
+    print(as_yaml(manifest), end="")
 
 
 def _print_manifest(options: argparse.Namespace, request: JobRequest) -> None:

@@ -6,8 +6,8 @@ with a sentence or takes it after all; so there is one place that says what is w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -66,19 +66,25 @@ def _batch(body: _Body) -> Batch | None:
     """Return the batch of a body, or None where it is not as usual."""
     rows = body.rows
     if rows is not UNSET:
-        if body.keys is not UNSET:
+        moments = [row.at for row in rows]
+        if body.keys is not UNSET or not _is_utc(moments):
             return None
         return Batch(
             [row.key for row in rows],
             [row.unit for row in rows],
-            [row.at for row in rows],
+            moments,
             RowFeatures([row.features for row in rows]),
         )
     keys, units, at, features = body.keys, body.units, body.at, body.features
-    if keys is UNSET or units is UNSET or at is UNSET or features is UNSET:
+    if keys is UNSET or units is UNSET or at is UNSET or features is UNSET or not _is_utc(at):
         return None
     count = len(keys)
     lengths = {count, len(units), len(at)}
     for columns in features.values():
         lengths.update(map(len, columns.values()))
     return Batch(keys, units, at, ColumnFeatures(count, features), columnar=True) if len(lengths) == 1 else None
+
+
+def _is_utc(moments: Sequence[datetime]) -> bool:
+    """Tell whether no time needs to be moved to UTC, which fails for some of the years 1 and 9999."""
+    return all(moment.tzinfo is UTC for moment in moments)

@@ -75,9 +75,9 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         """What watches the pod."""
         return PodEndManager(kube_client=self.client, callbacks=self.callbacks)
 
-    def build_pod_request_obj(self, context: Any = None) -> Any:
+    def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> Any:
         """Return the pod; the sidecar has limits as every container has, without which a quota refuses the pod."""
-        pod = super().build_pod_request_obj(context)
+        pod = super().build_pod_request_obj(context, **kwargs)
         for container in pod.spec.containers:
             asked = container.resources
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME and not getattr(asked, "limits", asked):
@@ -129,6 +129,15 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
                 raise
             raise self._failed(refusal, pod_request_obj.metadata.name) from error
 
+    def rendered(self, profile: ComputeProfile) -> dict[str, Any]:
+        """Return the pod as plain data, without any cluster; templates are as they are written."""
+        from kubernetes.client import ApiClient
+
+        self._take(profile)
+        self.random_name_suffix = False
+        wire: dict[str, Any] = ApiClient().sanitize_for_serialization(self.build_pod_request_obj(dry_run=True))
+        return wire
+
     def on_kill(self) -> None:
         """Delete the pod, unless only the worker is told to end: the task's next try goes on with the pod then."""
         if not _timed_out() and will_be_tried_again(self._instance, self.log):
@@ -171,6 +180,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
             "kubernetes_conn_id": options.conn_id,
             "schedule_timeout_seconds": math.ceil(options.schedule_timeout_seconds),
             "startup_timeout_seconds": math.ceil(options.start_timeout_seconds),
+            "termination_message_policy": template["spec"]["containers"][0]["terminationMessagePolicy"],
             # Airflow's own sidecar has no security context, and a restricted namespace refuses the pod.
             "xcom_sidecar_container_security_context": template["spec"]["containers"][0]["securityContext"],
         }

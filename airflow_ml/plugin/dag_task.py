@@ -68,7 +68,16 @@ def _describe(asked: dict[str, Any]) -> dict[str, Any]:
         )
     task = with_compute[0]
     shards = getattr(task, "max_shards", None)
-    return {"compute": task.compute, "calls": int(shards) if isinstance(shards, int) else 1}
+    said = {"compute": task.compute, "calls": int(shards) if isinstance(shards, int) else 1}
+    return {**said, "pod": True} if hasattr(task, "rendered") else said
+
+
+def _pod(asked: dict[str, Any]) -> dict[str, Any]:
+    from airflow_ml.core.compute import ComputeProfile
+    from airflow_ml.core.record import parse_as
+
+    [task] = find_tasks(asked["dag"], asked["task"], asked["dags"])
+    return {"manifest": task.rendered(parse_as(ComputeProfile, asked["profile"]))}
 
 
 def _run(asked: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     return {"value": run_here(tasks, asked["settings"], asked["compute"])}
 
 
-_QUESTIONS = {"describe": _describe, "run": _run}
+_QUESTIONS = {"describe": _describe, "pod": _pod, "run": _run}
 
 
 if __name__ == "__main__":

@@ -63,6 +63,10 @@ def whole(wire: Any, job: CallJob, store: ArtifactStore) -> Any:
     return dict(newest.value) if newest is not None else None
 
 
+#: Reasons for which a whole job is given up while it waits.
+_HELD_UP = frozenset(("unschedulable", "quota", "refused", "image_pull", "start_error"))
+
+
 def without_results(status: JobStatus, missing: Sequence[int], size: int) -> tuple[IndexFailure, ...]:
     """Return why lines have no result: what the backend says of their indexes, or that it says they ended well.
 
@@ -75,6 +79,8 @@ def without_results(status: JobStatus, missing: Sequence[int], size: int) -> tup
     told = {item.index: item for item in status.failures}
     reason = {"succeeded": "no_result", "cancelled": "cancelled"}.get(status.phase, "lost")
     words = status.waiting_for or f"the job {status.phase}, and the store has no result of it"
+    if status.phase == "failed" and (held := [one for one in status.failures if one.reason in _HELD_UP]):
+        reason, words = held[-1].reason, held[-1].message  # it was given up for all that had not begun
     found = [told.get(index) or IndexFailure(index=index, reason=reason, message=words) for index in indexes]
     job_wide = [item for item in status.failures if item.index not in indexes]
     return tuple((found if not job_wide or told.keys() & indexes.keys() else [*job_wide, *found])[:100])

@@ -32,6 +32,7 @@ from airflow_ml.core.node_fit import amount
 from airflow_ml.core.pod_template import kubernetes_options
 from airflow_ml.core.policies import kubernetes_role
 from airflow_ml.errors import BackendUnavailable, ConfigurationError, JobConflict, JobFailed
+from airflow_ml.hooks.job_backend import forget_backends, job_backend
 from airflow_ml.runtime.compute_profiles import read_profiles
 from airflow_ml.testing.kubernetes_server import CONTROLLERS, LocalApiServer, missing_programs
 
@@ -456,6 +457,16 @@ def test_a_pod_that_admission_refuses_fails_with_its_words(
         gpu_pod("wrong").execute(context("wrong"))
     assert caught.value.reasons == ("refused",)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("conn_id", ["inline", "path", "context"])
+def test_a_job_is_submitted_by_each_kind_of_connection(conn_id: str, deployed: None) -> None:
+    forget_backends(at_once=True)  # of the parameter before
+    request = asked(plain(kubernetes={"conn_id": conn_id}))
+    handle = job_backend(request.profile).submit(request)
+    assert handle.place["conn_id"] == conn_id
+    assert job_backend(handle).observe(handle).phase in (WAITING, "running")
+    job_backend(handle).cancel(handle)
 
 
 @pytest.mark.parametrize("conn_id", ["inline", "path", "context"])

@@ -159,6 +159,27 @@ def test_a_task_of_a_dag_is_rendered(place: Path, capsys: pytest.CaptureFixture[
     assert manifest["spec"]["completions"] == 4
 
 
+@pytest.mark.long
+def test_of_a_pod_operator_the_pod_is_rendered(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "dags" / "pods.py").write_text(
+        "from airflow.sdk import dag\n"
+        "from airflow_ml import GpuPodOperator\n"
+        "@dag(schedule=None)\n"
+        "def pods():\n"
+        "    GpuPodOperator(task_id='tune', compute='gpu', cmds=['tune'], arguments=['{{ ds }}'])\n"
+        "pods()\n"
+    )
+    asked = ["render", "pods", "tune", "--dags", str(place / "dags" / "pods.py")]
+    manifest = yaml.safe_load(printed(capsys, *asked))
+    assert (manifest["kind"], manifest["metadata"]["namespace"]) == ("Pod", "training")
+    [container] = manifest["spec"]["containers"]
+    assert (container["image"], container["args"]) == (IMAGE, ["{{ ds }}"])
+    assert container["resources"]["limits"]["nvidia.com/gpu"] in (2, "2")
+    for name, kind in (("laptop", "local"), ("array", "batch")):  # as the task itself would say
+        assert main([*asked, "--compute", name]) == 1
+        assert f"profile {name} is of kind {kind}" in capsys.readouterr().err
+
+
 def test_a_task_of_a_dag_runs_with_airflow_in_a_process_of_its_own(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

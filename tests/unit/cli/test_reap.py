@@ -76,7 +76,7 @@ def test_what_lost_its_owner_is_told_and_ended_when_asked(
     assert (row["job"], row["task"], row["ended"]) == (lost.handle.names[0], "d/r/lost", "no")
     assert "its attempt is ended" in row["reason"]
     assert main(["reap"]) == 0
-    assert "1 job lost the owner.\nNothing was done. Give --yes to end them." in capsys.readouterr().out
+    assert "1 job lost its owner.\nNothing was done. Give --yes to end them." in capsys.readouterr().out
     assert remote.look(lost).phase != LOST
     [row] = reaped(capsys, "k8s", "--yes")
     assert row["ended"] == "yes"

@@ -81,11 +81,24 @@ def test_both_ways_agree_on_columns(body: dict[str, Any], escape: bool) -> None:
     assert fast(data) == slow(data)
 
 
+@pytest.mark.parametrize("body", [{"rows": [ROW]}, COLUMNS])
+def test_times_are_in_utc(body: dict[str, Any]) -> None:
+    data = json.dumps(body, ensure_ascii=False).encode()
+    assert all(moment.tzinfo is UTC for moment in batch_from_json(data, json.loads).at)
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+def test_a_time_beyond_the_years_of_utc_is_refused(at: str) -> None:
+    for body in ({"rows": [{**ROW, "at": at}]}, {**COLUMNS, "at": [at, at]}):
+        with pytest.raises(ConfigurationError, match="at"):
+            batch_from_json(json.dumps(body, ensure_ascii=False).encode(), json.loads)
+
+
 def test_columns_are_read() -> None:
     found = fast(json.dumps(COLUMNS, ensure_ascii=False).encode())
     assert isinstance(found, Batch)
     assert (len(found), found.keys, found.units, found.columnar) == (2, ["a", "b"], ["é", "é"], True)
-    assert [at.isoformat() for at in found.at] == ["2013-05-01T10:00:00+02:00", "2013-05-01T10:00:00+00:00"]
+    assert [at.isoformat() for at in found.at] == ["2013-05-01T08:00:00+00:00", "2013-05-01T10:00:00+00:00"]
     assert found.features.take("v", ["z", "x"], [1]) == (1, {"z": (True,), "x": (None,)})
     assert found.features.fitting("v", frozenset("xz"), [0, 1]) == [0, 1]
     assert not found.features.fitting("v", frozenset("xy"), [0, 1])

@@ -76,6 +76,8 @@ def test_the_pod_is_as_the_profile_says(profiles: None) -> None:
     assert container["image"].startswith("registry.example.com/train@sha256:")
     assert container["resources"]["limits"]["nvidia.com/gpu"] in (2, "2")
     assert len(wire["spec"]["containers"]) == 1  # no sidecar
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert operator.rendered(operator._profile())["spec"] == wire["spec"]
     assert list(violations(wire["spec"], "restricted")) == []
     assert (operator.schedule_timeout_seconds, operator.startup_timeout_seconds) == (3600, 300)  # the profile's
 

@@ -233,6 +233,9 @@ def test_why_there_is_no_result() -> None:
     known = IndexFailure(index=1, reason="evicted", message="node pressure")
     told = without_results(JobStatus(phase=FAILED, indexes=3, failures=(known,)), [2, 3, 4], 2)
     assert [(item.index, item.reason) for item in told] == [(1, "evicted"), (2, "lost")]
+    held = IndexFailure(index=0, reason="refused", message="LocalQueue team doesn't exist")
+    told = without_results(JobStatus(phase=FAILED, indexes=3, failures=(held,), waiting_for="in a queue"), [0, 1, 2], 1)
+    assert [(item.reason, item.message) for item in told] == [("refused", held.message)] * 3  # given up as a whole
     ended_well = without_results(JobStatus(phase=SUCCEEDED, indexes=3), [0], 2)
     assert [(item.index, item.reason) for item in ended_well] == [(0, "no_result")]
     gone = JobStatus(phase=LOST, indexes=0, waiting_for="job x is not in namespace y any more")
