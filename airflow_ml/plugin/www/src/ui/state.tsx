@@ -70,6 +70,7 @@ export function Failed({ error, retry }: { error: Error; retry?: () => void }) {
 
 /** Above an answer that could not be renewed. */
 function Stale({ since, error }: { since: number; error: Error }) {
+  const remedy = error instanceof ApiFailure ? error.remedy : "";
   return (
     <Alert.Root status="warning" size="sm" mb={3}>
       <Alert.Indicator />
@@ -77,6 +78,7 @@ function Stale({ since, error }: { since: number; error: Error }) {
         <Alert.Title fontWeight="normal">
           As of {moment(new Date(since).toISOString())}, not renewed since: {error.message}
         </Alert.Title>
+        {remedy && <Alert.Description>{remedy}</Alert.Description>}
       </Alert.Content>
     </Alert.Root>
   );
