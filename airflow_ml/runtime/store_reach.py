@@ -60,7 +60,9 @@ def _from_pods(profile: ComputeProfile, uri: str) -> Finding:
         if any(path == folder or path.startswith(f"{folder}/") for folder in options.claims):
             return present(check, f"a claim mounts {path}")
         return missing(
-            check, f"{path} is a folder of this machine", 'Mount it by claims = { "/folder" = "claim" }, or use S3.'
+            check,
+            f"{path} is a folder of this machine",
+            'Mount it by claims = { "/folder" = "claim" }, or use S3. Only a `cluster --local` sees it so.',
         )
     given = [name for name in (*options.env, *options.secrets) if name in _CREDENTIALS]
     if options.service_account or given:
