@@ -8,6 +8,7 @@ ready to show them.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import MutableMapping
 from functools import cached_property
@@ -15,6 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus
 
 from airflow_ml.plugin.lazy_app import App, LazyApp, Receive, Scope, Send
+
+_LOG = logging.getLogger(__name__)
 
 #: The pages in the navigation, and the tabs of a run and of a task instance.
 _NAVIGATED = re.compile(r"/plugin/ml(?:/([a-z]+))?$")
@@ -43,7 +46,7 @@ class Preload:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; where it is for one of the pages, its answer names what the page needs."""
-        link = self._link(scope) if scope["type"] == "http" else b""
+        link = self._harmless_link(scope) if scope["type"] == "http" else b""
         if not link:
             await self._app(scope, receive, send)
             return
@@ -54,6 +57,13 @@ class Preload:
             await send(message)
 
         await self._app(scope, receive, with_link)
+
+    def _harmless_link(self, scope: Scope) -> bytes:
+        try:
+            return self._link(scope)
+        except Exception:  # whatever is broken here, Airflow's own pages are not
+            _LOG.exception("What a page needs cannot be named ahead")
+            return b""
 
     def _link(self, scope: Scope) -> bytes:
         path = str(scope["path"])

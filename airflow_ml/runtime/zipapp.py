@@ -22,7 +22,10 @@ from airflow_ml.runtime.bundle import imported_modules
 #: What travels: folders whole, and single modules with those of their own folder that they import. Nothing of it
 #: imports Airflow.
 FOLDERS = ("core", "runtime")
-MODULES = ("__init__.py", "client.py", "errors.py", "adapters/__init__.py", "adapters/object_store.py")
+MODULES = (
+    *("__init__.py", "client.py", "recorded_run.py", "errors.py"),
+    *("adapters/__init__.py", "adapters/object_store.py"),
+)
 #: The earliest time that the format knows.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 _REGULAR_FILE = (stat.S_IFREG | 0o644) << 16

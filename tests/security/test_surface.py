@@ -19,7 +19,8 @@ import airflow_ml
 from airflow_ml.hooks.gateway import GatewayHook
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.plugin.lazy_app import LazyApp, prepared
+from airflow_ml.plugin.lazy_app import LazyApp
+from airflow_ml.plugin.preload import Preload
 from airflow_ml.triggers.canary import CanaryTrigger
 
 PACKAGE = Path(airflow_ml.__file__).parent
@@ -35,10 +36,6 @@ SERVED = (
 )
 
 
-async def _no_app(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError("nobody asks")
-
-
 def test_the_plugins_one_application_is_the_one_whose_routes_are_walked() -> None:
     """tests/security/test_pages.py asks every route of it; whatever else would answer requests has no such test."""
     ours = [point for point in entry_points(group="airflow.plugins") if point.value.startswith("airflow_ml.")]
@@ -48,11 +45,9 @@ def test_the_plugins_one_application_is_the_one_whose_routes_are_walked() -> Non
     assert served == {"fastapi_apps", "fastapi_root_middlewares", "react_apps"}
     (app,) = plugin.fastapi_apps
     assert type(app["app"]) is LazyApp
-    # Stands in no request's way: what Airflow gives it is what it gives back.
+    # It answers nothing itself (tests/unit/plugin/test_preload.py).
     (place,) = plugin.fastapi_root_middlewares
-    assert place["middleware"] is prepared
-    airflow = object()
-    assert prepared(airflow, LazyApp(build=lambda: _no_app, read_ahead=lambda app: None)) is airflow
+    assert place["middleware"] is Preload
 
 
 #: Ways in which bytes or text become running code or a page; ruff's S rules know only some of them.

@@ -84,3 +84,14 @@ def test_the_address_of_a_page_names_script_and_answer(monkeypatch: pytest.Monke
 def test_an_error_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     client = _server(monkeypatch, JSONResponse({}, status_code=401))
     assert "link" not in client.get("/plugin/ml").headers
+
+
+def test_what_is_broken_here_breaks_no_page_of_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> str:
+        raise ImportError("no module named anything")
+
+    client = _server(monkeypatch, HTMLResponse("<p>whole"))
+    monkeypatch.setattr("airflow_ml.plugin.bundle.bundle_url", broken)
+    found = client.get("/plugin/ml/models")
+    assert (found.status_code, found.text) == (200, "<p>whole")
+    assert "link" not in found.headers
