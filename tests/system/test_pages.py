@@ -243,6 +243,37 @@ def test_every_page_in_a_browser(
     visit.context.close()
 
 
+#: Addresses of the plugin's own that the browser asked for since the page was opened, with who asked.
+ASKED = """
+() => performance.getEntriesByType('resource')
+  .map(one => [new URL(one.name).pathname + new URL(one.name).search, one.initiatorType])
+  .filter(([path]) => path.includes('/airflow-ml/api/'))
+"""
+#: A page or a tab, and the words of its answer.
+AHEAD = {
+    "/plugin/ml/model?model=flights_model": "Promotion history",
+    f"/plugin/ml/sweep?{TRAIN}&task_id=train.plan": "Leaderboard",
+    f"/plugin/ml/task?{TRAIN}&task_id=select_model": "Bring it home",
+    "/dags/flights/runs/run/plugin/ml-run": "Compared with",
+    "/dags/flights/runs/run/tasks/select_model/plugin/ml-task": "Bring it home",
+}
+
+
+@in_a_browser
+@pytest.mark.parametrize("address", AHEAD)
+def test_a_page_and_a_tab_have_their_answer_before_they_ask(
+    chromium: Any, airflow: AirflowInstance, address: str
+) -> None:
+    """The address names the first answer, and the page takes that one: nothing is asked twice."""
+    visit = Visit(chromium, airflow)
+    visit.page.goto(f"{visit.base}{address}")
+    visit.page.get_by_text(AHEAD[address]).first.wait_for()
+    asked = visit.page.evaluate(ASKED)
+    assert asked[0][1] == "link", asked
+    assert [path for path, _ in asked].count(asked[0][0]) == 1, asked
+    visit.context.close()
+
+
 @in_a_browser
 def test_a_canary_is_led_by_hand(chromium: Any, airflow: AirflowInstance, store: FolderStore) -> None:
     """Hold, resume, roll back: each asks for a reason, and the record has it beside the name of who pressed."""
