@@ -89,7 +89,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         """Call the function where it belongs, or return its earlier result."""
         from airflow_ml.core.provenance import HIT, MISS
         from airflow_ml.operators.circumstances import refuse_secrets
-        from airflow_ml.operators.ml_cache import earlier_result, owner_of, remember, told_origin
+        from airflow_ml.operators.ml_cache import call_owner, earlier_result, origin_of, remember
         from airflow_ml.operators.remote import is_remote, run_remotely
 
         store = self.store()
@@ -109,7 +109,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         if self.cache:
             self.cache_outcome = MISS if earlier is None else HIT
         if earlier is not None:
-            self.log.info("Not run: the same call has a result already, from %s (%s).", told_origin(earlier), call.key)
+            self.log.info("Not run: the same call has a result already, from %s (%s).", origin_of(earlier), call.key)
             return self._parts(earlier.value, store)
         if here:
             value = self._call_here(given, store, parts=False)
@@ -119,7 +119,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
             return self._call_in_runner(call, store, context)
         from airflow_ml.runtime.call import CallJob
 
-        job = CallJob(call=call, timeout_seconds=self.timeout_seconds, owner=owner_of(context))
+        job = CallJob(call=call, timeout_seconds=self.timeout_seconds, owner=call_owner(context))
         return self._value(run_remotely(self, context, [job], profile, namespace=self.namespace), store)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
@@ -198,7 +198,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         )
 
     def _call_in_runner(self, call: Call, store: ArtifactStore, context: Context) -> Any:
-        from airflow_ml.operators.ml_cache import owner_of
+        from airflow_ml.operators.ml_cache import call_owner
         from airflow_ml.operators.runner_call import value_of_call
 
         locked = self._locked()
@@ -207,7 +207,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
             store=store,
             log=self.log.info,
             timeout_seconds=self.timeout_seconds,
-            owner=owner_of(context),
+            owner=call_owner(context),
             python=None if locked is None else locked.interpreter(self.log.info),
         )
         return self._parts(value, store)

@@ -1,4 +1,4 @@
-"""What a rollout tells the outside while it runs: Airflow's own metrics, and notifiers at a bad end."""
+"""What a rollout sends out while it runs: metrics through Airflow's own client, and notifications of a bad end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def start_metrics() -> None:
     stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=legacy)
 
 
-def tell_metrics(state: RolloutState, *, looked: bool = True) -> None:
+def emit_metrics(state: RolloutState, *, looked: bool = True) -> None:
     """Send a rollout's metrics to wherever Airflow sends its own (StatsD, DogStatsD, OpenTelemetry).
 
     ``airflow_ml.rollout.decisions`` counts looks, with the tag ``action``. ``weight_percent`` and

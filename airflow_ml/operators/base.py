@@ -1,4 +1,4 @@
-"""What every operator of this package shares: its store, its name in provenance, its errors."""
+"""What every operator of this package shares: checks of its arguments, its store, its provenance, its errors."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class MLOperator(BaseOperator, abc.ABC):
     def run(self, context: Context) -> Record | JSON | None:
         """Do the stage's work; Airflow calls ``execute``."""
 
-    def push_beside(self, context: Context, key: str, record: Record) -> None:
-        """Push a record under an XCom key of its own; it is part of the task's provenance, whatever comes of the task.
+    def push_record(self, context: Context, key: str, record: Record) -> None:
+        """Push a record under an XCom key of its own; it is part of the task's provenance, even if the task then fails.
 
         Raises:
             RecordTooLarge: it is over the limit for XCom.
         """
         context["ti"].xcom_push(key=key, value=record.to_xcom())
-        self.beside = {**getattr(self, "beside", {}), key: record}
+        self.pushed_records = {**getattr(self, "pushed_records", {}), key: record}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Return what the task tells OpenLineage; the OpenLineage provider asks, where it is installed."""
@@ -140,8 +140,8 @@ def failing_at_once() -> Iterator[None]:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
 
-def provenance(context: Context) -> dict[str, str]:
-    """Return the names by which a task is found again: dag, run, task and map index, without the try number."""
+def task_names(context: Context) -> dict[str, str]:
+    """Return what identifies a task over all its tries: ``dag``, ``run``, ``task`` and, if mapped, ``map_index``."""
     instance = context["ti"]
     names = {"dag": instance.dag_id, "run": instance.run_id, "task": instance.task_id}
     map_index = getattr(instance, "map_index", -1)

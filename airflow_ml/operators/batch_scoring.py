@@ -1,4 +1,4 @@
-"""Stage 8, first half, when the task runs: read the rows, divide them, build features, score, write back."""
+"""Stage 8, batch scoring, when the task runs: read the rows, divide them, build features, score, write back."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from airflow_ml.errors import AirflowMLError, ConfigurationError, EmptyDataset, 
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.hooks.warehouse import snapshot_source, warehouse_router
-from airflow_ml.operators.base import provenance
+from airflow_ml.operators.base import task_names
 from airflow_ml.operators.feature_building import feature_set, source_tables
 from airflow_ml.operators.features import chosen_view
-from airflow_ml.operators.prediction_split import Part, parts_of, write_exposures, write_shadow_scores
+from airflow_ml.operators.prediction_split import VariantRows, split_spine, write_exposures, write_shadow_scores
 from airflow_ml.operators.runner_call import run_in_runner
-from airflow_ml.operators.snapshot import moment
+from airflow_ml.operators.snapshot import resolve_as_of
 from airflow_ml.runtime.score import score
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 def score_rows(operator: PredictOperator, context: Context) -> ScoreTable:
-    """Do what a `PredictOperator` says, once; raises as it says."""
+    """Score the rows of a `PredictOperator` and write the scores back; raises what its docstring lists."""
     name, variant = _registered(operator)
-    as_of = moment(context, as_of=operator.as_of, delay=operator.delay)
-    source, tag = snapshot_source(operator.snowflake_conn_id), provenance(context)
+    as_of = resolve_as_of(context, as_of=operator.as_of, delay=operator.delay)
+    source, tag = snapshot_source(operator.snowflake_conn_id), task_names(context)
     traffic = _traffic(operator, name)
     statement, values, weight = operator.spine, dict(operator.parameters), 0.0
     arms: dict[str, Mapping[str, Any]] = {}
@@ -56,30 +56,30 @@ def score_rows(operator: PredictOperator, context: Context) -> ScoreTable:
         values.update({SALT: traffic.salt} if SALT in statement else {})
     with operator.scratch() as folder:
         found = source.read(statement, values, as_of=as_of, into=folder / "spine.parquet", tag=tag)
-        whole = Part(variant="", spine=found.path, rows=found.rows, columns=found.columns)
-        parts = parts_of(whole, folder, tuple(arms)) if traffic is not None else [whole] if whole.rows else []
+        whole = VariantRows(variant="", spine=found.path, rows=found.rows, columns=found.columns)
+        parts = split_spine(whole, folder, tuple(arms)) if traffic is not None else [whole] if whole.rows else []
         if not parts:
             raise EmptyDataset(f"No rows to score with {name}", "0 rows", "Check the spine's query and as_of.")
         batch = _Batch(operator, name, operator.store(), source, as_of, folder, tag)
         tables = []
         for part in parts:
-            table = batch.score(part, variant if traffic is None else dict(_of(traffic, part.variant)))
+            table = batch.score(part, variant if traffic is None else dict(_variant_for(traffic, part.variant)))
             tables.append(table)
             if traffic is not None:
                 step = SHADOW_STEP if in_shadow(traffic, now) else ""
-                batch.expose(part, table, traffic, weight_percent=weight, step=step)
+                batch.record_exposures(part, table, traffic, weight_percent=weight, step=step)
                 if step:
-                    batch.shadow(part, traffic)
+                    batch.score_in_shadow(part, traffic)
     # Monitoring compares with what the champion learned; its own rows come first.
     return replace(tables[0], rows=sum(table.rows for table in tables))
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What all parts of a batch have in common: who asks, which model, from where, as of when."""
+    """What all parts of a batch have in common: the operator, the model, source and store, the instant."""
 
     operator: PredictOperator
-    #: The registered model's.
+    #: Name of the registered model.
     name: str
     store: ArtifactStore
     source: SnapshotSource
@@ -87,8 +87,8 @@ class _Batch:
     folder: Path
     tag: Mapping[str, str]
 
-    def score(self, part: Part, variant: Mapping[str, Any], *, heard: bool = True) -> ScoreTable:
-        """Score one variant's rows and, if it is heard, upsert the scores."""
+    def score(self, part: VariantRows, variant: Mapping[str, Any], *, served: bool = True) -> ScoreTable:
+        """Score one variant's rows and, unless it only shadows, upsert the scores."""
         operator, store, version = self.operator, self.store, variant["version"]
         view = _view(operator, store, self.name, variant)
         spine = store.put_file(part.spine, format="parquet", rows=part.rows, columns=part.columns)
@@ -119,7 +119,7 @@ class _Batch:
         )
         scores = Artifact.from_dict(scored["scores"])
         written = part.rows
-        if heard:
+        if served:
             written = self.source.write_table(operator.into, store.path(scores), key=[view.key, "model"], tag=self.tag)
             operator.log.info("%s: %s scores of %s version %s", operator.into, f"{written:,}", self.name, version)
         return ScoreTable(
@@ -137,8 +137,10 @@ class _Batch:
             parents=(features.fingerprint,),
         )
 
-    def expose(self, part: Part, table: ScoreTable, traffic: Traffic, *, weight_percent: float, step: str) -> None:
-        """Write down who was scored by what, for the metric of the rollout."""
+    def record_exposures(
+        self, part: VariantRows, table: ScoreTable, traffic: Traffic, *, weight_percent: float, step: str
+    ) -> None:
+        """Upsert which version scored which unit, from which the rollout reads its metric."""
 
         def write(scores: Path, features: FeatureSet, into: Path) -> None:
             write_exposures(
@@ -155,19 +157,19 @@ class _Batch:
                 step=step,
             )
 
-        self._tell(table, self.operator.exposures, EXPOSURE_KEY, f"exposures-{part.variant}", write)
+        self._upsert(table, self.operator.exposures, EXPOSURE_KEY, f"exposures-{part.variant}", write)
 
-    def shadow(self, part: Part, traffic: Traffic) -> None:
-        """Let each challenger score the champion's rows unheard; what fails there fails no batch."""
+    def score_in_shadow(self, part: VariantRows, traffic: Traffic) -> None:
+        """Score the champion's rows with each challenger too, serving none of it; a failure is only a warning."""
         for arm, variant in challengers_of(traffic).items():
             if arm not in traffic.stopped:
                 try:
-                    self._score_unheard(replace(part, variant=arm), variant, traffic)
+                    self._score_arm_in_shadow(replace(part, variant=arm), variant, traffic)
                 except (AirflowMLError, OSError) as error:
-                    self.operator.log.warning("%s has no scores of this batch in shadow: %s", arm, error)
+                    self.operator.log.warning("%s could not score this batch in shadow: %s", arm, error)
 
-    def _score_unheard(self, part: Part, variant: Mapping[str, Any], traffic: Traffic) -> None:
-        table = self.score(part, variant, heard=False)
+    def _score_arm_in_shadow(self, part: VariantRows, variant: Mapping[str, Any], traffic: Traffic) -> None:
+        table = self.score(part, variant, served=False)
 
         def write(scores: Path, features: FeatureSet, into: Path) -> None:
             write_shadow_scores(
@@ -180,9 +182,9 @@ class _Batch:
                 key=features.key,
             )
 
-        self._tell(table, self.operator.shadow_scores, SHADOW_KEY, f"shadow-{part.variant}", write)
+        self._upsert(table, self.operator.shadow_scores, SHADOW_KEY, f"shadow-{part.variant}", write)
 
-    def _tell(
+    def _upsert(
         self,
         table: ScoreTable,
         into: str,
@@ -190,7 +192,7 @@ class _Batch:
         name: str,
         write: Callable[[Path, FeatureSet, Path], None],
     ) -> None:
-        """Upsert what ``write`` makes of a part's scores and features into a table of the warehouse."""
+        """Upsert into a warehouse table the file that ``write`` makes of a part's scores and features."""
         features = FeatureSet.from_dict(json.loads(self.store.get_bytes(table.features)))
         path = self.folder / f"{name}.parquet"
         write(self.store.path(table.artifact), features, path)
@@ -213,7 +215,7 @@ def _registered(operator: PredictOperator) -> tuple[str, dict[str, Any]]:
 
 
 def _traffic(operator: PredictOperator, name: str) -> Traffic | None:
-    """Return how the warehouse divides the rows; None without a router, or before its first rollout."""
+    """Return how the warehouse divides the rows; None without a router, or before the first rollout."""
     if operator.router_conn_id is None:
         return None
     if not operator.unit:
@@ -238,6 +240,6 @@ def _view(operator: PredictOperator, store: ArtifactStore, name: str, variant: M
     return view
 
 
-def _of(traffic: Traffic, variant: str) -> Mapping[str, Any]:
-    """Return who scores the rows of an arm: of a stopped one, and of the champion's own, the champion."""
+def _variant_for(traffic: Traffic, variant: str) -> Mapping[str, Any]:
+    """Return the variant that scores an arm's rows: the champion for its own rows and those of a stopped arm."""
     return traffic.champion if variant in traffic.stopped else challengers_of(traffic).get(variant, traffic.champion)

@@ -17,7 +17,7 @@ from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
-from airflow_ml.operators.ml_arguments import settled
+from airflow_ml.operators.ml_arguments import with_lists
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: XCom key of the table of a job that failed: what had succeeded is in it.
 PARTIAL_KEY = "partial"
 #: Failed calls that are named in the log.
-_TOLD = 20
+_LOGGED = 20
 
 
 class CallJobOperator(MLOperator):
@@ -144,7 +144,7 @@ class CallJobOperator(MLOperator):
     def _jobs(self, store: ArtifactStore, profile: ComputeProfile, context: Context) -> list[CallJob]:
         from airflow_ml.core.call import Call
         from airflow_ml.operators.circumstances import refuse_secrets
-        from airflow_ml.operators.ml_cache import owner_of
+        from airflow_ml.operators.ml_cache import call_owner
         from airflow_ml.runtime.call import CallJob
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.environment import environment_digest
@@ -152,10 +152,10 @@ class CallJobOperator(MLOperator):
 
         self.function = as_function_ref(capture(self.python_callable), store)
         first = next(iter(inspect.signature(self.python_callable).parameters))
-        shared = {name: wire_argument(settled(value), store) for name, value in self.constants.items()}
+        shared = {name: wire_argument(with_lists(value), store) for name, value in self.constants.items()}
         each = [wire_argument(value, store) for value in self._inputs(store)]
         refuse_secrets({**shared, first: each})
-        environment, owner = environment_digest(), owner_of(context)
+        environment, owner = environment_digest(), call_owner(context)
         return [
             CallJob(
                 call=Call(
@@ -186,7 +186,7 @@ class CallJobOperator(MLOperator):
             if isinstance(self.completions, bool) or not str(self.completions).isdecimal():
                 raise ConfigurationError(f"completions of {self.task_id} is no number", self.completions, "Give one.")
             return range(int(self.completions))
-        given = settled(self.inputs)
+        given = with_lists(self.inputs)
         if isinstance(given, Mapping) and given.get("record") == "CallResults":
             return read_values(parse_as(CallResults, given), store)
         if isinstance(given, Mapping) and given.get("record") == "Artifact":
@@ -234,7 +234,7 @@ class CallJobOperator(MLOperator):
         self.function = jobs[0].call.function
         enough = sum(_succeeded(result) for result in results) >= self.min_success_fraction * len(results)
         if found.failures and not enough:
-            self.push_beside(context, PARTIAL_KEY, self._stored(jobs, results, store, jobs[0].call.compute))
+            self.push_record(context, PARTIAL_KEY, self._stored(jobs, results, store, jobs[0].call.compute))
             refuse_failures(found)
         return self._results(context, jobs, results, store, jobs[0].call.compute)
 
@@ -249,13 +249,13 @@ class CallJobOperator(MLOperator):
         """Store the table, say what failed, and judge."""
         made = self._stored(jobs, results, store, compute)
         failed = [(number, result) for number, result in enumerate(results) if result and not _succeeded(result)]
-        for number, result in failed[:_TOLD]:
+        for number, result in failed[:_LOGGED]:
             self.log.error("call %d %s: %s", number, result.status, result.error)
-        if len(failed) > _TOLD:
-            self.log.error("... and %d more", len(failed) - _TOLD)
+        if len(failed) > _LOGGED:
+            self.log.error("... and %d more", len(failed) - _LOGGED)
         self.log.info("%d of %d calls of %s succeeded", made.succeeded, made.calls, made.function.qualname)
         if made.succeeded < self.min_success_fraction * made.calls:
-            self.push_beside(context, PARTIAL_KEY, made)
+            self.push_record(context, PARTIAL_KEY, made)
             [(error, count)] = Counter(result.error for _, result in failed).most_common(1) or [("no result", 0)]
             last = next((result.traceback for _, result in failed if result.error == error), "")
             raise CallFailed(

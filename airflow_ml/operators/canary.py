@@ -152,7 +152,7 @@ class CanaryOperator(MLOperator):
         task_id: str = "canary",
         **kwargs: Any,
     ) -> None:
-        self.moved = AssetAlias(f"{model}@{CHAMPION}:moved")  # an asset would tell an event at every success
+        self.moved = AssetAlias(f"{model}@{CHAMPION}:moved")  # an asset would emit an event at every success
         super().__init__(task_id=task_id, outlets=[*kwargs.pop("outlets", []), self.moved], **kwargs)
         self.model = model
         self.metric = metric
@@ -187,28 +187,28 @@ class CanaryOperator(MLOperator):
         check_plan_of(self)
 
     def run(self, context: Context) -> Rollout:
-        """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already."""
-        from airflow_ml.operators.release import release
+        """Check, create the rollout at weight 0 and defer; or install a first version; or apply an existing outcome."""
+        from airflow_ml.operators.canary_run import run_canary
 
-        return release(self, context)
+        return run_canary(self, context)
 
     def execute_turn(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Begin, now that the model is free; if somebody else was faster, wait again."""
+        """Start, now that the other rollout of the model has ended; wait again if a third one was faster."""
         return self._run_to_wire(context)
 
     def execute_answer(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Go on at the step where the rollout was parked, or end it: as the human said."""
-        from airflow_ml.operators.release import answered
+        """Continue at the step where the rollout was parked, or end it, as the approver decided."""
+        from airflow_ml.operators.canary_run import resume_after_approval
 
         with failing_at_once():
-            return answered(self, context, event).to_xcom()
+            return resume_after_approval(self, context, event).to_xcom()
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Project the end that the trigger reports: alias, asset event, record. Decides nothing."""
-        from airflow_ml.operators.release import reported
+        """Apply the outcome that the trigger reports: alias, asset event, record. Decides nothing."""
+        from airflow_ml.operators.canary_run import finish
 
         with failing_at_once():
-            return reported(self, context, event).to_xcom()
+            return finish(self, context, event).to_xcom()
 
     def wire_source(self) -> dict[str, Any] | None:
         """Return where the metric is read, as a trigger takes it; None for the gateway's own log or a function."""

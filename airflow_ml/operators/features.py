@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core import argument_rules as rules
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import is_known, plain
-from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.base import MLOperator, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -109,7 +109,7 @@ class BuildFeaturesOperator(MLOperator):
         store = self.store()
         with self.scratch() as folder:
             sources = source_tables(
-                view.sources, store, self.snowflake_conn_id, spine.as_of, folder, provenance(context)
+                view.sources, store, self.snowflake_conn_id, spine.as_of, folder, task_names(context)
             )
             features = feature_set(
                 view, store, spine=spine.artifact, sources=sources, as_of=spine.as_of,

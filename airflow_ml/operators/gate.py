@@ -119,7 +119,7 @@ class GateDatasetOperator(MLOperator):
                 checks=(),
                 rows=subject.rows,
             )
-            self.push_beside(context, REPORT_KEY, report)
+            self.push_record(context, REPORT_KEY, report)
             raise
         clean, quarantine = self._split(store, rows_file, subject, validation, passed=verdict not in (BLOCK, ERROR))
         report = GateReport(
@@ -135,8 +135,8 @@ class GateDatasetOperator(MLOperator):
             quarantine=quarantine,
             report=store.put_bytes(canonical_json(cast(JSON, validation.details)), format="json"),
         )
-        self.push_beside(context, REPORT_KEY, report)
-        self._tell(validation.checks, report)
+        self.push_record(context, REPORT_KEY, report)
+        self._log(validation.checks, report)
         stop_unless_passed(report, "the data")
         return DatasetSnapshot(
             name=subject.name,
@@ -167,7 +167,7 @@ class GateDatasetOperator(MLOperator):
                 return subject.artifact, quarantine
             return store.put_file(clean_file, format="parquet", rows=kept, columns=columns), quarantine
 
-    def _tell(self, checks: Sequence[CheckResult], report: GateReport) -> None:
+    def _log(self, checks: Sequence[CheckResult], report: GateReport) -> None:
         for check in checks:
             mark = "ok  " if check.passed else f"FAIL ({check.severity})"
             self.log.info("%s %s: %s, expected %s", mark, check.name, check.observed, check.expected)

@@ -10,7 +10,7 @@ from airflow_ml.core import argument_rules as rules
 from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.base import MLOperator, task_names
 from airflow_ml.operators.gate import REPORT_KEY, stop_unless_passed
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class GateModelOperator(MLOperator):
             results = evaluate(checks, read_holdout(store.path(holdout_artifact), slices=slices))
             verdict, reason = decide_model(results)
         except AirflowMLError as error:
-            self.push_beside(context, REPORT_KEY, _error_report(selection, features, error))
+            self.push_record(context, REPORT_KEY, _error_report(selection, features, error))
             raise
         report = GateReport(
             subject=selection.fingerprint,
@@ -147,7 +147,7 @@ class GateModelOperator(MLOperator):
                 canonical_json({"checks": encode(results), "holdout": holdout_artifact.to_dict()}), format="json"
             ),
         )
-        self.push_beside(context, REPORT_KEY, report)
+        self.push_record(context, REPORT_KEY, report)
         for check in results:
             self.log.info(
                 "%s %s: %s, expected %s", "ok  " if check.passed else "FAIL", check.name, check.observed, check.expected
@@ -182,7 +182,7 @@ class GateModelOperator(MLOperator):
         view = FeatureView.from_dict(json.loads(store.get_bytes(definition)))
         missing = [table for table in view.sources if table not in features.sources]
         with self.scratch() as folder:
-            more = source_tables(missing, store, self.snowflake_conn_id, features.as_of, folder, provenance(context))
+            more = source_tables(missing, store, self.snowflake_conn_id, features.as_of, folder, task_names(context))
             built = feature_set(
                 view,
                 store,

@@ -31,10 +31,10 @@ def bind_arguments(
 ) -> dict[str, Any]:
     """Return rendered arguments by parameter name, with those of Airflow's context that the function asks for.
 
-    What all instances of a mapped task gave is read here, as a list.
+    The outputs of a mapped task are read here, as a list.
     """
     signature = inspect.signature(function)
-    given = signature.bind_partial(*map(settled, args), **{name: settled(item) for name, item in kwargs.items()})
+    given = signature.bind_partial(*map(with_lists, args), **{name: with_lists(item) for name, item in kwargs.items()})
     asked = [
         name
         for name in signature.parameters
@@ -45,12 +45,12 @@ def bind_arguments(
     return dict(signature.bind(*bound.args, **bound.kwargs).arguments)
 
 
-def settled(value: Any) -> Any:
-    """Return a rendered argument with what all instances of a mapped task gave as lists, at any depth."""
+def with_lists(value: Any) -> Any:
+    """Return a rendered argument with the lazy outputs of mapped tasks read into lists, at any depth."""
     if isinstance(value, LazyXComSequence):
-        return [settled(item) for item in value]
+        return [with_lists(item) for item in value]
     if type(value) is dict:
-        return {name: settled(item) for name, item in value.items()}
+        return {name: with_lists(item) for name, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(settled(item) for item in value)
+        return type(value)(with_lists(item) for item in value)
     return value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.provenance import SUCCEEDED
 from airflow_ml.core.record import JSON
-from airflow_ml.operators.base import provenance, publish
+from airflow_ml.operators.base import publish, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from airflow_ml.core.store_keeping import StoreKeeper
 
 
-def owner_of(context: Context) -> dict[str, JSON]:
-    """Return which task asks for a call; nothing outside of a task."""
-    return dict(provenance(context)) if "ti" in context else {}
+def call_owner(context: Context) -> dict[str, JSON]:
+    """Return which task makes a call; empty outside a task."""
+    return dict(task_names(context)) if "ti" in context else {}
 
 
 def earlier_result(call: Call, store: ArtifactStore) -> CallResult | None:
@@ -47,12 +47,12 @@ def remember(call: Call, value: JSON, store: ArtifactStore, context: Context) ->
     """Keep a result that came of a call in the task's own process."""
     from airflow_ml.runtime.call import call_ref
 
-    result = CallResult(call=call.key, status=SUCCEEDED, value=value, facts=owner_of(context))
+    result = CallResult(call=call.key, status=SUCCEEDED, value=value, facts=call_owner(context))
     publish(store, call_ref(call), result)
 
 
-def told_origin(result: CallResult) -> str:
-    """Say where a result is from: ``run manual__2026, task clean``."""
+def origin_of(result: CallResult) -> str:
+    """Describe where a result comes from, such as ``run manual__2026 of flights, task clean``."""
     names = {name: result.facts.get(name) for name in ("dag", "run", "task")}
     if not names["run"]:
         return "an earlier run"

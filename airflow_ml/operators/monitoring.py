@@ -14,7 +14,7 @@ from airflow_ml.core import argument_rules as rules
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.base import MLOperator, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -76,7 +76,7 @@ class MonitorOperator(MLOperator):
     ) -> None:
         if drift_asset is not None and not isinstance(drift_asset, Asset):
             raise ConfigurationError("drift_asset is no asset", repr(drift_asset)[:120], 'Give Asset("name").')
-        # An outlet that is an asset would tell an event at every success; an alias tells one only where one is added.
+        # An outlet that is an asset would emit an event at every success; an alias emits one only where one is added.
         alias = AssetAlias(f"{drift_asset.name}:drift") if drift_asset is not None else None
         outlets = [*kwargs.pop("outlets", []), *([alias] if alias is not None else [])]
         super().__init__(task_id=task_id, outlets=outlets, **kwargs)
@@ -160,14 +160,14 @@ class MonitorOperator(MLOperator):
         return Artifact.from_dict(found["scores"])
 
     def _outcomes(self, context: Context, folder: Path) -> Path | None:
-        from airflow_ml.operators.snapshot import moment
+        from airflow_ml.operators.snapshot import resolve_as_of
 
         if self.outcomes is None:
             return None
         source = snapshot_source(self.snowflake_conn_id)
-        as_of = moment(context, as_of=self.as_of, delay=self.delay)
+        as_of = resolve_as_of(context, as_of=self.as_of, delay=self.delay)
         into = folder / "outcomes.parquet"
-        return source.read(self.outcomes, self.parameters, as_of=as_of, into=into, tag=provenance(context)).path
+        return source.read(self.outcomes, self.parameters, as_of=as_of, into=into, tag=task_names(context)).path
 
 
 def monitor(scores: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a task tells OpenLineage, where that provider is installed: the records as datasets, provenance as a facet."""
+"""What a task reports to OpenLineage, if that provider is installed: records as datasets, provenance as a facet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lineage_of(record: Provenance, store_uri: str) -> Any:
 
         provenance: dict[str, Any]
 
-    run_facets: dict[str, Any] = {"airflow_ml": AirflowMLRunFacet(provenance=dict(_told(record)))}
+    run_facets: dict[str, Any] = {"airflow_ml": AirflowMLRunFacet(provenance=_facet(record))}
     if record.error:
         run_facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(
             message=record.error, programmingLanguage="python"
@@ -48,8 +48,8 @@ def _name(handle: Handle) -> str:
     return f"{handle.record}/{handle.digest.partition(':')[2]}"
 
 
-def _told(record: Provenance) -> Iterator[tuple[str, Any]]:
-    yield from {
+def _facet(record: Provenance) -> dict[str, Any]:
+    return {
         "dag": record.dag,
         "run": record.run,
         "task": record.title,
@@ -70,7 +70,7 @@ def _told(record: Provenance) -> Iterator[tuple[str, Any]]:
         "params": dict(record.params),
         "statements": list(record.statements),
         "triggeredBy": record.triggered_by,
-    }.items()
+    }
 
 
 def _facets(handle: Handle) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""Stage 8, first half, with a rollout under way: who scores which row, and the exposures that its metric is read
-from."""
+"""Stage 8, batch scoring during a rollout: which variant scores which rows, and the exposures that its metric needs."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class VariantRows:
     """The rows that one variant scores."""
 
     variant: str
@@ -25,8 +24,8 @@ class Part:
     columns: Sequence[Column]
 
 
-def parts_of(whole: Part, folder: Path, arms: Sequence[str] = (CHALLENGER,)) -> list[Part]:
-    """Return the files of a divided spine, one for each arm that has rows, the champion first."""
+def split_spine(whole: VariantRows, folder: Path, arms: Sequence[str] = (CHALLENGER,)) -> list[VariantRows]:
+    """Write the rows of each arm to a file of its own; the champion comes first, arms without rows are left out."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -40,12 +39,12 @@ def parts_of(whole: Part, folder: Path, arms: Sequence[str] = (CHALLENGER,)) -> 
         if mine.num_rows:
             path = folder / f"spine-{variant}.parquet"
             pq.write_table(mine, path)
-            found.append(Part(variant=variant, spine=path, rows=mine.num_rows, columns=columns_of(mine.schema)))
+            found.append(VariantRows(variant=variant, spine=path, rows=mine.num_rows, columns=columns_of(mine.schema)))
     return found
 
 
 def write_exposures(
-    part: Part,
+    part: VariantRows,
     scores: Path,
     into: Path,
     *,
@@ -58,16 +57,16 @@ def write_exposures(
     unit: str,
     step: str = "",
 ) -> None:
-    """Write who was scored by what: ``model, epoch, key, unit, data_day, step, assigned, version, score``.
+    """Write which version scored which unit: ``model, epoch, key, unit, data_day, step, assigned, version, score``.
 
     Args:
         part: The variant's rows.
-        scores: What came of them, with ``key``, ``predict_at`` and ``score``.
+        scores: Their scores, with ``key``, ``predict_at`` and ``score``.
         into: The Parquet file to write.
         model: The served name.
         epoch: The router's.
         weight_percent: In effect for the whole batch.
-        version: That scored.
+        version: The version that scored.
         key: The view's key column.
         predict_at: The view's column of the moment of prediction; its day in UTC is the data day.
         unit: The column of the randomization unit in the spine.
@@ -113,7 +112,7 @@ def write_exposures(
 
 
 def write_shadow_scores(scores: Path, into: Path, *, model: str, epoch: int, arm: str, version: str, key: str) -> None:
-    """Write what a challenger said unheard: ``model, epoch, key, arm, version, score``.
+    """Write the shadow scores of a challenger: ``model, epoch, key, arm, version, score``.
 
     Args:
         scores: With ``key`` and ``score``.
@@ -121,7 +120,7 @@ def write_shadow_scores(scores: Path, into: Path, *, model: str, epoch: int, arm
         model: The served name.
         epoch: The router's.
         arm: The challenger's.
-        version: That scored.
+        version: The version that scored.
         key: The view's key column.
     """
     import pyarrow as pa

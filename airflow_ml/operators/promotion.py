@@ -8,7 +8,7 @@ from airflow_ml.assets import create_asset
 from airflow_ml.core.aliases import CHAMPION, PREVIOUS
 from airflow_ml.core.failpoint import fp
 from airflow_ml.errors import AliasConflict
-from airflow_ml.operators.base import provenance
+from airflow_ml.operators.base import task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import AssetAlias, Context
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def owner_of(context: Context) -> str:
     """Return who leads a rollout: dag, run, task and map index, the same for every attempt."""
-    return "/".join(provenance(context).values())
+    return "/".join(task_names(context).values())
 
 
 def move_champion(registry: ModelRegistry, record: Rollout, *, keep_previous: bool) -> None:
@@ -57,8 +57,8 @@ def promotion_tags(state: RolloutState) -> dict[str, str]:
     }
 
 
-def tell_moved(context: Context, moved: AssetAlias, record: Rollout) -> None:
-    """Tell that the alias ``champion`` has moved, as an event of its asset."""
+def emit_champion_event(context: Context, moved: AssetAlias, record: Rollout) -> None:
+    """Emit the asset event of the alias ``champion``, which has moved."""
     context["outlet_events"][moved].add(
         create_asset(model=record.model, alias=CHAMPION),
         extra={"version": record.challenger, "previous": record.champion, "outcome": record.outcome},

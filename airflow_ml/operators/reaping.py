@@ -55,15 +55,15 @@ class ReapJobsOperator(MLOperator):
 
         remote = remote_jobs()
         running = running_jobs(compute_profiles().values(), job_backend, log=self.log.warning)
-        told: list[JSON] = []
+        reported: list[JSON] = []
         for orphan in orphans(remote, running, now=datetime.now(UTC), ended=_final_state):
             name = ", ".join(orphan.handle.names)
             ended = not self.only_report and self._end(orphan.handle)
             self.log.warning("%s: %s%s", name, orphan.reason, "; ended" if ended else "")
             owner = {part: orphan.owner.get(part, "") for part in ("dag", "run", "task")}
-            told.append({"job": name, **owner, "reason": orphan.reason, "ended": ended})
-        self.log.info("%d jobs had lost their owner", len(told))
-        return told
+            reported.append({"job": name, **owner, "reason": orphan.reason, "ended": ended})
+        self.log.info("%d jobs had lost their owner", len(reported))
+        return reported
 
     def _end(self, handle: JobHandle) -> bool:
         try:

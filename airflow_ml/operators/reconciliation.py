@@ -90,15 +90,15 @@ class ReconcileRolloutsOperator(MLOperator):
         return [one.to_dict() for one in found]
 
     def _round(self, at: datetime) -> tuple[int, list[Reconciled]]:
-        from airflow_ml.hooks.rollout_signals import tell_metrics
+        from airflow_ml.hooks.rollout_signals import emit_metrics
         from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, live_rollouts, reconcile_all
 
         for state in live_rollouts(self.store(), self.namespace):
-            tell_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
+            emit_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
         seen, found = reconcile_all(self.store(), self.namespace, self._driver_of, now=at)
         for one in found:
-            tell = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
-            tell("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
+            log = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
+            log("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
         self.log.info("%d models looked at, %d needed something", seen, len(found))
         return seen, found
 

@@ -127,7 +127,8 @@ def _describe(
     instance = context["ti"]
     inputs = [handle for name, value in given.items() for handle in find_handles(name, value)]
     outputs = list(find_handles("return", result))
-    beside = [handle for key, record in getattr(operator, "beside", {}).items() for handle in find_handles(key, record)]
+    pushed: Mapping[str, Any] = getattr(operator, "pushed_records", {})
+    beside = [handle for key, record in pushed.items() for handle in find_handles(key, record)]
     call, not_portable = _call_of(operator)
     bundle, bundle_version = bundle_of(context)
     kept = _within_limits([*beside, *inputs, *outputs])

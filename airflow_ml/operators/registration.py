@@ -16,7 +16,7 @@ from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.store import namespace
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, provenance, publish
+from airflow_ml.operators.base import MLOperator, publish, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -109,7 +109,7 @@ class RegisterModelOperator(MLOperator):
         features = parse_as(FeatureSet, selection.data)
         hook = MLflowHook(self.mlflow_conn_id)
         registry, store = hook.registry(), self.store()
-        names = provenance(context)
+        names = task_names(context)
         draft = ModelVersion(
             name=self.name,
             version="",

@@ -22,7 +22,7 @@ from airflow_ml.core.log_tail import unseen
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import AirflowMLError, CallTimedOut, FencedOut
 from airflow_ml.hooks.job_backend import job_backend, remote_jobs
-from airflow_ml.operators.base import provenance
+from airflow_ml.operators.base import task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from airflow_ml.runtime.job import ShardJob
     from airflow_ml.runtime.remote_job import RemoteJobs
 
-#: Failed indexes that are named in the log, and those of them whose last lines are shown.
-_TOLD, _SHOWN, _TAIL_LINES = 20, 3, 50
+#: Failed indexes that are named in the log; of how many the last lines are shown; how many lines of each.
+_LOGGED, _SHOWN, _TAIL_LINES = 20, 3, 50
 #: Lines of a job that has one index only.
 _ONE_LOG_LINES = 1000
 
@@ -57,7 +57,7 @@ def is_remote(profile: ComputeProfile) -> bool:
 
 def job_key(namespace: str, context: Context) -> str:
     """Return the identity of a task's job: the same for each of its tries, and after a clear."""
-    names = provenance(context)
+    names = task_names(context)
     return digest_json([namespace, names["dag"], names["run"], names["task"], names.get("map_index", "")])
 
 
@@ -87,7 +87,7 @@ def run_remotely(
         job_key(namespace, context),
         jobs,
         profile,
-        owner={"namespace": namespace, **provenance(context)},
+        owner={"namespace": namespace, **task_names(context)},
         generation=str(getattr(context["ti"], "max_tries", "")),
     )
     if not attempt.live or attempt.handle is None:
@@ -112,7 +112,7 @@ def run_remotely(
 
 
 def collect(operator: BaseOperator, event: Mapping[str, Any]) -> Collected:
-    """Take what a job left in the store, whatever became of the job itself, and tell how it went.
+    """Collect what a job left in the store, however the job itself ended, and log how it went.
 
     Args:
         operator: For its log.
@@ -134,7 +134,7 @@ def collect(operator: BaseOperator, event: Mapping[str, Any]) -> Collected:
         )
     status = parse_as(JobStatus, event["status"])
     found = _collected(remote, attempt, remote.work(attempt), status)
-    _tell(operator, attempt, status, found, event.get("log_seen") or ())
+    _log_outcome(operator, attempt, status, found, event.get("log_seen") or ())
     remote.end(attempt, status)
     if status.phase == FAILED and status.succeeded + status.failed < status.indexes:
         _free(operator, attempt)
@@ -171,12 +171,12 @@ def _collected(remote: RemoteJobs, attempt: JobAttempt, jobs: Sequence[Any], sta
     return Collected(jobs=jobs, results=results, failures=failures, attempt=attempt)
 
 
-def _tell(
+def _log_outcome(
     operator: BaseOperator, attempt: JobAttempt, status: JobStatus, found: Collected, seen: Sequence[str]
 ) -> None:
-    """Log failed indexes first, the last lines of some of them, then how many are well.
+    """Log failed indexes first, with the last lines of some of them, then how many succeeded.
 
-    Of a job with one index the whole log is told, but for what was ``seen`` already: marks of its lines.
+    Of a job with one index the whole log is copied, except for lines that the trigger has copied: ``seen`` marks them.
     """
     there = sum(result is not None for result in found.results)
     log, handle = operator.log, attempt.handle
@@ -186,13 +186,13 @@ def _tell(
         log.warning("%s", status.waiting_for)
     if handle is None:
         return
-    for failure in found.failures[:_TOLD]:
+    for failure in found.failures[:_LOGGED]:
         where = log_address(handle, failure)
         log.error("index %d: %s: %s; its log: %s", failure.index, failure.reason, failure.message, where)
-    if len(found.failures) > _TOLD:
-        log.error("... and %d more", len(found.failures) - _TOLD)
+    if len(found.failures) > _LOGGED:
+        log.error("... and %d more", len(found.failures) - _LOGGED)
     backend = job_backend(handle)
-    if attempt.request.indexes == 1:  # what ran before was told by the trigger
+    if attempt.request.indexes == 1:  # the trigger has copied earlier lines
         for line in unseen(list(backend.log(handle, 0, tail_lines=_ONE_LOG_LINES)), seen):
             log.info("%s", line)
     else:

@@ -78,7 +78,7 @@ class RollbackOperator(MLOperator):
         from airflow_ml.core.plan_check import parse_plan
         from airflow_ml.core.rollout_look import STOP, Act
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
-        from airflow_ml.operators.promotion import move_champion, owner_of, tell_moved
+        from airflow_ml.operators.promotion import emit_champion_event, move_champion, owner_of
         from airflow_ml.runtime.rollout_evidence import closing_record
 
         require_production("A rollback")
@@ -107,7 +107,7 @@ class RollbackOperator(MLOperator):
             )
         record = closing_record(state)
         move_champion(registry, record, keep_previous=False)
-        tell_moved(context, self._moved, record)
+        emit_champion_event(context, self._moved, record)
         self.log.info("%s: version %s serves again instead of %s", self.model, record.challenger, record.champion)
         return record
 

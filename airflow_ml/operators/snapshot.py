@@ -14,7 +14,7 @@ from airflow_ml.errors import ConfigurationError, EmptyDataset
 from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.links import QueryHistoryLink, SnapshotPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.base import MLOperator, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,9 +102,9 @@ class SnapshotDatasetOperator(MLOperator):
 
     def run(self, context: Context) -> DatasetSnapshot:
         """Read, store and describe the rows."""
-        as_of = moment(context, as_of=self.as_of, delay=self.delay)
+        as_of = resolve_as_of(context, as_of=self.as_of, delay=self.delay)
         source = snapshot_source(self.snowflake_conn_id)
-        tag = provenance(context)
+        tag = task_names(context)
         with self.scratch() as folder:
             into = folder / "rows.parquet"
             if self.table is not None:
@@ -146,7 +146,7 @@ class SnapshotDatasetOperator(MLOperator):
         )
 
 
-def moment(context: Context, *, as_of: str | None, delay: str) -> datetime:
+def resolve_as_of(context: Context, *, as_of: str | None, delay: str) -> datetime:
     """Return the instant that a task's data stands for (aware, UTC).
 
     Raises:

@@ -14,7 +14,7 @@ from airflow_ml.errors import RefConflict
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.links import SweepPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.base import MLOperator, task_names
 from airflow_ml.operators.sweep_arguments import RULES
 from airflow_ml.operators.sweep_collect import CollectSweepOperator, leaderboard_ref
 from airflow_ml.operators.sweep_shards import RunShardOperator
@@ -189,7 +189,7 @@ class PlanSweepOperator(MLOperator):
             namespace=self.namespace,
             store=store,
         )
-        self.push_beside(context, PLAN_KEY, plan)
+        self.push_record(context, PLAN_KEY, plan)
         self.log.info(
             "Sweep %s: %d trials in %d groups, %d shards%s", plan.sweep, plan.trials, plan.groups, plan.shards,
             f", warm start from {len(warm)} groups" if warm else "",
@@ -204,7 +204,7 @@ class PlanSweepOperator(MLOperator):
 
         if not isinstance(self.warm_start, bool):
             return best_params(parse_as(Leaderboard, self.warm_start), store)
-        names = provenance(context)
+        names = task_names(context)
         run = digest_json([self.namespace, names["dag"], names["run"], names["task"]]).partition(":")[2]
         ref = f"warm_starts/{self.namespace}/{run}"
         if store.latest(ref) is None:

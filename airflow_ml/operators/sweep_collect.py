@@ -13,7 +13,7 @@ from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import CallFailed, CallTimedOut, MissingDependency, NotARecord
 from airflow_ml.links import SweepPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, failing_at_once, provenance, publish
+from airflow_ml.operators.base import MLOperator, failing_at_once, publish, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -108,4 +108,4 @@ class CollectSweepOperator(MLOperator):
 def leaderboard_ref(namespace: str, context: Context, task_id: str) -> str:
     """Return the ref of a sweep's leaderboards: one for each sweep of a DAG, over all its runs."""
     group = task_id.rpartition(".")[0] or "sweep"
-    return f"leaderboards/{namespace}/{provenance(context)['dag']}/{group}"
+    return f"leaderboards/{namespace}/{task_names(context)['dag']}/{group}"

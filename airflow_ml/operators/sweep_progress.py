@@ -1,4 +1,4 @@
-"""Where a shard's progress goes: into the task's log, and now and then into the task state store for the UI."""
+"""Reports a shard's progress: to the task's log, and now and then to the task state store, for the UI."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ class StateStore(Protocol):
         """Write a JSON value."""
 
 
-class ProgressTeller:
-    """Tells of each progress in a line, and of the first, the last and one every 15 seconds in the store.
+class ProgressReporter:
+    """Logs every progress message, and writes the first, the last and one every 15 seconds to the task state store.
 
     Args:
-        say: Writes a line into the log, with arguments as ``logging`` has them.
+        log_line: Writes a line to the log, with arguments as ``logging`` has them.
         store: ``context["task_state_store"]``; None where this Airflow has none.
         clock: Seconds, for tests.
     """
 
     def __init__(
-        self, say: Callable[..., None], store: StateStore | None, *, clock: Callable[[], float] = time.monotonic
+        self, log_line: Callable[..., None], store: StateStore | None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._say = say
+        self._log_line = log_line
         self._store = store
         self._clock = clock
         self._stored_at: float | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Take a progress."""
+        """Report a progress message."""
         pruned = f", {progress.pruned} pruned" if progress.pruned else ""
         where = f" in {progress.best_group}" if progress.groups > 1 else ""
         best = "" if progress.best is None else f", best {progress.best:.5g}{where}"
         groups = f", {progress.groups_done} of {progress.groups} groups done" if progress.groups > 1 else ""
         eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:.0f} s to go"
-        self._say(
+        self._log_line(
             "%d of %d trials, %d failed%s%s%s%s",
             progress.finished, progress.trials, progress.failed, pruned, best, groups, eta,
         )  # fmt: skip
@@ -57,7 +57,7 @@ class ProgressTeller:
             each = (
                 f"{name} {'nothing' if value is None else f'{value:.5g}'}" for name, value in progress.just_done.items()
             )
-            self._say("Best of groups just done: %s", ", ".join(each))
+            self._log_line("Best of groups just done: %s", ", ".join(each))
         now = self._clock()
         due = self._stored_at is None or now - self._stored_at >= STATE_SECONDS
         if self._store is not None and (due or progress.finished == progress.trials):

@@ -65,7 +65,7 @@ class RunShardOperator(MLOperator):
         """Run what is missing of the shard."""
         from airflow_ml.core.sweep import SweepPlan
         from airflow_ml.operators.remote import run_remotely
-        from airflow_ml.operators.sweep_progress import ProgressTeller
+        from airflow_ml.operators.sweep_progress import ProgressReporter
         from airflow_ml.runtime.runner import run_shard
         from airflow_ml.runtime.sweep_plan import shard_job
 
@@ -79,7 +79,7 @@ class RunShardOperator(MLOperator):
             store_uri=self.store().uri,
             environment=store_hook.runner_environment(),
             log=self.log.info,
-            on_progress=ProgressTeller(self.log.info, context.get("task_state_store")),
+            on_progress=ProgressReporter(self.log.info, context.get("task_state_store")),
             stop=self._stop,
         )
         if outcome.stopped:

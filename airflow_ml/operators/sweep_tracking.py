@@ -13,7 +13,7 @@ from airflow_ml.core.record import parse_as
 from airflow_ml.errors import ConfigurationError, RegistryError, RegistryUnavailable
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, provenance
+from airflow_ml.operators.base import MLOperator, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -91,7 +91,7 @@ class TrackSweepOperator(MLOperator):
         from airflow_ml.runtime.leaderboard import all_rows, best_rows
         from airflow_ml.runtime.sweep_pictures import pictures_of
 
-        store, names = self.store(), provenance(context)
+        store, names = self.store(), task_names(context)
         path = store.path(board.artifact)
         every = str(self.tracked_trials) == ALL_TRIALS
         count = 0 if every else int(self.tracked_trials)

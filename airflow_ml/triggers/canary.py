@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ml.errors import FencedOut
 from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.hooks.rollout_signals import start_metrics, tell_metrics
+from airflow_ml.hooks.rollout_signals import emit_metrics, start_metrics
 from airflow_ml.triggers.task_state import ENDED_BY_USER, task_state
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class CanaryTrigger(BaseTrigger):
                     self._driver = None  # connections may have changed
                 else:
                     last_good = time.monotonic()
-                    self._tell(state)
+                    self._report(state)
                     if not state.live:
                         yield self._event(outcome=state.state)
                         return
@@ -154,7 +154,7 @@ class CanaryTrigger(BaseTrigger):
         except FencedOut as error:
             self.log.info("Not rolled back: %s", error)
             return
-        self._tell(ended)
+        self._report(ended)
 
     def _connected(self) -> RolloutDriver:
         if self._driver is None:
@@ -178,9 +178,9 @@ class CanaryTrigger(BaseTrigger):
             )
         return state
 
-    def _tell(self, state: RolloutState) -> None:
+    def _report(self, state: RolloutState) -> None:
         start_metrics()
-        tell_metrics(state)
+        emit_metrics(state)
         self.log.info(
             "%s: %s at %g %%, look %s, %.1f data days: %s",
             self.model,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ON_KILL_SECONDS = 20.0
 #: Failed indexes that one look names.
-_TOLD = 20
+_LOGGED = 20
 
 
 class JobTrigger(BaseTrigger):
@@ -66,8 +66,8 @@ class JobTrigger(BaseTrigger):
             self.deadline_at = time.time() + timeout_seconds
         self.look_seconds = look_seconds
         self._jobs: RemoteJobs | None = None
-        self._told: object = None
-        self._told_failures: set[int] = set()
+        self._logged: object = None
+        self._logged_failures: set[int] = set()
         self._log_seen: list[str] = []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -129,7 +129,7 @@ class JobTrigger(BaseTrigger):
             return JobStatus(phase=CANCELLED, indexes=attempt.request.indexes, waiting_for=attempt.reason)
         status = jobs.look(attempt)
         jobs.renew(attempt)
-        self._tell(attempt, status)
+        self._log_changes(attempt, status)
         return status
 
     def cancel(self, reason: str) -> bool:
@@ -157,28 +157,28 @@ class JobTrigger(BaseTrigger):
             self._jobs = backend_hook.remote_jobs()
         return self._jobs
 
-    def _tell(self, attempt: JobAttempt, status: JobStatus) -> None:
+    def _log_changes(self, attempt: JobAttempt, status: JobStatus) -> None:
         """Log what is new; nothing that goes wrong here is worth a look."""
         from airflow_ml.core.job_log import log_address
 
         handle = attempt.handle
         name = handle.names[0] if handle is not None else self.key
-        for failure in [one for one in status.failures if one.index not in self._told_failures][:_TOLD]:
+        for failure in [one for one in status.failures if one.index not in self._logged_failures][:_LOGGED]:
             where = log_address(handle, failure) if handle is not None else ""
             self.log.warning("index %d: %s: %s; its log: %s", failure.index, failure.reason, failure.message, where)
-        self._told_failures |= {one.index for one in status.failures}
+        self._logged_failures |= {one.index for one in status.failures}
         now = (status.phase, status.active, status.succeeded, status.failed, status.waiting_for)
-        if now != self._told:
-            self._told = now
+        if now != self._logged:
+            self._logged = now
             self.log.info(
                 "Job %s is %s: %d of %d indexes done, %d failed, %d active%s",
                 name, status.phase, status.succeeded, status.indexes, status.failed, status.active,
                 f"; {status.waiting_for}" if status.waiting_for else "",
             )  # fmt: skip
         if handle is not None and status.indexes == 1 and status.phase == "running":
-            self._tell_output(handle)
+            self._log_output(handle)
 
-    def _tell_output(self, handle: JobHandle) -> None:
+    def _log_output(self, handle: JobHandle) -> None:
         from airflow_ml.core.log_tail import REMEMBERED, marks, unseen
 
         lines = list(backend_hook.job_backend(handle).log(handle, 0, tail_lines=REMEMBERED))

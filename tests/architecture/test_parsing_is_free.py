@@ -35,7 +35,7 @@ AT_WORK = (
     *("core.artifact", "core.call", "core.canary", "core.compute", "core.gate", "core.job", "core.monitoring"),
     *("core.ports", "core.provenance", "core.selection", "core.statistics", "core.sweep", "core.rollout_state"),
     *("operators.recording", "operators.circumstances", "operators.remote", "operators.runner_call"),
-    *("operators.release", "operators.batch_scoring", "operators.feature_building"),
+    *("operators.canary_run", "operators.batch_scoring", "operators.feature_building"),
 )
 #: What some examples name themselves: a compute profile with changes, a suite, a record, constraints, a task's state.
 NAMED = {

@@ -24,8 +24,8 @@ from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.served_name import served_name
 from airflow_ml.core.variant_sql import SALT, VARIANT, assign_row, divided_spine
 from airflow_ml.operators.prediction_split import (
-    Part,
-    parts_of,
+    VariantRows,
+    split_spine,
     write_exposures,
     write_shadow_scores,
 )
@@ -79,8 +79,8 @@ class Line:
         table = pq.read_table(found.path)
         for tailnum, chosen in zip(table["tailnum"].to_pylist(), table[VARIANT].to_pylist(), strict=True):
             assert chosen == assign_row(traffic.salt, tailnum, weight)
-        whole = Part(variant="", spine=found.path, rows=found.rows, columns=found.columns)
-        parts = parts_of(whole, self.folder)
+        whole = VariantRows(variant="", spine=found.path, rows=found.rows, columns=found.columns)
+        parts = split_spine(whole, self.folder)
         for part in parts:
             self._score(part, traffic, weight, SHADOW_STEP if unheard else "")
         if unheard:
@@ -103,7 +103,7 @@ class Line:
         pq.write_table(table.select(["flight_id", "predict_at"]).append_column("score", scores), path)
         return path
 
-    def _shadow(self, whole: Part, traffic: Any) -> None:
+    def _shadow(self, whole: VariantRows, traffic: Any) -> None:
         assert whole.rows == 300
         scores, into = self._scores(whole.spine, "challenger"), self.folder / "shadow.parquet"
         write_shadow_scores(
@@ -111,7 +111,7 @@ class Line:
         )
         assert self.warehouse.write_table("AIRFLOW_ML_SHADOW_SCORES", into, key=SHADOW_KEY, tag={}) == 300
 
-    def _score(self, part: Part, traffic: Any, weight: float, step: str) -> None:
+    def _score(self, part: VariantRows, traffic: Any, weight: float, step: str) -> None:
         scores, exposures = self._scores(part.spine, part.variant), self.folder / "exposures.parquet"
         write_exposures(
             part,

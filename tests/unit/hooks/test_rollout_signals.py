@@ -13,7 +13,7 @@ from airflow.sdk import BaseNotifier
 from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
 from airflow.sdk.observability import stats
 
-from airflow_ml.hooks.rollout_signals import notify, start_metrics, tell_metrics
+from airflow_ml.hooks.rollout_signals import emit_metrics, notify, start_metrics
 from airflow_ml.runtime.rollout_evidence import closing_record
 from airflow_ml.testing.rollout_world import World
 
@@ -42,7 +42,7 @@ def backend() -> Iterator[Backend]:
 def test_a_look_tells_decision_weight_and_lease(backend: Backend) -> None:
     world = World()
     state = replace(world.look(world.begin()), lease_expires_at=datetime.now(UTC) + timedelta(seconds=180))
-    tell_metrics(state)
+    emit_metrics(state)
     assert set(backend.told) == {
         "airflow_ml.rollout.weight_percent",
         "airflow_ml.rollout.lease_seconds_left",
@@ -59,14 +59,14 @@ def test_a_look_tells_decision_weight_and_lease(backend: Backend) -> None:
 
 def test_an_end_has_no_lease(backend: Backend) -> None:
     world = World()
-    tell_metrics(world.driver.roll_back(world.begin(), "over"), looked=False)
+    emit_metrics(world.driver.roll_back(world.begin(), "over"), looked=False)
     assert backend.told["airflow_ml.rollout.flights.lease_seconds_left"][0] == 0.0
     assert len(backend.told) == 4
 
 
 def test_without_a_configured_backend_nothing_happens() -> None:
     start_metrics()
-    tell_metrics(World().begin())
+    emit_metrics(World().begin())
 
 
 class Failing(BaseNotifier):

@@ -16,9 +16,9 @@ from airflow.sdk import AssetAlias, BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput, TaskDeferred
 
 import airflow_ml.hooks.store
-import airflow_ml.operators.release
+import airflow_ml.operators.canary_leading
+import airflow_ml.operators.canary_run
 import airflow_ml.operators.rollback
-import airflow_ml.operators.rollout_handover
 import airflow_ml.triggers.canary
 import airflow_ml.triggers.rollout_turn
 from airflow_ml.adapters.memory.registry import MemoryRegistry
@@ -55,7 +55,7 @@ class Line:
         self.folder = folder
         self.events = Events()
         hook = SimpleNamespace(registry=lambda: self.registry)
-        for module in (airflow_ml.operators.release, airflow_ml.operators.rollback):
+        for module in (airflow_ml.operators.canary_run, airflow_ml.operators.rollback):
             monkeypatch.setattr(module, "MLflowHook", lambda conn_id: hook)
             monkeypatch.setattr(module, "rollout_driver", self.driver)
         monkeypatch.setattr(airflow_ml.triggers.canary, "rollout_driver", self.driver)
@@ -213,7 +213,7 @@ def test_a_promotion_stands_without_its_picture(line: Line, monkeypatch: pytest.
     def lost(store: Any, state: Any) -> Any:
         raise ArtifactNotFound("No such blob", "sha256:0", "")
 
-    monkeypatch.setattr("airflow_ml.operators.rollout_telling.draw_evidence", lost)
+    monkeypatch.setattr("airflow_ml.operators.canary_end.draw_evidence", lost)
     line.register("challenger", "champion")
     line.register("challenger")
     record = line.release()
@@ -366,7 +366,7 @@ def test_a_function_as_the_metric_source_is_led_in_the_worker(line: Line, monkey
         pauses.append(seconds)
         line.world.metrics.pass_day()
 
-    monkeypatch.setattr(airflow_ml.operators.rollout_handover.time, "sleep", sleep)
+    monkeypatch.setattr(airflow_ml.operators.canary_leading.time, "sleep", sleep)
     asked: list[tuple[str, str, int]] = []
 
     def read(model: str, *, metric: str, epoch: int) -> Reading:
@@ -453,7 +453,7 @@ def test_an_undecided_release_asks_with_its_evidence_and_goes_on_when_approved(
     assert asked["subject"] == "Shall the canary of flights go on at 50 %?"
     assert asked["options"] == ["Approve", "Reject"]
     assert "challenger minus champion" in asked["body"]
-    monkeypatch.setattr(airflow_ml.operators.release, "RolloutActs", lambda store, clock: line.world.acts)
+    monkeypatch.setattr(airflow_ml.operators.canary_run, "RolloutActs", lambda store, clock: line.world.acts)
     with pytest.raises(TaskDeferred) as again:
         operator.execute_answer(line.context("r1"), answer("Approve", "ann"))
     assert [(act.kind, act.who) for act in line.world.newest.acts] == [("approve", "ann")]

@@ -105,7 +105,7 @@ class Gate(MLOperator):
 
     def run(self, context: Any) -> Any:
         assert context["pushed"], "the links are there before the work begins"
-        self.push_beside(context, "report", self.given)
+        self.push_record(context, "report", self.given)
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer

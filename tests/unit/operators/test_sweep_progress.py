@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_ml.operators.sweep_progress import PROGRESS_KEY, ProgressTeller
+from airflow_ml.operators.sweep_progress import PROGRESS_KEY, ProgressReporter
 from airflow_ml.runtime.job import Progress
 
 
@@ -27,7 +27,7 @@ def progress(finished: int, **changes: Any) -> Progress:
 
 def test_the_store_is_written_at_most_every_15_seconds_and_at_the_end():
     store, lines, now = Store(), [], [0.0]
-    tell = ProgressTeller(lambda text, *args: lines.append(text % args), store, clock=lambda: now[0])
+    tell = ProgressReporter(lambda text, *args: lines.append(text % args), store, clock=lambda: now[0])
     for second in range(0, 50, 2):
         now[0] = float(second)
         tell(progress(second))
@@ -42,7 +42,7 @@ def test_the_store_is_written_at_most_every_15_seconds_and_at_the_end():
 
 def test_groups_are_told_where_there_are_several():
     lines: list[str] = []
-    tell = ProgressTeller(lambda text, *args: lines.append(text % args), None)
+    tell = ProgressReporter(lambda text, *args: lines.append(text % args), None)
     tell(progress(4, groups=3, groups_done=2, best_group="JFK", just_done={"EWR": None, "JFK": 0.25}))
     tell(progress(5, groups=1, best_group="all", just_done={"all": 0.25}))
     assert lines == [
@@ -55,7 +55,7 @@ def test_groups_are_told_where_there_are_several():
 def test_a_store_that_fails_or_is_absent_does_not_matter(caplog):
     lines: list[str] = []
     for store in (None, Store(RuntimeError("no database"))):
-        tell = ProgressTeller(lambda text, *args: lines.append(text % args), store)
+        tell = ProgressReporter(lambda text, *args: lines.append(text % args), store)
         tell(progress(1))
         tell(progress(100))
     assert len(lines) == 4

@@ -1,4 +1,4 @@
-"""Stage 7, canary, when the task runs: create the rollout and hand it over, take a human's answer, project its end."""
+"""Stage 7, canary, when the task runs: start the rollout, resume it after an approval, finish when it has ended."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.operators.approval import answer_of, ask
+from airflow_ml.operators.canary_end import apply_outcome
+from airflow_ml.operators.canary_forecast import forecast_plan
+from airflow_ml.operators.canary_leading import defer_to_trigger, handle_busy, lead_in_worker
 from airflow_ml.operators.canary_plan import plan_of
 from airflow_ml.operators.promotion import owner_of
-from airflow_ml.operators.rollout_handover import give_way, hand_over, lead_here
-from airflow_ml.operators.rollout_projection import project
-from airflow_ml.operators.rollout_telling import foretell, tell_begun
 from airflow_ml.runtime.rollout_acts import RolloutActs
 from airflow_ml.runtime.rollout_evidence import find_end
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk._shared.logging.types import Logger
 
     from airflow_ml.core.canary import Rollout
     from airflow_ml.core.ports import ModelRegistry, RegisteredModel
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from airflow_ml.operators.canary import CanaryOperator
 
 
-def release(operator: CanaryOperator, context: Context) -> Rollout:
-    """Check, create the rollout at weight 0 and defer; or install, or project an end that is there already.
+def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
+    """Check, create the rollout at weight 0 and defer; or install a first version; or apply an existing outcome.
 
     Raises:
         ModelNotFound, RolloutBusy, NoTraffic, MetricUnreadable, RouterFailed, AliasConflict: as `CanaryOperator` says.
@@ -62,28 +63,28 @@ def release(operator: CanaryOperator, context: Context) -> Rollout:
                 f"version {champion.version}",
                 "Register a new version first.",
             )
-        return project(operator, context, registry, newest)
+        return apply_outcome(operator, context, registry, newest)
     first, *others = [variant_of(one) for one in compared]
     if champion is None:
         alone = replace(plan, challengers=1)
-        return project(operator, context, registry, driver.install(alone, model, namespace, first, owner))
+        return apply_outcome(operator, context, registry, driver.install(alone, model, namespace, first, owner))
     if newest is None or newest.owner != owner or (not newest.live and newest.cause == BY_INTERRUPTION):
         fixed = operator.tau_requests is not None
-        plan = foretell(driver, plan, model, namespace, operator.log, fixed_tau=fixed)
+        plan = forecast_plan(driver, plan, model, namespace, operator.log, fixed_tau=fixed)
     try:
         state = driver.begin(plan, model, namespace, variant_of(champion), first, owner, others=others)
     except RolloutBusy as error:
-        give_way(operator, error)
+        handle_busy(operator, error)
     if state.state == PARKED:
         _ask(operator, context, state)
     if state.live:
-        tell_begun(state, operator.log)
+        _log_begun(state, operator.log)
         if operator.function is None:
-            hand_over(operator, state)
-        state = lead_here(operator, driver, state)
+            defer_to_trigger(operator, state)
+        state = lead_in_worker(operator, driver, state)
         if state.state == PARKED:
             _ask(operator, context, state)
-    return project(operator, context, registry, state)
+    return apply_outcome(operator, context, registry, state)
 
 
 def challengers_of(operator: CanaryOperator, registry: ModelRegistry) -> list[RegisteredModel]:
@@ -112,8 +113,8 @@ def challengers_of(operator: CanaryOperator, registry: ModelRegistry) -> list[Re
     return found
 
 
-def answered(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
-    """Go on at the step where the rollout was parked, or end it: as the human said."""
+def resume_after_approval(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
+    """Continue at the step where the rollout was parked, or end it, as the approver decided."""
     answer, model, namespace = answer_of(event), operator.model, operator.namespace
     acts = RolloutActs(operator.store(), clock=lambda: datetime.now(UTC))
     newest = acts.newest(model, namespace, owner=owner_of(context))
@@ -121,17 +122,17 @@ def answered(operator: CanaryOperator, context: Context, event: Mapping[str, Any
     if newest.state == PARKED and answer.approved:
         going_on = acts.approve(model, namespace, lease_seconds=operator.lease_seconds, **said)
         if operator.function is None:
-            hand_over(operator, going_on)
+            defer_to_trigger(operator, going_on)
         operator.check_arguments(rendered=True)
-        return release(operator, context)
+        return run_canary(operator, context)
     if newest.state == PARKED:
         newest = acts.reject(model, namespace, **said)
     state = find_end(operator.store(), model, namespace, newest.epoch)
-    return project(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
+    return apply_outcome(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
 
 
-def reported(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
-    """Project the end that the trigger reports: alias, asset event, record. Decides nothing.
+def finish(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
+    """Apply the outcome that the trigger reports: alias, asset event, record. Decides nothing.
 
     Raises:
         RouterFailed: the rollout was lost.
@@ -147,7 +148,7 @@ def reported(operator: CanaryOperator, context: Context, event: Mapping[str, Any
     state = find_end(operator.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
     if state.state == PARKED:
         _ask(operator, context, state)
-    return project(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
+    return apply_outcome(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
 
 
 def _ask(operator: CanaryOperator, context: Context, state: RolloutState) -> NoReturn:
@@ -158,4 +159,18 @@ def _ask(operator: CanaryOperator, context: Context, state: RolloutState) -> NoR
         task_id=operator.task_id,
         timeout_seconds=operator.ask_timeout_seconds,
         method_name="execute_answer",
+    )
+
+
+def _log_begun(state: RolloutState, log: Logger) -> None:
+    """Log who is compared with whom."""
+    versions = ", ".join(str(one.get("version")) for one in state.challengers.values())
+    champion = (state.champion or {}).get("version")
+    log.info(
+        "%s: version %s against %s, rollout %s, now at %g %%",
+        state.model,
+        versions,
+        champion,
+        state.epoch,
+        state.weight_percent,
     )

@@ -1,4 +1,4 @@
-"""Who goes on with a release's rollout once it is created: its trigger, this worker, or first another release."""
+"""Stage 7, canary: who leads a rollout that has been created: a trigger, this worker, or for now another rollout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_ml.hooks.rollout_signals import tell_metrics
+from airflow_ml.hooks.rollout_signals import emit_metrics
 
 if TYPE_CHECKING:
     from airflow_ml.core.rollout_state import RolloutState
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _LEAST_PAUSE_SECONDS = 60.0
 
 
-def hand_over(operator: CanaryOperator, state: RolloutState) -> NoReturn:
-    """Defer; from now on the trigger alone leads."""
+def defer_to_trigger(operator: CanaryOperator, state: RolloutState) -> NoReturn:
+    """Defer the task; from now on its trigger alone leads the rollout."""
     from airflow_ml.triggers.canary import CanaryTrigger
 
     operator.defer(
@@ -41,19 +41,19 @@ def hand_over(operator: CanaryOperator, state: RolloutState) -> NoReturn:
     )
 
 
-def lead_here(operator: CanaryOperator, driver: RolloutDriver, state: RolloutState) -> RolloutState:
-    """Look until the end, in this worker; whoever kills it leaves the rest to the lease."""
+def lead_in_worker(operator: CanaryOperator, driver: RolloutDriver, state: RolloutState) -> RolloutState:
+    """Lead the rollout in this worker until it ends; if the worker is killed, the lease ends the rollout."""
     pause = max(_LEAST_PAUSE_SECONDS, operator.poll_interval_seconds)
     while state.live:
         state = driver.look(state)
-        tell_metrics(state)
+        emit_metrics(state)
         operator.log.info("%s at %g %%, look %s: %s", state.state, state.weight_percent, state.looks, state.reason)
         if state.live:
             time.sleep(pause)
     return state
 
 
-def give_way(operator: CanaryOperator, error: RolloutBusy) -> NoReturn:
+def handle_busy(operator: CanaryOperator, error: RolloutBusy) -> NoReturn:
     """Do what ``busy`` says while another rollout of the model is under way.
 
     Raises:

@@ -1,26 +1,22 @@
-"""Stage 7, canary: what a release says about its plan before it, and its picture after it."""
+"""Stage 7, canary: what a plan can show, estimated and logged before the rollout starts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_ml.errors import AirflowMLError, ConfigurationError, NoTraffic
-from airflow_ml.runtime.rollout_evidence import draw_evidence
+from airflow_ml.errors import ConfigurationError, NoTraffic
 
 if TYPE_CHECKING:
     from airflow.sdk._shared.logging.types import Logger
 
-    from airflow_ml.core.artifact import Artifact
-    from airflow_ml.core.ports import ArtifactStore
     from airflow_ml.core.rollout_plan import RolloutPlan
-    from airflow_ml.core.rollout_state import RolloutState
     from airflow_ml.runtime.rollout import RolloutDriver
 
 
-def foretell(
+def forecast_plan(
     driver: RolloutDriver, plan: RolloutPlan, model: str, namespace: str, log: Logger, *, fixed_tau: bool
 ) -> RolloutPlan:
-    """Log what the plan can show and when, before anything is started; refuse one that can show nothing.
+    """Log what the plan can show and when; refuse a plan that can show nothing.
 
     Returns the plan, with its mixture fixed for the difference that it names unless ``fixed_tau``.
 
@@ -59,29 +55,3 @@ def foretell(
             "Raise max_data_days or the weights, lower min_units, or plan for a larger effect.",
         )
     return plan
-
-
-def tell_begun(state: RolloutState, log: Logger) -> None:
-    """Log who is compared with whom."""
-    versions = ", ".join(str(one.get("version")) for one in state.challengers.values())
-    champion = (state.champion or {}).get("version")
-    log.info(
-        "%s: version %s against %s, rollout %s, now at %g %%",
-        state.model,
-        versions,
-        champion,
-        state.epoch,
-        state.weight_percent,
-    )
-
-
-def draw(store: ArtifactStore, state: RolloutState, log: Logger) -> Artifact | None:
-    """Draw the evidence, last of all: what has been decided and done is not lost for the lack of a picture."""
-    try:
-        picture = draw_evidence(store, state)
-    except (AirflowMLError, OSError) as error:
-        log.warning("The evidence could not be drawn: %s", error)
-        return None
-    if picture is not None:
-        log.info("The evidence as a picture: %s", picture.uri)
-    return picture
