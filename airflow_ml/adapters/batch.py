@@ -75,7 +75,7 @@ class BatchJobs:
         ids, sizes = [], []
         for submission in batch_requests(request):
             arguments: dict[str, Any] = dict(submission)
-            ids.append(self._there(arguments, request) or str(self.api.call("submit_job", **arguments)["jobId"]))
+            ids.append(self._submit(arguments, request))
             sizes.append(int(arguments.get("arrayProperties", {}).get("size", 1)))
         return JobHandle(
             kind=BATCH,
@@ -180,7 +180,13 @@ class BatchJobs:
                 epoch = int(tags.get("airflow-ml:epoch", 0))
                 yield JobHandle(kind=BATCH, names=(name,), epoch=epoch, place=place), tags
 
-    def _there(self, submission: Mapping[str, Any], request: JobRequest) -> str | None:
+    def _submit(self, submission: Mapping[str, Any], request: JobRequest) -> str:
+        there = self._there(submission, request)
+        if there is None:
+            there = self.api.call("submit_job", done=lambda: self._there(submission, request), **submission)
+        return str(there["jobId"])
+
+    def _there(self, submission: Mapping[str, Any], request: JobRequest) -> Mapping[str, Any] | None:
         """Return the job that this request submitted before, if any."""
         named = [{"name": "JOB_NAME", "values": [submission["jobName"]]}]
         ids = [str(item["jobId"]) for item in self.api.listed(jobQueue=submission["jobQueue"], filters=named)]
@@ -192,7 +198,7 @@ class BatchJobs:
                 raise JobConflict(
                     f"Another job has the name {submission['jobName']}", f"{name}, request {found}", "Terminate it."
                 )
-            return name
+            return job
         return None
 
     def _why_failed(self, job: Mapping[str, Any], first: int, failed: int) -> tuple[IndexFailure, ...]:

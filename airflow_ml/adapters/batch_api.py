@@ -11,9 +11,13 @@ from airflow_ml.errors import BackendUnavailable, ConfigurationError
 
 #: Jobs that one ``DescribeJobs`` takes.
 DESCRIBED = 100
-_BUSY = frozenset(
-    {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "ServerException"}
-)
+#: How a client is to be made: it repeats nothing by itself. Its repetitions would submit a job twice whose answer was
+#: lost, and wait for longer than a look may.
+CLIENT_SETTINGS: Mapping[str, Any] = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 20}
+#: Not done, for there were too many requests.
+_BUSY = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"})
+#: After a lost answer, until what the request did can be seen in lists.
+_SETTLED_SECONDS = 3.0
 
 
 class BatchApi:
@@ -39,8 +43,22 @@ class BatchApi:
         #: Requests made so far, repetitions included.
         self.requests = 0
 
-    def call(self, operation: str, *, service: str = "batch", **arguments: Any) -> Mapping[str, Any]:
+    def call(
+        self,
+        operation: str,
+        *,
+        service: str = "batch",
+        done: Callable[[], Mapping[str, Any] | None] | None = None,
+        **arguments: Any,
+    ) -> Mapping[str, Any]:
         """Make a request and return its answer.
+
+        Args:
+            operation: Of the client.
+            service: ``batch`` or ``logs``.
+            done: For what must not be done twice. Asked where an answer was lost, before the request is repeated: what
+                it returns is the answer, None where the request did nothing.
+            arguments: Of the request.
 
         Raises:
             ConfigurationError: Batch finds the request invalid; its words say why.
@@ -51,20 +69,25 @@ class BatchApi:
         patience = Patience(self._deadline_seconds, self._sleep)
         while True:
             self.requests += 1
+            lost = True
             try:
                 answer: Mapping[str, Any] = getattr(self._client(service), operation)(**arguments)
                 return answer
             except ClientError as error:
                 said, problem = error.response.get("Error", {}), str(error)
                 status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-                if said.get("Code") not in _BUSY and status < 500:
+                lost = said.get("Code") not in _BUSY
+                if lost and status < 500:
                     raise _refused(operation, said, problem) from error
             except BotoCoreError as error:
                 problem = f"{type(error).__name__}: {error}"
-            if not patience.wait():
+            unsure = lost and done is not None
+            if not patience.wait(_SETTLED_SECONDS if unsure else None):
                 raise BackendUnavailable(
                     f"AWS does not answer {operation}", problem, "Check the connection; running jobs go on."
                 )
+            if lost and done is not None and (found := done()) is not None:
+                return found
 
     def describe(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return what is known of some jobs, by id; those that nobody knows any more are not in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airflow_ml.adapters.batch_api import CLIENT_SETTINGS
 from airflow_ml.errors import BackendUnavailable, MissingDependency
 
 
@@ -20,6 +21,7 @@ def open_batch(region: str | None) -> Callable[[str], Any]:
     """
     try:
         import boto3  # type: ignore[import-untyped]
+        from botocore.config import Config  # type: ignore[import-untyped]
         from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingDependency(
@@ -31,4 +33,4 @@ def open_batch(region: str | None) -> Callable[[str], Any]:
         raise BackendUnavailable(
             "AWS is not configured here", str(error), "Give region in the profile, or AWS_DEFAULT_REGION."
         ) from error
-    return lambda service: boto3.client(service, region_name=region)
+    return lambda service: boto3.client(service, region_name=region, config=Config(**CLIENT_SETTINGS))

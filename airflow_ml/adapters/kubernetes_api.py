@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from airflow_ml.adapters.patience import DEADLINE_SECONDS, Patience
 from airflow_ml.core.record import JSON
@@ -69,7 +70,6 @@ class KubernetesApi:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._sleep = sleep
-        self._ready = False
         #: Requests made so far, repetitions included.
         self.requests = 0
 
@@ -132,34 +132,31 @@ class KubernetesApi:
     def _try(
         self, method: str, path: str, query: Mapping[str, str | int | None], body: Any
     ) -> tuple[Answer | None, str]:
-        from kubernetes.client.exceptions import ApiException
+        """Make a request once. The client's own way breaks on an untrusted certificate, and on bytes in a log."""
+        from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
         self.requests += 1
+        client = self._connected()
+        headers = {**client.default_headers, "Accept": "application/json, */*", "Content-Type": "application/json"}
+        client.update_params_for_auth(headers, [], ["BearerToken"])
+        asked = urlencode([(name, value) for name, value in query.items() if value is not None])
         try:
-            data, status, headers = self._connected().call_api(
-                path,
+            response = client.rest_client.pool_manager.request(
                 method,
-                query_params=[(name, value) for name, value in query.items() if value is not None],
-                header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
-                body=body,
-                auth_settings=["BearerToken"],
-                response_types_map=dict.fromkeys((200, 201, 202), "object"),  # plain data
-                _request_timeout=REQUEST_SECONDS,
+                f"{client.configuration.host}{path}{'?' if asked else ''}{asked}",
+                headers=headers,
+                body=json.dumps(body) if body is not None else None,
+                timeout=Timeout(total=REQUEST_SECONDS),
+                retries=False,  # its own wait for as long as a server asks, and are not counted
             )
-            return Answer(int(status), data, headers), ""
-        except ApiException as error:
-            return Answer(int(error.status or 0), _read(error.body), error.headers), ""
         except (HTTPError, OSError) as error:
             return None, f"{type(error).__name__}: {error}"
+        return Answer(response.status, _read(response), response.headers), ""
 
     def _connected(self) -> Any:
         if callable(self._client):
             self._client = self._client()
-        if not self._ready:
-            # The library's own repetitions wait for as long as a server asks, and are not counted.
-            self._client.rest_client.pool_manager.connection_pool_kw["retries"] = False
-            self._ready = True
         return self._client
 
 
@@ -172,10 +169,13 @@ def refused(what: str, answer: Answer) -> BackendUnavailable:
     )
 
 
-def _read(data: Any) -> Any:
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+def _read(response: Any) -> Any:
+    """Return plain data, or text where it is none: a log is text, also where its only line is JSON."""
+    text = response.data.decode("utf-8", "replace")
+    if "json" not in response.headers.get("Content-Type", ""):
+        return text
     try:
-        return json.loads(text) if text else {}
+        return json.loads(text)
     except ValueError:
         return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _FORGET_SECONDS = 60.0
 _forgotten_at = float("-inf")
+#: A kubeconfig is read into the client library's one default, and taken from there: two at once would get each other's
+#: cluster, in which their jobs are not to be found.
+_connecting = threading.Lock()
 
 
 def remote_jobs() -> RemoteJobs:
@@ -97,17 +101,21 @@ def _kubernetes_client(conn_id: str) -> Any:
             "apache-airflow-providers-cncf-kubernetes",
             "Install airflow-ml[kubernetes] on workers and triggerers.",
         ) from error
-    return KubernetesHook(conn_id=conn_id).get_conn()
+    with _connecting:
+        return KubernetesHook(conn_id=conn_id).get_conn()
 
 
 def _aws_client(conn_id: str, region: str, service: str) -> Any:
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+        from botocore.config import Config
     except ImportError as error:
         raise MissingDependency(
             "Compute on AWS Batch needs a package that is not installed",
             "apache-airflow-providers-amazon",
             "Install airflow-ml[amazon] on workers and triggerers.",
         ) from error
+    from airflow_ml.adapters.batch_api import CLIENT_SETTINGS
+
     hook: Any = AwsBaseHook(aws_conn_id=conn_id, client_type=service, region_name=region or None)
-    return hook.get_conn()
+    return hook.get_client_type(region_name=hook.region_name, config=hook.config.merge(Config(**CLIENT_SETTINGS)))

@@ -17,6 +17,8 @@ class ApiFault(Scripted):
     status: int
     code: str
     message: str
+    #: Whether the request does its work, and only its answer is lost.
+    done: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +56,16 @@ class Faults:
                 operation=operation.lower(), status=status, code=code, message=message, times=times, skip=skip
             )
             self._api.append(fault)
+
+    def lose_answers(self, operation: str, *, times: int = 1, skip: int = 0) -> None:
+        """Let requests do their work, and answer with HTTP 504 as where a proxy has given up."""
+        with self._lock:
+            self._api.append(
+                ApiFault(
+                    operation=operation.lower(), status=504, code="GatewayTimeout", message="scripted", done=True,
+                    times=times, skip=skip,
+                )
+            )  # fmt: skip
 
     def reclaim_hosts(self, job: str = "*", *, after_seconds: float = 0.3, times: int = 1) -> None:
         """Let the spot host of the next attempts vanish: ``Host EC2 (instance i-...) terminated.``

@@ -42,6 +42,8 @@ class Front:
                 self._counts[operation] += 1
             fault = self._faults.for_request(operation)
             if fault is not None:
+                if fault.done:
+                    list(self._application(environ, lambda *_: lambda data: None))
                 return _refuse(start_response, f"{fault.status} Scripted", fault.code, fault.message)
         return self._application(environ, start_response)
 

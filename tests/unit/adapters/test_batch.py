@@ -15,8 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from job_parts import batch_profile, calls, ended, job_definition, request_of, until
 
-from airflow_ml.adapters.batch import BatchJobs
-from airflow_ml.adapters.batch_api import BatchApi
+from airflow_ml.adapters.batch import REQUEST_TAG, BatchJobs
+from airflow_ml.adapters.batch_api import CLIENT_SETTINGS, BatchApi
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core import batch_request
 from airflow_ml.core.far_side import IndexResult, index_ref
@@ -42,10 +42,10 @@ def pauses() -> list[float]:
 
 
 def connect(aws: BatchDouble, service: str) -> Any:
-    """Return a client that repeats nothing by itself."""
+    """Return a client as Airflow's connections make it."""
     from botocore.config import Config
 
-    return aws.client(service, config=Config(retries={"max_attempts": 0}))
+    return aws.client(service, config=Config(**CLIENT_SETTINGS))
 
 
 @pytest.fixture
@@ -104,6 +104,22 @@ def test_many_indexes_are_several_arrays_listed_and_described_in_pages(
     assert all(result(store, request, index) for index in range(5))
     assert any("working on 4" in line for line in backend.log(handle, 3))
     assert any("working on 5" in line for line in backend.log(handle, 4))
+
+
+@pytest.mark.fault("A15")
+def test_an_answer_that_is_lost_after_the_job_was_made_makes_no_second_one(
+    tmp_path: Path, store: FolderStore, backend: BatchJobs, aws: BatchDouble
+) -> None:
+    request = asked(tmp_path, store, 1, 2)
+    aws.faults.lose_answers("SubmitJob")
+    handle = backend.submit(request)
+    queue = aws.client("batch").list_jobs(jobQueue="queue", filters=[{"name": "JOB_NAME", "values": ["a-dag-a-task*"]}])
+    found = aws.client("batch").describe_jobs(jobs=[job["jobId"] for job in queue["jobSummaryList"]])["jobs"]
+    ours = [job["jobId"] for job in found if job["tags"].get(REQUEST_TAG) == request.fingerprint]
+    assert ours == list(handle.names)
+    assert ended(backend, handle).phase == SUCCEEDED
+    aws.faults.fail_requests("SubmitJob", 500, "ServerException", times=2)  # nothing was done: done again
+    assert ended(backend, backend.submit(asked(tmp_path, store, 1))).phase == SUCCEEDED
 
 
 @pytest.mark.fault("K12")

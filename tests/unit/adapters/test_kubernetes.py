@@ -253,3 +253,14 @@ def test_jobs_of_airflow_ml_are_found_by_their_label(
     backend.cancel(handle)
     until(backend, handle, lambda status: status.phase == LOST)
     assert handle.names[0] not in {one.names[0] for one, _ in backend.found("default")}
+
+
+def test_a_server_whose_certificate_is_not_trusted_is_away_and_the_words_say_so(
+    tmp_path: Path, store: FolderStore, cluster: KubernetesDouble
+) -> None:
+    from kubernetes import client
+
+    settings = client.Configuration(host=cluster.url)  # nobody has said which authority signs it
+    stranger = KubernetesJobs(KubernetesApi(client.ApiClient(settings), deadline_seconds=0.0))
+    with pytest.raises(BackendUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        stranger.submit(asked(tmp_path, store, 1))
