@@ -102,7 +102,7 @@ class BatchApi:
         token: str | None = None
         left = limit
         while True:
-            page = self.call("list_jobs", **arguments, **({"nextToken": token} if token else {}))
+            page = self.call("list_jobs", **(arguments | ({"nextToken": token} if token else {})))
             for item in page["jobSummaryList"]:
                 if left == 0:
                     return

@@ -108,7 +108,7 @@ def _kubernetes_client(conn_id: str) -> Any:
 def _aws_client(conn_id: str, region: str, service: str) -> Any:
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-        from botocore.config import Config
+        from botocore.config import Config  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingDependency(
             "Compute on AWS Batch needs a package that is not installed",
