@@ -41,7 +41,8 @@ def challengers(rng: np.random.Generator, runs: int, alpha: float, wrong_share: 
         total, total_squares = sums.cumsum(axis=1), squares.cumsum(axis=1)
         mean = total / n
         variance = (total_squares / n - mean**2) / (n - 1)
-        z = np.abs((mean[1:] - mean[0]) / np.sqrt(variance[1:] + variance[0]))
+        own, gap = variance[1:] + variance[0], mean[1:] - mean[0]
+        z = np.abs(gap / np.sqrt(np.maximum(own, 2 * ((n - 1) * own + gap**2 / 2) / (2 * n - 1))))
         for name, bound in bounds.items():
             wrong[name] += bool((z >= np.where(n >= plan.min_units, bound, math.inf)).any())
         if run == 0:

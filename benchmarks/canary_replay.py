@@ -41,7 +41,14 @@ class TestPath:
         return bool((np.abs(self.z) >= self.bound).any())
 
 
-def combined(champion: np.ndarray, challenger: np.ndarray, alpha: float, squares: np.ndarray | None = None) -> TestPath:
+def combined(
+    champion: np.ndarray,
+    challenger: np.ndarray,
+    alpha: float,
+    squares: np.ndarray | None = None,
+    *,
+    arms_may_be_alike: bool = True,
+) -> TestPath:
     """Return the sequential test after each stratum.
 
     Args:
@@ -49,6 +56,7 @@ def combined(champion: np.ndarray, challenger: np.ndarray, alpha: float, squares
         challenger: Likewise.
         alpha: Of the test.
         squares: The sum of squared unit scores after each stratum; None where each unit comes once.
+        arms_may_be_alike: False: with each arm's own variance only, as most programs have it.
     """
     parts = []
     for arm in (champion, challenger):
@@ -62,7 +70,16 @@ def combined(champion: np.ndarray, challenger: np.ndarray, alpha: float, squares
     total = weight.cumsum()
     difference = (weight * (parts[1][0] - parts[0][0])).cumsum()
     variance = (weight * weight * (parts[0][1] + parts[1][1])).cumsum()
-    spread = np.sqrt(variance if squares is None else np.maximum(variance, squares))
+    both = champion + challenger
+    shared = both[X] / np.maximum(both[REQUESTS], 1)
+    of_a_unit = np.maximum(both[XX] - 2 * shared * both[XN] + shared * shared * both[NN], 0) / np.maximum(
+        both[UNITS] - 1, 1
+    )
+    means_if_alike = sum(of_a_unit * arm[UNITS] / np.maximum(arm[REQUESTS], 1) ** 2 for arm in (champion, challenger))
+    alike = np.maximum(variance, (weight * weight * means_if_alike).cumsum())
+    if squares is not None:
+        alike *= np.maximum(1.0, np.divide(squares, variance, out=np.ones_like(squares), where=variance > 0))
+    spread = np.sqrt(alike if arms_may_be_alike else variance)
     z = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)
     enough = np.minimum((champion[UNITS] * usable).cumsum(), (challenger[UNITS] * usable).cumsum()) >= MIN_UNITS
     bound = np.array([two_sided_boundary(w / TAU_REQUESTS, alpha) for w in total])
@@ -189,25 +206,31 @@ def traffic(rng: np.random.Generator, runs: int, alpha: float, kind: str, wrong_
     """A/A canaries of 60 days with 400 units a day, through strata and clusters.
 
     Kinds: ``ratio`` (units of 1 to 4 alike requests), ``heavy_tailed`` (a lognormal metric with kurtosis above 100),
-    ``unequal_split`` (2 % all along).
+    ``rate_1_percent``; each with weights that rise from 5 over 25 to 50 %, or ``..._at_2_percent`` all along.
+    ``each_arm_its_own_variance`` is the same test without the variance of both arms together.
     """
     days, units = 60, 400
     stratum = np.repeat(np.arange(days), units)
     share = np.array([STEPS[min(3 * day // days, 2)] for day in range(days)])[stratum]
-    if kind == "unequal_split":
+    metric = kind.removesuffix("_at_2_percent")
+    if metric != kind:
         share = np.full(days * units, 0.02)
-    wrong = 0
+    wrong = {"airflow_ml": 0, "each_arm_its_own_variance": 0}
     for run in range(runs):
-        level = 1 + 0.5 * np.sin(stratum)
-        n = rng.integers(1, 5, days * units).astype(float) if kind == "ratio" else np.ones(days * units)
-        value = rng.lognormal(0, 1, days * units) if kind == "heavy_tailed" else rng.normal(0, 1, days * units)
-        x = n * (level + value)
+        n = rng.integers(1, 5, days * units).astype(float) if metric == "ratio" else np.ones(days * units)
+        if metric == "rate_1_percent":
+            x = (rng.random(days * units) < 0.01).astype(float)
+        else:
+            level = 1 + 0.5 * np.sin(stratum)
+            draw = rng.lognormal if metric == "heavy_tailed" else rng.normal
+            x = n * (level + draw(0, 1, days * units))
         chosen = rng.random(days * units) < share
         champion, challenger = (sums_by(stratum[mask], days, x[mask], n[mask]) for mask in (~chosen, chosen))
         if run == 0:
             same_as_the_product(champion, challenger, alpha)
-        wrong += combined(champion, challenger, alpha).wrong
-    return wrong_share(wrong, runs)
+        for name, alike in (("airflow_ml", True), ("each_arm_its_own_variance", False)):
+            wrong[name] += combined(champion, challenger, alpha, arms_may_be_alike=alike).wrong
+    return {name: wrong_share(hits, runs) for name, hits in wrong.items()}
 
 
 def delayed(rng: np.random.Generator, runs: int, alpha: float, wrong_share: Any) -> Mapping[str, Any]:

@@ -176,14 +176,17 @@ def _split(plan: RolloutPlan, readings: Mapping[str, Reading], arm: str) -> Way:
         return known
     gain = -effect.difference if plan.direction == MINIMIZE else effect.difference
     r = effect.weight / plan.tau_requests
-    if plan.hypothesis == SUPERIORITY:
-        return _two_sided(known, log_e_two_sided(effect.z, r), gain)
     excess = (gain + plan.margin) / math.sqrt(effect.variance)
-    return replace(
-        known,
-        p_better=always_valid_p(log_e_one_sided(excess, r)),
-        p_worse=always_valid_p(log_e_one_sided(-excess, r)),
+    found = (
+        _two_sided(known, log_e_two_sided(effect.z, r), gain)
+        if plan.hypothesis == SUPERIORITY
+        else replace(
+            known,
+            p_better=always_valid_p(log_e_one_sided(excess, r)),
+            p_worse=always_valid_p(log_e_one_sided(-excess, r)),
+        )
     )
+    return replace(found, p_better=1.0) if effect.constant else found
 
 
 def _effect(plan: RolloutPlan, reading: Reading, arm: str) -> Effect | None:

@@ -116,7 +116,7 @@ def _judge(
         # Units that return count for the challenger's own mean as they do for the difference.
         apart = effect_of(samples, champion=CHAMPION, challenger=challenger) if squares else None
         inflation = effect.variance / apart.variance if apart is not None and apart.variance > 0 else 1.0
-        own = level_of(samples, arm=challenger, inflation=inflation)
+        own = level_of(samples, arm=challenger, beside=CHAMPION, inflation=inflation)
         if own is None:
             return unseen(guardrail)
         value = level = own.value
@@ -125,7 +125,8 @@ def _judge(
     if _testable(effect, min_units) and 0 < variance < math.inf:
         r, bar = weight / tau_requests, -math.log(alpha)
         excess = (_sign(guardrail) * value - bound) / math.sqrt(variance)
-        held, broken = log_e_one_sided(-excess, r) >= bar, log_e_one_sided(excess, r) >= bar
+        held = log_e_one_sided(-excess, r) >= bar and not effect.constant
+        broken = log_e_one_sided(excess, r) >= bar
     return GuardrailLook(
         metric=guardrail.name,
         effect=effect.difference,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_ml.core.ports import Sample
-from airflow_ml.core.statistics import MIN_STRATUM_UNITS, check, mean_of
+from airflow_ml.core.statistics import MIN_STRATUM_UNITS, check, mean_of, variance_if_alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,32 +28,38 @@ class Level:
     requests: int
 
 
-def level_of(samples: Sequence[Sample], *, arm: str, inflation: float = 1.0) -> Level | None:
+def level_of(samples: Sequence[Sample], *, arm: str, beside: str = "", inflation: float = 1.0) -> Level | None:
     """Return an arm's mean over all strata, or None where no stratum has enough units of it.
 
     Args:
         samples: One per (variant, stratum); other variants, and slices, are ignored.
         arm: The variant.
+        beside: A variant whose units are of the same kind. The variance is never below what it would be if the arm's
+            units spread as those of both do: a small arm that has had hardly any rare loss knows nothing of them.
         inflation: What the variance is multiplied by, at least 1: how much larger units that return make it.
 
     Raises:
         ValueError: for sums that no data can have.
     """
     check(samples)
-    mine = [
-        one
-        for one in samples
-        if one.variant == arm and not one.slice_name and one.units >= MIN_STRATUM_UNITS and one.requests > 0
-    ]
+    usable = [one for one in samples if not one.slice_name and one.units >= MIN_STRATUM_UNITS and one.requests > 0]
+    mine = [one for one in usable if one.variant == arm]
     if not mine:
         return None
     requests = sum(one.requests for one in mine)
-    means = [mean_of(one) for one in mine]
+    others = {one.stratum: one for one in usable if one.variant == beside}
+    own = [mean_of(one).variance for one in mine]
+    alike = [
+        variance_if_alike(one, others[one.stratum], one_mean=False) if one.stratum in others else known
+        for one, known in zip(mine, own, strict=True)
+    ]
+    squares = [one.requests**2 for one in mine]
+    variance = max(
+        math.fsum(square * one for square, one in zip(squares, found, strict=True)) for found in (own, alike)
+    )
     return Level(
         value=math.fsum(one.sum_x for one in mine) / requests,
-        variance=max(inflation, 1.0)
-        * math.fsum(one.requests**2 * mean.variance for one, mean in zip(mine, means, strict=True))
-        / requests**2,
+        variance=max(inflation, 1.0) * variance / requests**2,
         units=sum(one.units for one in mine),
         requests=requests,
     )

@@ -90,3 +90,18 @@ def test_at_the_limit_itself_a_guardrail_is_wrong_no_more_often_than_alpha(first
         count += any(getattr(look, wrong) for look in looks)
     # 150 of 5 %: 7.5 expected at most; 16 is its 99.8 % quantile.
     assert count <= 16
+
+
+@pytest.mark.parametrize(("direction", "wrong"), [("minimize", "held"), ("maximize", "broken")])
+def test_a_small_arm_that_had_hardly_any_rare_event_proves_nothing(direction: str, wrong: str) -> None:
+    """One event of 400 where four were to be expected: one arm of eleven has so few. By itself it varies little."""
+    rail = Guardrail(metric="m", limit=0.01, direction=direction)
+    small = sample([1.0] + [0.0] * 399, [1] * 400)
+    champion = sample([1.0] * 76 + [0.0] * 7524, [1] * 7600, variant="champion")
+    reading = Reading(samples=(small, champion), watermark_at=None, assigned={})
+    assert not getattr(judge(rail, reading, alpha=0.05, tau_requests=100.0, min_units=100), wrong)
+    alone, beside = level_of([small, champion], arm="challenger"), level_of([small], arm="challenger")
+    assert alone == beside
+    found = level_of([small, champion], arm="challenger", beside="champion")
+    assert found is not None
+    assert found.variance == pytest.approx(77 / 8000 / 400, rel=0.02)

@@ -173,6 +173,11 @@ def test_one_arm_that_gets_everything_is_invalid() -> None:
     assert action(at_step(2), reading(arm("challenger", "50/2013-05-01", 0.1)))[0] == ROLL_BACK
 
 
+def test_a_constant_metric_that_is_worse_is_harm() -> None:
+    """Every request of the challenger fails, and none of the champion."""
+    assert action(at_step(0), reading(*pair(5, 0.0, 1.0, spread=0.0), days=20))[0] == ROLL_BACK
+
+
 def test_a_constant_metric_is_never_shown_better() -> None:
     assert action(at_step(2), reading(*pair(50, 0.5, 0.1, spread=0.0), days=20))[0] == HOLD
     assert action(at_step(2), reading(*pair(50, 0.5, 0.1, spread=0.0), days=21))[0] == INCONCLUSIVE
