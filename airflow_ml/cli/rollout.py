@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_ml.core.rollout_state import RolloutState
     from airflow_ml.runtime.rollout import RolloutDriver
 
+#: Airflow's type of a gateway's connection; another router's password is for nobody else.
+_CONNECTION_TYPE = "airflow_ml_gateway"
 ROUTER_URL, ROUTER_TOKEN = "AIRFLOW_ML_ROUTER_URL", "AIRFLOW_ML_ROUTER_TOKEN"
 
 
@@ -121,12 +123,16 @@ def _address(options: argparse.Namespace, state: RolloutState) -> tuple[str, str
     connection = os.environ.get(f"AIRFLOW_CONN_{state.router_name.upper()}", "") if state.router_name else ""
     if connection.startswith("{"):
         facts = json.loads(connection)
+        if facts.get("conn_type", _CONNECTION_TYPE) != _CONNECTION_TYPE:
+            return None
         host = str(facts.get("host") or "127.0.0.1").rstrip("/")
         host = host if "://" in host else f"{facts.get('schema') or 'http'}://{host}"
         port = f":{facts['port']}" if facts.get("port") and ":" not in host.partition("://")[2] else ""
         return f"{host}{port}", str(facts.get("password") or token)
     if connection:
         parts = urlsplit(connection)
+        if parts.scheme.replace("-", "_") != _CONNECTION_TYPE:
+            return None
         scheme = "https" if parts.path.strip("/") == "https" else "http"
         return f"{scheme}://{parts.hostname}:{parts.port or 8000}", unquote(parts.password or "") or token
     return None

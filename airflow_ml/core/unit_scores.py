@@ -1,7 +1,7 @@
 """The variance of an effect whose units return: over units, not over units and days.
 
 A unit that comes back on many days brings its own level with it each time. Counted as a new cluster on each day, 90
-days of real flights gave 12 % false decisions in an A/A test; counted once, 3 %. With R_k the mean per request of
+days of real flights gave 10 % false decisions in an A/A test; counted once, 1 %. With R_k the mean per request of
 stratum k over both arms and p_k the challenger's share of its requests, unit u contributes
 
     s_u = sum over k of (x_uk - R_k n_uk) * (1 - p_k where the challenger answered it, else -p_k),

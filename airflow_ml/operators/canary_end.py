@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from airflow_ml.core.aliases import CHAMPION
 from airflow_ml.errors import AirflowMLError, AliasConflict
 from airflow_ml.hooks.rollout_signals import emit_metrics, notify
-from airflow_ml.operators.promotion import emit_champion_event, move_champion, promotion_tags
+from airflow_ml.operators.promotion import ROLLOUT_TAG, emit_champion_event, move_champion, promotion_tags
 from airflow_ml.runtime.rollout_evidence import closing_record, draw_evidence
 
 if TYPE_CHECKING:
@@ -42,10 +43,28 @@ def apply_outcome(operator: CanaryOperator, context: Context, registry: ModelReg
             "Nothing was overwritten; begin again from what serves now.",
         )
     if state.state in SERVING_ENDS:
+        _check_not_moved_back(registry, record, state)
         move_champion(registry, record, keep_previous=True)
         registry.set_tags(record.model, record.challenger, promotion_tags(state))
         emit_champion_event(context, operator.moved, record)
     return replace(record, picture=_draw(operator.store(), state, operator.log))
+
+
+def _check_not_moved_back(registry: ModelRegistry, record: Rollout, state: RolloutState) -> None:
+    """Refuse to move the alias a second time: who moved it back since meant it.
+
+    Raises:
+        AliasConflict: the promotion was applied before, and the alias does not show it any more.
+    """
+    known = registry.get(record.model, record.challenger).tags
+    applied = promotion_tags(state)
+    current = registry.by_alias(record.model, CHAMPION)
+    if known.get(ROLLOUT_TAG) == applied[ROLLOUT_TAG] and (current is None or current.version != record.challenger):
+        raise AliasConflict(
+            f"The alias {CHAMPION} of {record.model!r} was moved back since this promotion",
+            f"it points to version {current.version if current else 'nothing'}, not {record.challenger}",
+            "Nothing was overwritten. The router still serves what was promoted: use rollback(), or move the alias.",
+        )
 
 
 def _draw(store: ArtifactStore, state: RolloutState, log: Logger) -> Artifact | None:

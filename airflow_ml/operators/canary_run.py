@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_ml.core.aliases import CHALLENGER, CHAMPION
+from airflow_ml.core.canary import PROMOTED
 from airflow_ml.core.rollout_state import BY_INTERRUPTION, PARKED, SERVING_ENDS
 from airflow_ml.errors import ConfigurationError, FencedOut, ModelNotFound, RolloutBusy, RouterFailed
 from airflow_ml.hooks.mlflow import MLflowHook
@@ -43,7 +44,6 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
     plan = plan_of(operator)
     registry = MLflowHook(operator.mlflow_conn_id).registry()
     champion = registry.by_alias(operator.model, CHAMPION)
-    compared = challengers_of(operator, registry)
     owner = owner_of(context)
     driver = rollout_driver(
         operator.model,
@@ -56,6 +56,10 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
     )
     model, namespace = operator.model, operator.namespace
     newest = driver.latest(model, namespace)
+    if newest is not None and newest.owner == owner and newest.state == PROMOTED and not _is_champion(champion, newest):
+        # An earlier attempt got as far as the router: that is applied, whoever is challenger by now.
+        return apply_outcome(operator, context, registry, newest)
+    compared = challengers_of(operator, registry)
     if champion is not None and champion.version in [one.version for one in compared]:
         if newest is None or newest.owner != owner or newest.state not in SERVING_ENDS:
             raise ModelNotFound(
@@ -85,6 +89,10 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
         if state.state == PARKED:
             _ask(operator, context, state)
     return apply_outcome(operator, context, registry, state)
+
+
+def _is_champion(champion: RegisteredModel | None, state: RolloutState) -> bool:
+    return champion is not None and champion.version == state.candidate.get("version")
 
 
 def challengers_of(operator: CanaryOperator, registry: ModelRegistry) -> list[RegisteredModel]:

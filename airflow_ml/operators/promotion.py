@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from airflow_ml.core.rollout_state import RolloutState
 
 
+#: The tag of a version that names the rollout by which it came to serve, from the moment its alias has moved.
+ROLLOUT_TAG = "airflow_ml.rollout"
+
+
 def owner_of(context: Context) -> str:
     """Return who leads a rollout: dag, run, task and map index, the same for every attempt."""
     return "/".join(task_names(context).values())
@@ -50,7 +54,7 @@ def move_champion(registry: ModelRegistry, record: Rollout, *, keep_previous: bo
 def promotion_tags(state: RolloutState) -> dict[str, str]:
     """Return the tags of a version that say by which rollout and evidence it came to serve."""
     return {
-        "airflow_ml.rollout": f"{state.namespace}/{state.model}/{state.epoch}",
+        ROLLOUT_TAG: f"{state.namespace}/{state.model}/{state.epoch}",
         "airflow_ml.rollout_outcome": state.state,
         "airflow_ml.rollout_owner": state.owner,
         "airflow_ml.rollout_evidence": state.evidence.digest if state.evidence else "none",

@@ -91,6 +91,9 @@ def test_reconcile_leaves_the_living_alone(store: FolderStore, capsys: pytest.Ca
         ("", {"AIRFLOW_CONN_GW": '{"host": "h", "port": 9, "password": "p"}'}, ("http://h:9", "p")),
         ("", {"AIRFLOW_CONN_GW": '{"host": "https://h:9", "schema": "x"}'}, ("https://h:9", "")),
         ("", {"AIRFLOW_CONN_GW": "airflow-ml-gateway://:p%2F@h:9/https"}, ("https://h:9", "p/")),
+        # The warehouse as the router: its password is for nobody else.
+        ("", {"AIRFLOW_CONN_GW": "snowflake://user:secret@account/schema"}, None),
+        ("", {"AIRFLOW_CONN_GW": '{"conn_type": "snowflake", "host": "h", "password": "secret"}'}, None),
     ],
 )
 def test_where_the_router_is(

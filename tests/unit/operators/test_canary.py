@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import uuid
 from collections import defaultdict
@@ -25,7 +26,7 @@ from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
 from airflow_ml.core.ports import Reading
-from airflow_ml.errors import ArtifactNotFound, ConfigurationError, RouterFailed
+from airflow_ml.errors import ArtifactNotFound, ConfigurationError, RouterFailed, StoreUnavailable
 from airflow_ml.operators.ab_test import ABTestOperator, ShadowOperator
 from airflow_ml.operators.canary import CanaryOperator
 from airflow_ml.operators.rollback import RollbackOperator
@@ -254,6 +255,34 @@ def test_a_crash_before_the_projection_is_made_good_by_a_retry(line: Line) -> No
     assert line.alias("champion") == "2"
 
 
+def test_a_promotion_is_projected_though_another_challenger_was_registered_meanwhile(line: Line) -> None:
+    """The registry was away when version 2 was promoted, until all retries were used up; then version 3 came."""
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as deferred:
+        line.operator().execute(line.context("r1"))
+    line.lead(deferred.value.trigger)
+    line.register("challenger")
+    record = line.release("r1")
+    assert (record.outcome, record.challenger, line.alias("champion"), line.alias("previous")) == (
+        "promoted",
+        "2",
+        "2",
+        "1",
+    )
+    assert line.release("r2").challenger == "3"
+
+
+def test_clearing_a_promotion_does_not_undo_a_human_who_moved_the_alias_back(line: Line) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger")
+    line.release("r1")
+    line.move("champion", "1")
+    with pytest.raises(AirflowFailException, match=r"AliasConflict.*moved back"):
+        line.release("r1")
+    assert line.alias("champion") == "1"
+
+
 def test_a_human_who_moves_the_alias_is_never_overwritten(line: Line) -> None:
     line.register("challenger", "champion")
     line.register()
@@ -379,6 +408,24 @@ def test_a_function_as_the_metric_source_is_led_in_the_worker(line: Line, monkey
     assert (record.outcome, line.alias("champion")) == ("promoted", "2")
     assert set(pauses) == {60.0}
     assert set(asked) == {(MODEL, "brier", record.epoch)}
+
+
+def test_a_store_that_is_away_for_a_look_does_not_end_a_rollout_that_the_worker_leads(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow_ml.operators.canary_leading.time, "sleep", lambda _: line.world.metrics.pass_day())
+    look, calls = RolloutDriver.look, itertools.count(1)
+
+    def fails_at_first(driver: RolloutDriver, state: Any) -> Any:
+        if next(calls) in (1, 2, 4):
+            raise StoreUnavailable("The store does not answer", "503", "Wait.")
+        return look(driver, state)
+
+    monkeypatch.setattr(RolloutDriver, "look", fails_at_first)
+    line.register("challenger", "champion")
+    line.register("challenger")
+    record = Rollout.from_dict(line.operator(source=line.world.metrics.read).execute(line.context("r1")))
+    assert record.outcome == "promoted"
 
 
 def test_a_busy_model_lets_a_release_be_skipped(line: Line) -> None:
