@@ -51,12 +51,14 @@ class BatchJobs:
 
     Args:
         api: The connection.
-        conn_id: Its name, put into handles so that another process opens the same one.
+        conn_id, region: Its name, put into handles so that another process opens the same one; an empty region is the
+            connection's own.
     """
 
-    def __init__(self, api: BatchApi, *, conn_id: str = "aws_default") -> None:
+    def __init__(self, api: BatchApi, *, conn_id: str = "aws_default", region: str = "") -> None:
         self.api = api
         self._conn_id = conn_id
+        self._region = region
         self._explained: KeptAnswers[tuple[IndexFailure, ...]] = KeptAnswers()
 
     def render(self, request: JobRequest) -> Mapping[str, JSON]:
@@ -176,7 +178,7 @@ class BatchJobs:
             tags = {str(key): str(value) for key, value in (job.get("tags") or {}).items()}
             if REQUEST_TAG in tags:
                 size = (job.get("arrayProperties") or {}).get("size", 1)
-                place = {"conn_id": self._conn_id, "queue": queue, "sizes": str(size)}
+                place = {"conn_id": self._conn_id, "region": self._region, "queue": queue, "sizes": str(size)}
                 epoch = int(tags.get("airflow-ml:epoch", 0))
                 yield JobHandle(kind=BATCH, names=(name,), epoch=epoch, place=place), tags
 

@@ -43,14 +43,15 @@ def reap(options: argparse.Namespace) -> int:
     from airflow_ml.runtime.remote_job import RemoteJobs
 
     side = airflow_side
-    opened: dict[str, Any] = {}
+    opened: dict[tuple[str, str], Any] = {}
 
     def backend(place: ComputeProfile | JobHandle) -> Any:
         if side is not None:
             return side.backend(place)
-        if place.kind not in opened:
-            opened[place.kind] = _open(place, options.context)
-        return opened[place.kind]
+        region = _region(place)
+        if (place.kind, region) not in opened:
+            opened[place.kind, region] = _open(place.kind, region, options.context)
+        return opened[place.kind, region]
 
     problems: list[str] = []
     remote = RemoteJobs(open_place(options), backend)
@@ -101,9 +102,15 @@ def _profiles(name: str | None) -> list[ComputeProfile]:
     return list(read.values())
 
 
-def _open(place: ComputeProfile | JobHandle, context: str | None) -> Any:
+def _region(place: ComputeProfile | JobHandle) -> str:
+    """Return the region of Batch that a profile or a job is in; empty for the environment's, and for clusters."""
+    said = place.options if isinstance(place, ComputeProfile) else place.place
+    return str(said.get("region") or "")
+
+
+def _open(kind: str, region: str, context: str | None) -> Any:
     """Open a backend by the kubeconfig, or by the AWS credentials of the environment."""
-    if place.kind == KUBERNETES:
+    if kind == KUBERNETES:
         from airflow_ml.adapters.kubernetes import KubernetesJobs
         from airflow_ml.adapters.kubernetes_connection import open_cluster
 
@@ -111,7 +118,5 @@ def _open(place: ComputeProfile | JobHandle, context: str | None) -> Any:
     from airflow_ml.adapters.batch import BatchJobs
     from airflow_ml.adapters.batch_api import BatchApi
     from airflow_ml.adapters.batch_connection import open_batch
-    from airflow_ml.core.batch_request import batch_options
 
-    region = batch_options(place).region if isinstance(place, ComputeProfile) else place.place.get("region")
-    return BatchJobs(BatchApi(open_batch(region or None)))
+    return BatchJobs(BatchApi(open_batch(region or None)), region=region)

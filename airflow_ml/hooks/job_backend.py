@@ -88,7 +88,7 @@ def _open(kind: str, conn_id: str, region: str) -> JobBackend:
         from airflow_ml.adapters.batch import BatchJobs
         from airflow_ml.adapters.batch_api import BatchApi
 
-        return BatchJobs(BatchApi(functools.partial(_aws_client, conn_id, region)), conn_id=conn_id)
+        return BatchJobs(BatchApi(functools.partial(_aws_client, conn_id, region)), conn_id=conn_id, region=region)
     raise ConfigurationError("No backend of that kind", repr(kind), f"Use {KUBERNETES!r} or {BATCH!r}.")
 
 

@@ -13,6 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 from job_parts import calls, kubernetes_profile
 
+from airflow_ml.adapters import batch_connection
+from airflow_ml.adapters.batch import REQUEST_TAG
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.kubernetes import KubernetesJobs
 from airflow_ml.adapters.kubernetes_api import KubernetesApi
@@ -118,3 +120,40 @@ def test_without_profiles_there_is_nothing_to_look_at(
     monkeypatch.setenv("AIRFLOW_ML_COMPUTE_PROFILES", "/no/such.toml")
     assert main(["reap"]) == 1
     assert "There are no compute profiles to look at: /no/such.toml" in capsys.readouterr().err
+
+
+class Region:
+    """Batch in one region, with one job in its queue, or none."""
+
+    def __init__(self, tags: dict[str, str] | None) -> None:
+        self.jobs = [{"jobId": "1", "jobName": "one", "status": "RUNNING", "tags": tags}] if tags else []
+        self.ended: list[str] = []
+
+    def list_jobs(self, jobStatus: str, **asked: str) -> Any:
+        return {"jobSummaryList": [job for job in self.jobs if job["status"] == jobStatus]}
+
+    def describe_jobs(self, jobs: list[str]) -> Any:
+        return {"jobs": [job for job in self.jobs if job["jobId"] in jobs]}
+
+    def terminate_job(self, jobId: str, reason: str) -> Any:
+        self.ended.append(jobId)
+        return {}
+
+
+def test_jobs_of_batch_are_looked_for_and_ended_in_the_region_of_their_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, remote: RemoteJobs
+) -> None:
+    lost = begin(remote, tmp_path, "abroad")
+    remote.cancel(lost.key, 1, 1, "the user")
+    tags = {"airflow-ml:key": lost.key, "airflow-ml:epoch": "1", REQUEST_TAG: lost.request.fingerprint}
+    regions = {"eu-central-1": Region(None), "us-west-2": Region(tags)}
+    (tmp_path / "compute.toml").write_text(
+        "".join(
+            f'[{name}]\nkind = "batch"\nbatch = {{ queue = "q", job_definition = "d", region = "{name}" }}\n'
+            for name in regions
+        )
+    )
+    monkeypatch.setattr(batch_connection, "open_batch", lambda region: lambda service: regions[region])
+    [row] = reaped(capsys, "--yes")
+    assert (row["job"], row["ended"]) == ("1", "yes")
+    assert [one.ended for one in regions.values()] == [[], ["1"]]
