@@ -38,7 +38,10 @@ class JobReasons:
         self._held: KeptAnswers[datetime] = KeptAnswers()
 
     def failed(self, handle: JobHandle, lost: Sequence[int], reason: str) -> tuple[IndexFailure, ...]:
-        """Return why indexes failed for good, by their newest pods; asked again only where there are more of them.
+        """Return why indexes failed for good, by their newest pods, the newest failures last.
+
+        Asked again where there are more of them; where there are very many, only when they have become twice as many,
+        and at the end: each time all failed pods are listed.
 
         Args:
             handle: The job.
@@ -48,26 +51,26 @@ class JobReasons:
         Raises:
             BackendUnavailable: the cluster cannot be reached, or refuses.
         """
-        state = (len(lost), lost[-1:], reason)
+        state = (len(lost) if len(lost) <= MAX_FAILURES else -len(lost).bit_length(), reason)
         return self._explained.get(handle.place["uid"], state, lambda: self._explain(handle, lost, reason))
 
     def _explain(self, handle: JobHandle, lost: Sequence[int], reason: str) -> tuple[IndexFailure, ...]:
-        newest: dict[int, Mapping[str, Any]] = {}
+        newest: dict[int, tuple[str, IndexFailure]] = {}
+        wanted = frozenset(lost)
         selector = f"{JOB_NAME}={handle.names[0]}"
         for pod in self._api.pages(pods_path(handle), labelSelector=selector, fieldSelector="status.phase=Failed"):
-            index = index_of(pod)
-            if index not in newest or created(pod) >= created(newest[index]):
-                newest[index] = pod
-        told = [failure_of(newest[index], index) for index in lost if index in newest]
-        told += [
-            IndexFailure(index=index, reason="no_result", message="Its pod is gone")
-            for index in lost
-            if index not in newest
-        ]
-        if not lost and reason:
-            told += [failure_of(pod, index) for index, pod in newest.items()]
-            told = told or [IndexFailure(index=0, reason=_of_job(reason), message=reason)]
-        return tuple(told[-MAX_FAILURES:])
+            index, made = index_of(pod), created(pod)
+            if (not lost or index in wanted) and (index not in newest or made >= newest[index][0]):
+                newest[index] = (made, failure_of(pod, index))  # a pod itself is large
+            if len(newest) > 2 * MAX_FAILURES:
+                newest = dict(sorted(newest.items(), key=_made)[-MAX_FAILURES:])
+        told = [failure for _, (_, failure) in sorted(newest.items(), key=_made)[-MAX_FAILURES:]]
+        if len(told) < MAX_FAILURES:
+            gone = [index for index in lost if index not in newest][len(told) - MAX_FAILURES :]
+            told = [IndexFailure(index=index, reason="no_result", message="Its pod is gone") for index in gone] + told
+        if not told and reason:
+            told = [IndexFailure(index=0, reason=_of_job(reason), message=reason)]
+        return tuple(told)
 
     def waiting(self, handle: JobHandle, job: Mapping[str, Any], now: datetime) -> tuple[tuple[IndexFailure, ...], str]:
         """Return what keeps all pods from running: as failures where it has lasted too long, and in words.
@@ -149,6 +152,11 @@ def _time_limits(handle: JobHandle) -> KubernetesOptions:
         schedule_timeout_seconds=float(place.get("schedule_timeout_seconds", default.schedule_timeout_seconds)),
         start_timeout_seconds=float(place.get("start_timeout_seconds", default.start_timeout_seconds)),
     )
+
+
+def _made(item: tuple[int, tuple[str, IndexFailure]]) -> tuple[str, int]:
+    """Return when the pod of an index was made, and the index, to sort by."""
+    return item[1][0], item[0]
 
 
 def _of_job(reason: str) -> str:

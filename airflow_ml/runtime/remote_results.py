@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.far_side import IndexResult, index_ref, job_ref
-from airflow_ml.core.job import IndexFailure, JobStatus
+from airflow_ml.core.job import CANCELLED, FAILED, MAX_FAILURES, SUCCEEDED, IndexFailure, JobStatus
 from airflow_ml.core.job_attempt import JobAttempt, read_ranges
 from airflow_ml.core.record import parse_as
 from airflow_ml.runtime.call import CallJob, call_ref
@@ -77,13 +77,27 @@ def without_results(status: JobStatus, missing: Sequence[int], size: int) -> tup
     """
     indexes = dict.fromkeys(line // size for line in missing)
     told = {item.index: item for item in status.failures}
-    reason = {"succeeded": "no_result", "cancelled": "cancelled"}.get(status.phase, "lost")
+    known = [told[index] for index in indexes if index in told] or list(status.failures)
+    untold = [index for index in indexes if index not in told]
+    if status.phase == FAILED:  # a backend tells the newest failures only, and others are like them
+        untold = untold[max(0, status.failed - len(told)) :]
+    reason, words = _untold(status)
+    return tuple(
+        [*known, *(IndexFailure(index=index, reason=reason, message=words) for index in untold)][:MAX_FAILURES]
+    )
+
+
+def _untold(status: JobStatus) -> tuple[str, str]:
+    """Return why indexes have no result of which a backend says nothing: a reason, and words."""
+    if status.phase == FAILED and status.failures:
+        held = [one for one in status.failures if one.reason in _HELD_UP]
+        if held:  # it was given up for all that had not begun
+            return held[-1].reason, held[-1].message
+        return CANCELLED, "not begun, or not ended, when the job failed for others"
+    if status.phase == SUCCEEDED and 0 < status.succeeded < status.indexes:
+        return CANCELLED, "not ended when enough others had succeeded (success_fraction of the profile)"
     words = status.waiting_for or f"the job {status.phase}, and the store has no result of it"
-    if status.phase == "failed" and (held := [one for one in status.failures if one.reason in _HELD_UP]):
-        reason, words = held[-1].reason, held[-1].message  # it was given up for all that had not begun
-    found = [told.get(index) or IndexFailure(index=index, reason=reason, message=words) for index in indexes]
-    job_wide = [item for item in status.failures if item.index not in indexes]
-    return tuple((found if not job_wide or told.keys() & indexes.keys() else [*job_wide, *found])[:100])
+    return {SUCCEEDED: "no_result", CANCELLED: CANCELLED}.get(status.phase, "lost"), words
 
 
 def with_peak(

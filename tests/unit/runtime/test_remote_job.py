@@ -232,12 +232,17 @@ def test_the_lease_is_renewed_when_half_of_it_is_over(world: World) -> None:
 def test_why_there_is_no_result() -> None:
     known = IndexFailure(index=1, reason="evicted", message="node pressure")
     told = without_results(JobStatus(phase=FAILED, indexes=3, failures=(known,)), [2, 3, 4], 2)
-    assert [(item.index, item.reason) for item in told] == [(1, "evicted"), (2, "lost")]
+    assert [(item.index, item.reason) for item in told] == [(1, "evicted"), (2, "cancelled")]  # 2 was not begun
+    newest = tuple(IndexFailure(index=index, reason="out_of_memory", message="") for index in range(9_900, 10_000))
+    many = JobStatus(phase=FAILED, indexes=10_000, failed=10_000, failures=newest)  # a backend keeps the newest 100
+    assert {item.reason for item in without_results(many, range(10_000), 1)} == {"out_of_memory"}
     held = IndexFailure(index=0, reason="refused", message="LocalQueue team doesn't exist")
     told = without_results(JobStatus(phase=FAILED, indexes=3, failures=(held,), waiting_for="in a queue"), [0, 1, 2], 1)
     assert [(item.reason, item.message) for item in told] == [("refused", held.message)] * 3  # given up as a whole
     ended_well = without_results(JobStatus(phase=SUCCEEDED, indexes=3), [0], 2)
     assert [(item.index, item.reason) for item in ended_well] == [(0, "no_result")]
+    enough = JobStatus(phase=SUCCEEDED, indexes=3, succeeded=2)
+    assert [(item.index, item.reason) for item in without_results(enough, [2], 1)] == [(2, "cancelled")]
     gone = JobStatus(phase=LOST, indexes=0, waiting_for="job x is not in namespace y any more")
     assert "namespace y" in without_results(gone, [0], 1)[0].message
 
