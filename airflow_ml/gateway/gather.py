@@ -18,8 +18,7 @@ class Gather(Generic[Item, Result]):
 
     Args:
         work: Returns a result for each item, in their order.
-        size: Of an item, against ``limit``.
-        limit: Sizes in one call together, at most; an item that is larger has a call of its own.
+        limit: Sizes in one call together, at most; an item that is as large has a call of its own.
         final: Errors for which trying one by one would not help; all items of the call get them.
     """
 
@@ -27,18 +26,17 @@ class Gather(Generic[Item, Result]):
         self,
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
-        size: Callable[[Item], int],
         limit: int,
         final: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._work, self._size, self._limit, self._final = work, size, limit, final
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._work, self._limit, self._final = work, limit, final
+        self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def __call__(self, item: Item) -> Result:
-        """Return the item's result; raises what ``work`` raised for it."""
+    async def __call__(self, item: Item, size: int) -> Result:
+        """Return the result of an item of this size; raises what ``work`` raised for it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, size, future))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return await future
@@ -56,16 +54,17 @@ class Gather(Generic[Item, Result]):
                 await self._answer(taken)
         finally:
             self._task = None
-            for _, future in (*taken, *self._waiting):
+            for future in (*(future for _, future in taken), *(future for _, _, future in self._waiting)):
                 future.cancel()  # of those that are done already this changes nothing
             self._waiting.clear()
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        taken = [self._waiting.popleft()]
-        size = self._size(taken[0][0])
-        while self._waiting and size + (more := self._size(self._waiting[0][0])) <= self._limit:
-            size += more
-            taken.append(self._waiting.popleft())
+        taken = []
+        left = self._limit
+        while self._waiting and (not taken or self._waiting[0][1] <= left):
+            item, size, future = self._waiting.popleft()
+            left -= size
+            taken.append((item, future))
         return taken
 
     async def _answer(self, taken: list[tuple[Item, asyncio.Future[Result]]]) -> None:

@@ -17,7 +17,7 @@ from airflow_ml.core.record import JSON
 from airflow_ml.errors import AirflowMLError, CallFailed, RouterFailed
 from airflow_ml.gateway.batch import Table
 from airflow_ml.gateway.gather import Gather
-from airflow_ml.gateway.processes import Child, ProcessLost, Spawner
+from airflow_ml.gateway.processes import Child, ProcessDown, ProcessLost, Spawner
 
 #: Importing pandas and scikit-learn on a busy machine takes seconds.
 LOAD_TIMEOUT_SECONDS = 60.0
@@ -51,7 +51,7 @@ class ModelProcess:
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._users = 0
         self._gather: Gather[Table, Sequence[float | None]] = Gather(
-            self._predict_all, size=lambda table: table.rows, limit=GATHERED_ROWS, final=(ProcessLost,)
+            self._predict_all, limit=GATHERED_ROWS, final=(ProcessLost,)
         )
         self._supervisor = asyncio.create_task(self._supervise())
 
@@ -82,7 +82,7 @@ class ModelProcess:
         """Return when the process is up, waiting for one that is being started.
 
         Raises:
-            ProcessLost: it was not up in time.
+            ProcessDown: it was not up in time.
         """
         if self.pid is None:
             # The event of a process that was just lost is cleared by its supervisor, who may not have run yet.
@@ -90,9 +90,9 @@ class ModelProcess:
             try:
                 await asyncio.wait_for(self._up.wait(), patience_seconds)
             except TimeoutError:
-                raise ProcessLost("The model's process is not up") from None
+                raise ProcessDown("The model's process is not up") from None
 
-    async def predict(self, table: Table) -> Sequence[float | None]:
+    async def predict(self, table: Table, *, alone: bool = False) -> Sequence[float | None]:
         """Score a batch; None marks a score that is no finite number.
 
         Batches that come while the process is busy are scored in one call: a model that answers rows one by one does
@@ -100,19 +100,18 @@ class ModelProcess:
 
         Args:
             table: With each of ``columns``; further ones are ignored.
+            alone: In a call of its own: after a process was lost, nobody knows by whose rows.
 
         Raises:
-            ProcessLost: it is not up, died, or hung.
+            ProcessLost: it died or hung; ProcessDown: it is not up.
             CallFailed: the model raised.
         """
-        if self.pid is None:
-            raise ProcessLost("The model's process is not up")
-        return await self._gather(table)
+        return await self._gather(table, GATHERED_ROWS if alone else table.rows)
 
     async def _predict_all(self, tables: Sequence[Table]) -> list[Sequence[float | None]]:
         child = self._child
         if child is None or self.pid is None:
-            raise ProcessLost("The model's process is not up")
+            raise ProcessDown("The model's process is not up")
         rows = sum(table.rows for table in tables)
         names, numbers = [], bytearray()
         columns: dict[str, list[JSON]] = {}
@@ -139,14 +138,14 @@ class ModelProcess:
         ends = list(itertools.accumulate(table.rows for table in tables))
         return [found[end - table.rows : end] for end, table in zip(ends, tables, strict=True)]
 
-    async def close(self, *, drain_seconds: float = 5.0) -> None:
-        """Unload: wait for the requests under way, then end the process."""
-        deadline = time.monotonic() + drain_seconds
-        while self._users and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        self._supervisor.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._supervisor
+    async def close(self) -> None:
+        """Unload: wait for the requests under way, or until this is cancelled, then end the process."""
+        try:
+            while self._users:
+                await asyncio.sleep(0.01)
+        finally:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
 
     async def _supervise(self) -> None:
         failures = 0

@@ -23,7 +23,11 @@ _log = logging.getLogger("airflow_ml.gateway")
 
 
 class ProcessLost(CallFailed):
-    """The model's process died, hung, or is not up; the same batch elsewhere may succeed."""
+    """The model's process died or hung with a batch; the same batch elsewhere may succeed."""
+
+
+class ProcessDown(ProcessLost):
+    """The model's process is not up: it was not asked."""
 
 
 class Child:
@@ -44,17 +48,18 @@ class Child:
         """Send a frame and return the answer, and the numbers that came with it.
 
         Raises:
-            ProcessLost: the process died, or was killed because it made no progress for ``timeout_seconds``.
+            ProcessLost: the process died, or was killed because it made no progress for ``timeout_seconds``;
+                ProcessDown where it was dead before.
         """
         if self.lost.is_set():
-            raise ProcessLost("The model's process died", f"pid {self.process.pid}")
+            raise ProcessDown("The model's process died", f"pid {self.process.pid}")
         if not self._waiting:
             self._progress_at = time.monotonic()
         future: asyncio.Future[tuple[Any, bytes]] = asyncio.get_running_loop().create_future()
         try:
             self._writer.write(encode_frame(message, numbers))
         except (OSError, RuntimeError) as error:  # The loop saw the end of the stream before our reader did.
-            raise ProcessLost("The model's process died", f"pid {self.process.pid}") from error
+            raise ProcessDown("The model's process died", f"pid {self.process.pid}") from error
         self._waiting.append(future)
         while True:
             done, _ = await asyncio.wait([future], timeout=timeout_seconds)

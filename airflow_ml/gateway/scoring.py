@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -12,11 +13,11 @@ from airflow_ml.core.record import JSON
 from airflow_ml.errors import CallFailed, FeatureViewMismatch
 from airflow_ml.gateway.batch import Batch
 from airflow_ml.gateway.models import ModelProcess
-from airflow_ml.gateway.processes import ProcessLost
+from airflow_ml.gateway.processes import ProcessDown, ProcessLost
 from airflow_ml.gateway.split import CHAMPION, SHADOW_STEP, assign_all, step_label
 
-#: How long a request waits for the champion's process to be started again: as long as that may take. Behind the
-#: champion there is nobody, and a late answer is worth more than none; who cannot wait hangs up.
+#: How long a request waits for the champion's process to be up again, however often: as long as that may take. Behind
+#: the champion there is nobody, and a late answer is worth more than none; who cannot wait hangs up.
 PATIENCE_SECONDS = 60.0
 #: Calls for one batch in which the champion fails on some row, halving the batch around it.
 MAX_CALLS = 32
@@ -147,20 +148,24 @@ async def score_rows(
     """Return a score, or the reason why not, for each of the rows at ``indices``."""
     if not indices:
         return {}
-    view = str(variant["view_digest"])
-    reason = ""
-    # One more try for the champion only: behind it there is nobody.
-    for patience_seconds in (PATIENCE_SECONDS, PATIENCE_SECONDS) if name == CHAMPION else (0.0,):
+    # The champion is waited for and asked a second time: behind it there is nobody.
+    deadline = time.monotonic() + (PATIENCE_SECONDS if name == CHAMPION else 0.0)
+    losses = 0
+    while True:
         try:
-            await process.ready(patience_seconds)
-            return await _score_once(process, view, name, batch, indices)
+            await process.ready(max(deadline - time.monotonic(), 0.0))
+            return await _score_once(process, str(variant["view_digest"]), name, batch, indices, alone=losses > 0)
+        except ProcessDown as error:
+            reason = str(error)
         except ProcessLost as error:
             reason = str(error)
-    return dict.fromkeys(indices, Refusal(f"{name}: {reason}"))
+            losses += 1
+        if losses > 1 or time.monotonic() >= deadline:
+            return dict.fromkeys(indices, Refusal(f"{name}: {reason}"))
 
 
 async def _score_once(
-    process: ModelProcess, view: str, name: str, batch: Batch, indices: Sequence[int]
+    process: ModelProcess, view: str, name: str, batch: Batch, indices: Sequence[int], *, alone: bool
 ) -> dict[int, float | Refusal]:
     columns = frozenset(process.columns)
     found: dict[int, float | Refusal] = {}
@@ -175,7 +180,7 @@ async def _score_once(
         part = parts.pop()
         calls -= 1
         try:
-            scores = await process.predict(batch.features.take(view, process.columns, part))
+            scores = await process.predict(batch.features.take(view, process.columns, part), alone=alone)
         except ProcessLost:
             raise
         except CallFailed as error:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +30,9 @@ from airflow_ml.gateway.traffic_file import TrafficFiles
 from airflow_ml.gateway.traffic_log import MetricReport, TrafficLog
 from airflow_ml.gateway.wire import MAX_ROWS, Outcome, models_of
 
+#: How long requests and challengers in shadow may still take when the gateway ends; with the server's three seconds
+#: for requests it stays below five.
+DRAIN_SECONDS = 1.0
 #: How often journaled answers are looked after.
 SETTLE_SECONDS = 1.0
 #: Below so many rows in that time they are settled at once; it costs a few percent of a core.
@@ -64,9 +67,7 @@ class Gateway:
         # One thread: SQLite takes one writer at a time anyway.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="traffic-log")
         # Answers wait for their log entry, so requests at the same time share a transaction.
-        self._append: Gather[Answered, None] = Gather(
-            self._log_all, size=lambda batch: len(batch.keys), limit=10 * MAX_ROWS
-        )
+        self._append: Gather[Answered, None] = Gather(self._log_all, limit=10 * MAX_ROWS)
         self._settler: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._mirror = Mirror(lambda scores: self._in_writer(lambda: self._log.append_shadow(scores)))
@@ -84,13 +85,12 @@ class Gateway:
 
     async def close(self) -> None:
         """End all model processes and close the log."""
-        await self._mirror.close()
-        await asyncio.gather(*(process.close(drain_seconds=1.0) for process in self._processes.values()))
+        closing = {asyncio.create_task(process.close()) for process in self._processes.values()}
+        await _finish(self._mirror.tasks | self._background | closing, DRAIN_SECONDS)
         await self._append.close()
         if self._settler is not None:
-            self._settler.cancel()
-            await asyncio.wait([self._settler])
-        await asyncio.gather(*self._background, self._spawner.close(), return_exceptions=True)
+            await _finish({self._settler}, 0.0)
+        await self._spawner.close()
         self._writer.shutdown(wait=True)
         self._log.close()
 
@@ -150,7 +150,7 @@ class Gateway:
         self.counters.count(answers)
         if answered := answered_of(model, batch, answers):
             try:
-                await self._append(answered)
+                await self._append(answered, len(answered.keys))
             except Exception:
                 # An answer is worth more than its evidence, and no evidence never promotes.
                 self.counters.unlogged_batches += 1
@@ -272,6 +272,15 @@ class Gateway:
                     await self._in_writer(self._log.settle)
             except Exception:  # they stay where they are, and the next read says so
                 _log.exception("%d answered rows wait in the journal", self._log.waiting_rows)
+
+
+async def _finish(tasks: Set[asyncio.Task[None]], seconds: float) -> None:
+    """Give tasks so long to end, then cancel them."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _variants(traffic: Traffic) -> list[Mapping[str, JSON]]:

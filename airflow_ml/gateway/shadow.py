@@ -61,7 +61,8 @@ class Mirror:
         self._write = write
         self._limit = waiting_rows
         self._waiting = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: What is under way.
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def offer(self, held: Held, batch: Batch, answers: Answers) -> None:
         """Let each challenger that is not stopped score the rows that were answered; returns at once."""
@@ -74,12 +75,8 @@ class Mirror:
                 continue
             self._waiting += len(answered)
             task = asyncio.create_task(self._score(held, arm, process, variant, batch, answered))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     async def _score(
         self,

@@ -32,11 +32,12 @@ def run(numbers: Sequence[int], limit: int = 100) -> tuple[list[int | BaseExcept
     server = Server()
 
     async def go() -> list[int | BaseException]:
-        gather: Gather[int, int] = Gather(server, size=lambda item: 1 if item else 1000, limit=limit, final=(Lost,))
-        first = asyncio.create_task(gather(numbers[0]))
+        gather: Gather[int, int] = Gather(server, limit=limit, final=(Lost,))
+        first = asyncio.create_task(gather(numbers[0], 1))
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # the first call is under way
-        found = await asyncio.gather(first, *(gather(number) for number in numbers[1:]), return_exceptions=True)
+        others = [gather(number, 1 if number else 1000) for number in numbers[1:]]
+        found = await asyncio.gather(first, *others, return_exceptions=True)
         await gather.close()
         return found
 
@@ -72,8 +73,8 @@ def test_whoever_hangs_up_takes_nothing_from_the_others() -> None:
     server = Server()
 
     async def go() -> int:
-        gather: Gather[int, int] = Gather(server, size=lambda item: 1, limit=10)
-        leaving, staying = asyncio.create_task(gather(1)), asyncio.create_task(gather(2))
+        gather: Gather[int, int] = Gather(server, limit=10)
+        leaving, staying = asyncio.create_task(gather(1, 1)), asyncio.create_task(gather(2, 1))
         await asyncio.sleep(0.005)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -39,7 +39,7 @@ class Process:
     async def ready(self, patience_seconds: float) -> None:
         return None
 
-    async def predict(self, table: Table) -> list[float | None]:
+    async def predict(self, table: Table, *, alone: bool = False) -> list[float | None]:
         self.asked += 1
         await self.may.wait()
         if self.fails:
@@ -97,7 +97,7 @@ def test_the_champion_is_heard_and_the_others_are_written_down() -> None:
         found = await answered(of, batch)
         assert (found.scores, found.step, found.assigned) == ([0.0, 0.1, 0.2], "shadow", ["champion"] * 3)
         mirror.offer(of, batch, found)
-        await mirror.close()
+        await asyncio.gather(*mirror.tasks)
         assert {(one.key, one.arm, one.version, one.epoch) for one in kept.scores} == {
             (f"k{number}", arm, version, 7)
             for number in range(3)
@@ -119,7 +119,7 @@ def test_a_challenger_that_hangs_delays_nobody_and_is_left_behind() -> None:
             await asyncio.sleep(0)
         assert (mirror.counters.skipped_rows, kept.scores) == (30, [])
         slow.may.set()
-        await mirror.close()
+        await asyncio.gather(*mirror.tasks)
         assert (mirror.counters.rows, len(kept.scores)) == (20, 20)
 
     asyncio.run(go())
@@ -130,12 +130,12 @@ def test_what_fails_is_counted_and_raised_to_nobody() -> None:
         kept = Kept()
         mirror, of, batch = Mirror(kept.write), held(Process(0), Process(0, fails=True)), rows(4)
         mirror.offer(of, batch, await answered(of, batch))
-        await mirror.close()
+        await asyncio.gather(*mirror.tasks)
         assert (mirror.counters.failed_rows, kept.scores) == (4, [])
         kept.problem = OSError("disk full")
         good = held(Process(0), Process(0))
         mirror.offer(good, batch, await answered(good, batch))
-        await mirror.close()
+        await asyncio.gather(*mirror.tasks)
         assert mirror.counters.failed_rows == 8
 
     asyncio.run(go())
@@ -148,7 +148,7 @@ def test_who_is_stopped_is_not_asked_and_rows_without_an_answer_are_not_mirrored
         of = held(Process(0), second, Process(0.25), stopped=("challenger",))
         found = await answered(of, batch)
         mirror.offer(of, batch, replace(found, scores=[None, *found.scores[1:]], reasons={0: "champion: no score"}))
-        await mirror.close()
+        await asyncio.gather(*mirror.tasks)
         assert second.asked == 0
         assert [(one.key, one.arm) for one in kept.scores] == [("k1", "challenger-2"), ("k2", "challenger-2")]
 
