@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import json
@@ -15,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -29,6 +30,10 @@ from airflow_ml.gateway.wire import check_model, outcomes_from_wire, traffic_fro
 
 TRAFFIC_LIMIT_BYTES = 64 * 1024
 BATCH_LIMIT_BYTES = 16 * 1024 * 1024
+#: How long a client may take to send a body.
+BODY_SECONDS = 60.0
+#: Whatever else the client sends is no request.
+_CLOSE = {"Connection": "close"}
 _STATUS = ((FencedOut, 409), (ModelNotFound, 404))
 
 _log = logging.getLogger("airflow_ml.gateway")
@@ -164,10 +169,16 @@ async def _bytes(request: Request, limit_bytes: int) -> bytearray:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send application/json.")
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit_bytes:
-            raise HTTPException(413, f"The body is over {limit_bytes} bytes.")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limit_bytes:
+                    raise HTTPException(413, f"The body is over {limit_bytes} bytes.", headers=_CLOSE)
+    except TimeoutError:
+        raise HTTPException(408, f"The body took over {BODY_SECONDS:g} seconds.", headers=_CLOSE) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The client hung up.") from None  # nobody hears it
     return data
 
 

@@ -59,7 +59,7 @@ class Gather(Generic[Item, Result]):
             self._waiting.clear()
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        taken = []
+        taken: list[tuple[Item, asyncio.Future[Result]]] = []
         left = self._limit
         while self._waiting and (not taken or self._waiting[0][1] <= left):
             item, size, future = self._waiting.popleft()

@@ -153,7 +153,8 @@ class ModelProcess:
             while True:
                 await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
                 try:
-                    child = self._child = await self._start()
+                    async with self._spawner.turn:
+                        child = self._child = await self._start()
                 except (AirflowMLError, OSError) as error:
                     _log.error("model %s cannot be loaded: %r", self.artifact.digest, str(error))
                     failures += 1

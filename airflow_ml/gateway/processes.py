@@ -19,6 +19,9 @@ from airflow_ml.errors import CallFailed
 from airflow_ml.gateway.worker import HEADER, encode_frame
 from airflow_ml.runtime.environment import allowed_environment
 
+#: Models that load at the same time: more of them take the processors from each other, until none is loaded in time.
+LOADING = 4
+
 _log = logging.getLogger("airflow_ml.gateway")
 
 
@@ -114,6 +117,8 @@ class Spawner:
     def __init__(self, store_uri: str) -> None:
         self._store_uri = store_uri
         self._next: asyncio.Task[Child] | None = None
+        #: Held by whoever starts a process and loads a model.
+        self.turn = asyncio.Semaphore(LOADING)
 
     async def take(self) -> Child:
         """Return a process that awaits its model; raises OSError."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from airflow_ml.core.arms import challengers_of
 from airflow_ml.core.ports import Traffic
@@ -28,6 +29,8 @@ class Held:
     """A traffic configuration in effect and the processes behind it."""
 
     traffic: Traffic
+    #: Against which it expires.
+    now: Callable[[], datetime]
     champion: ModelProcess
     challenger: ModelProcess | None
     others: tuple[ModelProcess, ...] = ()
@@ -42,6 +45,12 @@ class Held:
         """The challengers by arm, stopped ones included."""
         variants = challengers_of(self.traffic)
         return {arm: (process, variants[arm]) for arm, process in zip(variants, self.processes[1:], strict=True)}
+
+
+def never_back(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+    """Return a clock that goes on where the wall clock is set back, so that this lends a division no time."""
+    began_at, began = clock(), time.monotonic()
+    return lambda: max(clock(), began_at + timedelta(seconds=time.monotonic() - began))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +24,7 @@ from airflow_ml.gateway.counters import Counters
 from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
-from airflow_ml.gateway.scoring import Answers, Held, answer, trial
+from airflow_ml.gateway.scoring import Answers, Held, answer, never_back, trial
 from airflow_ml.gateway.shadow import Mirror
 from airflow_ml.gateway.split import CHAMPION, effective_weight, in_shadow
 from airflow_ml.gateway.traffic_file import TrafficFiles
@@ -67,7 +68,9 @@ class Gateway:
         # One thread: SQLite takes one writer at a time anyway.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="traffic-log")
         # Answers wait for their log entry, so requests at the same time share a transaction.
-        self._append: Gather[Answered, None] = Gather(self._log_all, limit=10 * MAX_ROWS)
+        self._append: Gather[Answered, None] = Gather(
+            self._log_all, limit=10 * MAX_ROWS, final=(sqlite3.OperationalError,)
+        )
         self._settler: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._mirror = Mirror(lambda scores: self._in_writer(lambda: self._log.append_shadow(scores)))
@@ -141,7 +144,7 @@ class Gateway:
             ModelNotFound.
         """
         held = self._find(model)
-        now = self._clock()
+        now = held.now()
         weight, shadow = effective_weight(held.traffic, now), in_shadow(held.traffic, now)
         with contextlib.ExitStack() as stack:
             for process in held.processes:
@@ -187,15 +190,15 @@ class Gateway:
         """Return whether every champion is up, and the state of each model."""
         models: dict[str, JSON] = {}
         for name, held in sorted(self._held.items()):
-            traffic = held.traffic
+            traffic, now = held.traffic, held.now()
             models[name] = {
                 "epoch": traffic.epoch,
-                "weight_percent": effective_weight(traffic, self._clock()),
+                "weight_percent": effective_weight(traffic, now),
                 "expires_at": None if traffic.expires_at is None else format_time(traffic.expires_at),
                 "champion": _process_state(held.champion),
                 "challenger": None if held.challenger is None else _process_state(held.challenger),
                 "others": [_process_state(process) for process in held.others],
-                "shadow": in_shadow(traffic, self._clock()),
+                "shadow": in_shadow(traffic, now),
             }
         counters: dict[str, JSON] = {
             "rows": self.counters.rows,
@@ -238,7 +241,10 @@ class Gateway:
             if process is None:
                 process = self._processes[artifact.digest] = ModelProcess(artifact, self._spawner)
             processes.append(process)
-        return Held(traffic, processes[0], processes[1] if len(processes) > 1 else None, tuple(processes[2:]))
+        champion, *challengers = processes
+        return Held(
+            traffic, never_back(self._clock), champion, challengers[0] if challengers else None, tuple(challengers[1:])
+        )
 
     def _unload_unused(self) -> None:
         needed = {process.artifact.digest for held in self._held.values() for process in held.processes}

@@ -29,6 +29,8 @@ from airflow_ml.gateway.wire import Outcome
 
 #: Rows that settle in one transaction: long enough to be cheap, and short beside a call of a model.
 SETTLED_ROWS = 2000
+#: How long a write waits for another process that holds the file.
+BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS prediction (
   model TEXT NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL, unit TEXT NOT NULL, at TEXT NOT NULL,
@@ -175,7 +177,7 @@ class TrafficLog:
             self._writer.close()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=10, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
         # NORMAL: a crash of the process loses nothing, a crash of the machine at most the last commits.
         connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
         connection.create_function("log_loss", 2, log_loss, deterministic=True)

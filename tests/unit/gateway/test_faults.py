@@ -1,17 +1,19 @@
-"""What becomes of requests when the process of their model dies, hangs, or is unloaded."""
+"""What becomes of requests when a model's process dies or hangs, a clock is set back, or the log is held by another."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,10 @@ import pytest
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
-from airflow_ml.gateway import processes
+from airflow_ml.gateway import processes, traffic_log
 from airflow_ml.gateway.batch import Batch, Row
 from airflow_ml.gateway.models import ModelProcess
-from airflow_ml.gateway.processes import Spawner
+from airflow_ml.gateway.processes import LOADING, Spawner
 from airflow_ml.gateway.scoring import Refusal, score_rows
 from airflow_ml.gateway.service import Gateway
 
@@ -37,6 +39,11 @@ from airflow_ml.gateway.worker import encode_frame, read_frame
 
 connection = socket.socket(fileno=int(sys.argv[1]))
 read_frame(connection)
+with open(sys.argv[2], "a") as notes:
+    notes.write("+")
+    notes.flush()
+    time.sleep(0.3)
+    notes.write("-")
 connection.sendall(encode_frame({{"columns": ["x"], "numbers": ["x"]}}))
 while (question := read_frame(connection)) is not None:
     values = array("d", bytes(question[1]))
@@ -47,10 +54,29 @@ while (question := read_frame(connection)) is not None:
 """
 
 
+def artifact(number: int) -> Artifact:
+    return Artifact(uri="file:///nowhere", digest=f"sha256:{number:064}", format="json", size_bytes=1)
+
+
+def variant(number: int) -> dict[str, JSON]:
+    return {"version": str(number), "view_digest": "v", "models": artifact(number).to_dict()}
+
+
+TRAFFIC = Traffic(
+    model="m",
+    epoch=1,
+    champion=variant(1),
+    challenger=variant(2),
+    weight_percent=100.0,
+    expires_at=None,
+    salt="",
+)
+
+
 @pytest.fixture(autouse=True)
 def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     def spawn(fd: int, store_uri: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", WORKER, str(fd)]
+        command = [sys.executable, "-c", WORKER, str(fd), store_uri]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(fd,), start_new_session=True)
 
     monkeypatch.setattr(processes, "_spawn", spawn)
@@ -58,7 +84,7 @@ def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(answer_timeout_seconds: float = 30.0) -> AsyncIterator[ModelProcess]:
-    spawner = Spawner("file:///nowhere")
+    spawner = Spawner("/dev/null")
     process = ModelProcess(artifact(1), spawner, answer_timeout_seconds=answer_timeout_seconds)
     try:
         await process.loaded()
@@ -75,14 +101,6 @@ async def ask(process: ModelProcess, values: Sequence[float], name: str = "champ
 
 def batch(values: Sequence[float]) -> Batch:
     return Batch.of([Row(str(n), str(n), AT, {"v": {"x": value}}) for n, value in enumerate(values)])
-
-
-def variant(number: int) -> dict[str, JSON]:
-    return {"version": str(number), "view_digest": "v", "models": artifact(number).to_dict()}
-
-
-def artifact(number: int) -> Artifact:
-    return Artifact(uri="file:///nowhere", digest=f"sha256:{number:064}", format="json", size_bytes=1)
 
 
 @pytest.mark.parametrize("bad", [DEADLY, HANGING])
@@ -110,18 +128,9 @@ def test_a_model_is_unloaded_when_its_last_request_is_answered() -> None:
 
 def test_a_gateway_ends_in_time_though_a_challenger_in_shadow_and_an_unloaded_model_hang(tmp_path: Path) -> None:
     async def go() -> float:
-        gateway = Gateway(tmp_path, "file:///nowhere", lambda: AT)
+        gateway = Gateway(tmp_path, "/dev/null", lambda: AT)
         gateway.start()
-        traffic = Traffic(
-            model="m",
-            epoch=1,
-            champion=variant(1),
-            challenger=variant(2),
-            weight_percent=0.0,
-            expires_at=None,
-            salt="",
-            shadow=True,
-        )
+        traffic = replace(TRAFFIC, weight_percent=0.0, shadow=True)
         await gateway.set_traffic(traffic)
         answers = await gateway.predict("m", batch([0.5]))
         assert answers.scores == [0.5]
@@ -139,3 +148,65 @@ def test_a_gateway_ends_in_time_though_a_challenger_in_shadow_and_an_unloaded_mo
         return time.monotonic() - began
 
     assert asyncio.run(go()) < 2
+
+
+def test_a_clock_that_is_set_back_lends_a_division_no_time(tmp_path: Path) -> None:
+    clock = [AT]
+
+    async def go() -> list[str]:
+        gateway = Gateway(tmp_path, "/dev/null", lambda: clock[0])
+        gateway.start()
+        try:
+            await gateway.set_traffic(TRAFFIC)
+            await gateway.set_traffic(replace(TRAFFIC, expires_at=AT + timedelta(seconds=2)))
+            found = [*(await gateway.predict("m", batch([0.5]))).variants]
+            clock[0] = AT - timedelta(hours=1)
+            await asyncio.sleep(2.1)
+            found += (await gateway.predict("m", batch([0.5]))).variants
+            await gateway.set_traffic(replace(TRAFFIC, expires_at=clock[0] + timedelta(minutes=5)))
+            return [*found, *(await gateway.predict("m", batch([0.5]))).variants]
+        finally:
+            await gateway.close()
+
+    assert asyncio.run(go()) == ["challenger", "champion", "challenger"]
+
+
+def test_a_log_that_another_holds_costs_each_answer_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic_log, "BUSY_SECONDS", 0.5)
+
+    async def go() -> tuple[float, int]:
+        gateway = Gateway(tmp_path, "/dev/null", lambda: AT)
+        gateway.start()
+        try:
+            await gateway.set_traffic(TRAFFIC)
+            with closing(sqlite3.connect(tmp_path / "traffic.sqlite", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                began = time.monotonic()
+                answers = await asyncio.gather(*(gateway.predict("m", batch([value])) for value in range(8)))
+                assert [one.scores for one in answers] == [[value] for value in range(8)]
+                return time.monotonic() - began, gateway.counters.unlogged_batches
+        finally:
+            await gateway.close()
+
+    seconds, unlogged = asyncio.run(go())
+    assert unlogged == 8
+    assert seconds < 3
+
+
+def test_models_load_a_few_at_a_time(tmp_path: Path) -> None:
+    """After a start with many, all at once would be none within the time that loading may take."""
+    notes = tmp_path / "notes"
+
+    async def go() -> None:
+        spawner = Spawner(str(notes))
+        started = [ModelProcess(artifact(number), spawner) for number in range(LOADING + 4)]
+        try:
+            await asyncio.gather(*(process.loaded() for process in started))
+        finally:
+            await asyncio.gather(*(process.close() for process in started))
+            await spawner.close()
+
+    asyncio.run(go())
+    changes = [1 if note == "+" else -1 for note in notes.read_text()]
+    assert len(changes) == 2 * (LOADING + 4)
+    assert max(itertools.accumulate(changes)) == LOADING

@@ -61,7 +61,7 @@ def held(*processes: Process, **changes: Any) -> Held:
         shadow=True,
     )
     champion, challenger, *more = cast("list[ModelProcess]", list(processes))
-    return Held(replace(traffic, **changes), champion, challenger, tuple(more))
+    return Held(replace(traffic, **changes), lambda: NOW, champion, challenger, tuple(more))
 
 
 def rows(count: int) -> Batch:
