@@ -10,12 +10,20 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.adapters.duckdb_checks import check_keys, check_known, check_lookups, check_schema, check_splits
+from airflow_ml.adapters.duckdb_checks import (
+    check_keys,
+    check_known,
+    check_lookups,
+    check_source_schemas,
+    check_spine_schema,
+    check_splits,
+)
 from airflow_ml.core.artifact import Column
+from airflow_ml.core.feature_dialect import DuckDB
 from airflow_ml.core.feature_sql import feature_sql
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
@@ -109,19 +117,9 @@ class DuckDBFeatures:
         relations = {table: _source(table) for table in view.sources}
         into.parent.mkdir(parents=True, exist_ok=True)
         with self._connection(paths, into.parent, view) as connection:
-            present = check_schema(connection, view, spine=_SPINE, sources=relations, serving=split is None)
-            rows = check_keys(connection, view, spine=_SPINE)
+            present, counts = _checked_spine(connection, view, as_of, split)
+            check_source_schemas(connection, view, sources=relations)
             check_lookups(connection, view, sources=relations)
-            if split is None:
-                counts = {SERVE: rows}
-            else:
-                check_known(connection, view, spine=_SPINE)
-                counts = dict(
-                    connection.execute(
-                        split_sql(view, spine=_SPINE, dialect="duckdb", as_of=as_of, split=split)
-                    ).fetchall()
-                )
-                check_splits(view, counts, split.cuts(as_of))
             query = feature_sql(
                 view,
                 spine=_SPINE,
@@ -141,6 +139,21 @@ class DuckDBFeatures:
             split_at={VALIDATE: format_time(cuts.validate_at), TEST: format_time(cuts.test_at)} if cuts else {},
             excluded={name: rows for name, rows in sorted(counts.items()) if name not in kept},
         )
+
+    def moments(
+        self, view: FeatureView, *, spine: Path, as_of: datetime, split: TimeSplit | None, folder: Path
+    ) -> tuple[datetime, datetime]:
+        """Return the first and last moment of prediction of a spine, once it is such as ``build`` takes.
+
+        So a spine that cannot be built is refused before any other table is read. ``folder`` is where DuckDB spills;
+        the other arguments and what is raised are those of ``build``.
+        """
+        with self._connection({_SPINE: spine}, folder, view) as connection:
+            _checked_spine(connection, view, as_of, split)
+            at = DuckDB().moment(ident(_quoted(view.predict_at)))
+            found = connection.execute(f"SELECT MIN({at}), MAX({at}) FROM {_SPINE}").fetchall()
+        first, last = (moment.replace(tzinfo=UTC) for moment in found[0])
+        return first, last
 
     @staticmethod
     def _source_path(table: str, sources: Mapping[str, Path]) -> Path:
@@ -190,6 +203,21 @@ class DuckDBFeatures:
                 ) from error
             finally:
                 connection.close()
+
+
+def _checked_spine(
+    connection: duckdb.DuckDBPyConnection, view: FeatureView, as_of: datetime, split: TimeSplit | None
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the spine's columns and the rows of each split, or of each reason to leave them out."""
+    present = check_spine_schema(connection, view, spine=_SPINE, serving=split is None)
+    rows = check_keys(connection, view, spine=_SPINE)
+    if split is None:
+        return present, {SERVE: rows}
+    check_known(connection, view, spine=_SPINE)
+    statement = split_sql(view, spine=_SPINE, dialect="duckdb", as_of=as_of, split=split)
+    counts = dict(connection.execute(statement).fetchall())
+    check_splits(view, counts, split.cuts(as_of))
+    return present, counts
 
 
 def _write(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str, into: Path) -> pa.Schema:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def check_schema(
-    connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spine: str, sources: Mapping[str, str], serving: bool
+def check_spine_schema(
+    connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spine: str, serving: bool
 ) -> tuple[str, ...]:
     """Return the spine's columns, once every column that the view names is there and its times are timestamps.
 
@@ -33,6 +33,17 @@ def check_schema(
     _require(f"the spine of {view.name}", needed, present)
     times = (view.predict_at, view.label.known_at, *(i.known_at for i in view.inputs if i.known_at != PREDICT_AT))
     _require_times(f"the spine of {view.name}", [name for name in times if name in present], present)
+    return tuple(present)
+
+
+def check_source_schemas(
+    connection: duckdb.DuckDBPyConnection, view: FeatureView, *, sources: Mapping[str, str]
+) -> None:
+    """Refuse joined tables that lack a column, or whose times and sums have types that are none.
+
+    Raises:
+        ColumnMissing, ConfigurationError.
+    """
     for table in view.sources:
         columns = _columns(connection, sources[table])
         _require(f"the table {table}", view.source_columns(table), columns)
@@ -41,7 +52,6 @@ def check_schema(
         times += tuple(join.known_at for join in mine if isinstance(join, Rolling))
         _require_times(f"the table {table}", times, columns)
         _require_numbers(f"the table {table}", [j.column for j in mine if isinstance(j, Rolling) and j.column], columns)
-    return tuple(present)
 
 
 def check_keys(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spine: str) -> int:

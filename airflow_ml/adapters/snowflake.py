@@ -16,7 +16,8 @@ from airflow_ml.adapters.upsert import check_key
 from airflow_ml.core.ports import TableFile
 from airflow_ml.core.record import JSON
 from airflow_ml.core.snapshot import PLAIN_READ, TIME_TRAVEL
-from airflow_ml.core.sql import bindable, comment, ident, pyformat, require_select, sibling
+from airflow_ml.core.source_rows import TimeRange, table_statement
+from airflow_ml.core.sql import bindable, comment, ident, ident_parts, pyformat, require_select, sibling
 from airflow_ml.errors import StatementFailed
 
 if TYPE_CHECKING:
@@ -76,23 +77,31 @@ class SnowflakeSource:
             ConfigurationError: it is no SELECT, a name in it has no value, or a value cannot be bound.
         """
         require_select(statement)
-        bound = {name: bindable(name, value) for name, value in {**values, "as_of": as_of}.items()}
         with self._connection() as connection:
-            travels = AT_PLACEHOLDER in statement and self._is_snowflake(connection)
-            text = pyformat(statement.replace(AT_PLACEHOLDER, _AT if travels else ""), bound.keys())
-            doing = f"Reading from {self.source_name}"
-            with translated(doing), connection.cursor() as cursor:
-                _execute(cursor, text.strip().rstrip(";"), bound, tag)
-                return self._stream(cursor, into, TIME_TRAVEL if travels else PLAIN_READ)
+            return self._read(connection, statement, values, as_of=as_of, into=into, tag=tag)
 
     def read_table(
-        self, table: str, *, columns: Sequence[str] | None, as_of: datetime, into: Path, tag: Mapping[str, str]
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None,
+        within: Sequence[TimeRange] = (),
+        as_of: datetime,
+        into: Path,
+        tag: Mapping[str, str],
     ) -> TableFile:
-        """Stream a whole table as of an instant; raises as ``read`` does, and ConfigurationError for a bad name."""
-        names = ", ".join(ident(column) for column in columns) if columns is not None else "*"
-        text = f"SELECT {names} FROM {ident(table)}"  # noqa: S608 - only identifiers
-        statement = f"{text.replace('%', '%%')} {AT_PLACEHOLDER}"
-        return self.read(statement, {}, as_of=as_of, into=into, tag=tag)
+        """Stream a table as of an instant; raises as ``read`` does, and ConfigurationError for a bad name.
+
+        A name in ``columns`` and ``within`` is found whatever its case: many loaders quote the names that they create.
+        """
+        relation = f"{ident(table).replace('%', '%%')} {AT_PLACEHOLDER}"
+        names = {name: ident(name) for name in (*(columns or ()), *(part.column for part in within))}
+        with self._connection() as connection:
+            stored = self._stored_names(connection, relation, as_of) if names else {}
+            # An unknown name is left as it is to the warehouse, which says best what is missing.
+            quoted = {name: stored.get(ident_parts(name)[-1].lower(), plain) for name, plain in names.items()}
+            statement, values = table_statement(relation, columns, within, quote=quoted.__getitem__)
+            return self._read(connection, statement, values, as_of=as_of, into=into, tag=tag)
 
     def write_table(self, table: str, parquet: Path, *, key: Sequence[str], tag: Mapping[str, str]) -> int:
         """Upsert the rows of a Parquet file by key.
@@ -134,6 +143,8 @@ class SnowflakeSource:
         """
         bound = {name: bindable(name, value) for name, value in values.items()}
         text = pyformat(statement, bound.keys()).strip().rstrip(";")
+        if not bound:
+            text %= {}  # the connector formats only where something is bound
         with self._connection() as connection, translated(f"Asking {self.source_name}"), connection.cursor() as cursor:
             _execute(cursor, text, bound, tag)
             return list(cursor.fetchall())
@@ -153,6 +164,38 @@ class SnowflakeSource:
                 cursor.execute("SHOW PARAMETERS LIKE 'QUERY_TAG' IN SESSION")
                 self._snowflake = cursor.fetchone() is not None
         return self._snowflake
+
+    def _read(
+        self,
+        connection: SnowflakeConnection,
+        statement: str,
+        values: Mapping[str, JSON | datetime],
+        *,
+        as_of: datetime,
+        into: Path,
+        tag: Mapping[str, str],
+    ) -> TableFile:
+        text, bound, travels = self._bound(connection, statement, values, as_of)
+        with translated(f"Reading from {self.source_name}"), connection.cursor() as cursor:
+            _execute(cursor, text, bound, tag)
+            return self._stream(cursor, into, TIME_TRAVEL if travels else PLAIN_READ)
+
+    def _bound(
+        self, connection: SnowflakeConnection, statement: str, values: Mapping[str, JSON | datetime], as_of: datetime
+    ) -> tuple[str, dict[str, Any], bool]:
+        """Return a statement as it is sent, what it binds, and whether it reads by Time Travel."""
+        bound = {name: bindable(name, value) for name, value in {**values, "as_of": as_of}.items()}
+        travels = AT_PLACEHOLDER in statement and self._is_snowflake(connection)
+        text = pyformat(statement.replace(AT_PLACEHOLDER, _AT if travels else ""), bound.keys())
+        return text.strip().rstrip(";"), bound, travels
+
+    def _stored_names(self, connection: SnowflakeConnection, relation: str, as_of: datetime) -> dict[str, str]:
+        """Return the quoted names of a table's columns by their lower case; two that differ by case are refused."""
+        text, bound, _ = self._bound(connection, f"SELECT * FROM {relation}", {}, as_of)  # noqa: S608 - quoted names only
+        with translated(f"Reading from {self.source_name}"), connection.cursor() as cursor:
+            described = cursor.describe(text, bound)
+        result_schema(described)
+        return {column.name.lower(): ident('"' + column.name.replace('"', '""') + '"') for column in described}
 
     def _stream(self, cursor: SnowflakeCursor, into: Path, consistency: str) -> TableFile:
         from snowflake.connector.errors import NotSupportedError

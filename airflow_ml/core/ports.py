@@ -12,6 +12,7 @@ from airflow_ml.core.artifact import Artifact, Column
 from airflow_ml.core.gate import CheckResult
 from airflow_ml.core.job import JobHandle, JobRequest, JobStatus
 from airflow_ml.core.record import JSON
+from airflow_ml.core.source_rows import TimeRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +126,20 @@ class SnapshotSource(Protocol):
         """
 
     def read_table(
-        self, table: str, *, columns: Sequence[str] | None, as_of: datetime, into: Path, tag: Mapping[str, str]
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None,
+        within: Sequence[TimeRange] = (),
+        as_of: datetime,
+        into: Path,
+        tag: Mapping[str, str],
     ) -> TableFile:
-        """Stream a whole table (``[[database.]schema.]table``) as of an instant; raises as ``read`` does."""
+        """Stream a table (``[[database.]schema.]table``) as of an instant; raises as ``read`` does.
+
+        ``columns`` None means all; a name is found whatever its case. ``within``: only rows that lie in one of these
+        ranges; a time without a zone is compared in any zone. None (default) means every row.
+        """
 
     def write_table(self, table: str, parquet: Path, *, key: Sequence[str], tag: Mapping[str, str]) -> int:
         """Upsert the rows of a Parquet file by key, in one transaction, creating the table if need be.

@@ -97,7 +97,14 @@ class _Batch:
             store,
             spine=spine,
             sources=source_tables(
-                view.sources, store, operator.snowflake_conn_id, self.as_of, self.folder, dict(self.tag)
+                view,
+                store,
+                spine=spine,
+                conn_id=operator.snowflake_conn_id,
+                as_of=self.as_of,
+                split=None,
+                folder=self.folder,
+                tag=self.tag,
             ),
             as_of=self.as_of,
             split=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_ml.adapters.duckdb import DuckDBFeatures
 from airflow_ml.core.features import FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
+from airflow_ml.core.source_rows import time_ranges
 from airflow_ml.hooks.warehouse import snapshot_source
 
 if TYPE_CHECKING:
@@ -21,14 +22,34 @@ if TYPE_CHECKING:
 
 
 def source_tables(
-    tables: Iterable[str], store: ArtifactStore, conn_id: str, as_of: datetime, folder: Path, tag: Mapping[str, str]
+    view: FeatureView,
+    store: ArtifactStore,
+    *,
+    spine: Artifact,
+    conn_id: str,
+    as_of: datetime,
+    split: TimeSplit | None,
+    folder: Path,
+    tag: Mapping[str, str],
 ) -> dict[str, Artifact]:
-    """Read tables as of one instant into artifacts."""
+    """Read into artifacts what the rows of a spine can use of a view's tables, as of one instant.
+
+    Only the columns that the view names are read, and of tables with times only the rows that can reach a row of the
+    spine. A spine that cannot be built is refused before anything is read; raises as ``DuckDBFeatures.build``.
+    """
+    first_at, last_at = DuckDBFeatures().moments(view, spine=store.path(spine), as_of=as_of, split=split, folder=folder)
     source = snapshot_source(conn_id)
     found: dict[str, Artifact] = {}
-    for number, table in enumerate(tables):
+    for number, table in enumerate(view.sources):
         into = folder / f"source_{number}.parquet"
-        rows = source.read_table(table, columns=None, as_of=as_of, into=into, tag=tag)
+        rows = source.read_table(
+            table,
+            columns=view.source_columns(table),
+            within=time_ranges(view, table, first_at=first_at, last_at=last_at, as_of=as_of),
+            as_of=as_of,
+            into=into,
+            tag=tag,
+        )
         found[table] = store.put_file(into, format="parquet", rows=rows.rows)
     return found
 

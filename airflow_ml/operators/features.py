@@ -49,8 +49,9 @@ def _read_split(split: Any) -> None:
 class BuildFeaturesOperator(MLOperator):
     """Build the features of a view for every row of a spine, point in time.
 
-    The tables that the view joins are read from the warehouse as of the spine's instant and kept as artifacts, so the
-    same features can be built again anywhere.
+    The joined tables are read as of the spine's instant: only the columns that the view names, and only rows that can
+    reach a row of the spine: `AsOf` looks back by ``max_age``, `Rolling` by ``window``; a `Lookup` table is read whole.
+    What was read is kept as artifacts, so the same features can be built again anywhere.
 
     Retry, clear: builds the same features again; the artifact has the same digest. Kill, timeout: nothing is stored.
 
@@ -107,13 +108,17 @@ class BuildFeaturesOperator(MLOperator):
         spine = parse_as(DatasetSnapshot, self.spine)
         view = chosen_view(self.view, self.views)
         store = self.store()
+        split = TimeSplit.from_dict(self.split)
         with self.scratch() as folder:
             sources = source_tables(
-                view.sources, store, self.snowflake_conn_id, spine.as_of, folder, task_names(context)
-            )
+                view, store, spine=spine.artifact, conn_id=self.snowflake_conn_id, as_of=spine.as_of, split=split,
+                folder=folder, tag=task_names(context),
+            )  # fmt: skip
+            for table, artifact in sources.items():
+                self.log.info("%s: %s rows, %s bytes read", table, f"{artifact.rows:,}", f"{artifact.size_bytes:,}")
             features = feature_set(
-                view, store, spine=spine.artifact, sources=sources, as_of=spine.as_of,
-                split=TimeSplit.from_dict(self.split), folder=folder, parents=(spine.fingerprint,),
+                view, store, spine=spine.artifact, sources=sources, as_of=spine.as_of, split=split, folder=folder,
+                parents=(spine.fingerprint,),
             )  # fmt: skip
         self.log.info(
             "%s: %s rows %s, %d features, left out %s", view.name, f"{features.rows:,}", dict(features.split_rows),

@@ -180,16 +180,23 @@ class GateModelOperator(MLOperator):
             return None
         definition = Artifact.from_dict(champion["view_definition"])
         view = FeatureView.from_dict(json.loads(store.get_bytes(definition)))
-        missing = [table for table in view.sources if table not in features.sources]
         with self.scratch() as folder:
-            more = source_tables(missing, store, self.snowflake_conn_id, features.as_of, folder, task_names(context))
+            # Read anew: of a table that both views join, the candidate's features hold what its own view can use.
+            sources = source_tables(
+                view,
+                store,
+                spine=features.spine,
+                conn_id=self.snowflake_conn_id,
+                as_of=features.as_of,
+                split=None,
+                folder=folder,
+                tag=task_names(context),
+            )
             built = feature_set(
                 view,
                 store,
                 spine=features.spine,
-                sources={
-                    table: artifact for table, artifact in {**features.sources, **more}.items() if table in view.sources
-                },
+                sources=sources,
                 as_of=features.as_of,
                 split=None,
                 folder=folder,

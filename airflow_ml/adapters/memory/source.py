@@ -17,6 +17,7 @@ from airflow_ml.adapters.upsert import check_key
 from airflow_ml.core.ports import TableFile
 from airflow_ml.core.record import JSON
 from airflow_ml.core.snapshot import PLAIN_READ
+from airflow_ml.core.source_rows import TimeRange, table_statement
 from airflow_ml.core.sql import bindable, comment, ident, ident_parts, pyformat, require_select
 from airflow_ml.errors import ConfigurationError, StatementFailed
 
@@ -61,12 +62,18 @@ class MemorySource:
         )
 
     def read_table(
-        self, table: str, *, columns: Sequence[str] | None, as_of: datetime, into: Path, tag: Mapping[str, str]
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None,
+        within: Sequence[TimeRange] = (),
+        as_of: datetime,
+        into: Path,
+        tag: Mapping[str, str],
     ) -> TableFile:
-        """Write a whole table to Parquet; raises as ``read`` does."""
-        names = ", ".join(ident(column) for column in columns) if columns is not None else "*"
-        text = f"SELECT {names} FROM {ident(table)}"  # noqa: S608 - only identifiers
-        return self.read(text.replace("%", "%%"), {}, as_of=as_of, into=into, tag=tag)
+        """Write a table to Parquet; DuckDB finds a column whatever its case. Raises as ``read`` does."""
+        statement, values = table_statement(ident(table).replace("%", "%%"), columns, within)
+        return self.read(statement, values, as_of=as_of, into=into, tag=tag)
 
     def write_table(self, table: str, parquet: Path, *, key: Sequence[str], tag: Mapping[str, str]) -> int:
         """Upsert the rows of a Parquet file by key; raises as ``SnowflakeSource.write_table``."""

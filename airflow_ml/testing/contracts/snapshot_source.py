@@ -15,6 +15,7 @@ import pytest
 
 from airflow_ml.core.ports import SnapshotSource
 from airflow_ml.core.snapshot import PLAIN_READ, TIME_TRAVEL
+from airflow_ml.core.source_rows import TimeRange
 from airflow_ml.errors import ColumnMissing, ConfigurationError, SourceError, StatementFailed, TableMissing
 
 AS_OF = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -95,6 +96,24 @@ class SnapshotSourceContract:
         into = self.folder / "some.parquet"
         found = source.read_table(table, columns=["share", "ID"], as_of=AS_OF, into=into, tag=TAG)
         assert [column.name for column in found.columns] == ["share", "id"]
+
+    @pytest.mark.parametrize("kind", [UTC_MICRO, pa.timestamp("us")], ids=["zone", "no zone"])
+    def test_rows_are_those_of_any_range(self, source: SnapshotSource, table: str, kind: pa.DataType) -> None:
+        moments = [AS_OF - timedelta(hours=hours) for hours in (50, 40, 30, 20, 10)]
+        times = [moment.replace(tzinfo=None) if kind.tz is None else moment for moment in moments]
+        data = pa.table({"id": range(6), "at": pa.array([*times, None], kind), "end": pa.array([None, *times], kind)})
+        self.write(source, table, data)
+        into = self.folder / "some.parquet"
+
+        def ids(*within: TimeRange) -> list[int]:
+            source.read_table(table, columns=["id"], within=within, as_of=AS_OF, into=into, tag=TAG)
+            found: list[int] = sorted(pq.read_table(into)["id"].to_pylist())
+            return found
+
+        assert ids() == [0, 1, 2, 3, 4, 5]
+        assert ids(TimeRange("at", moments[3], moments[2])) == []
+        assert ids(TimeRange("at", moments[2], moments[3])) == [2, 3]
+        assert ids(TimeRange("at", moments[0], moments[0]), TimeRange("end", moments[4], AS_OF)) == [0, 5]
 
     def test_types_are_those_of_the_contract(self, source: SnapshotSource) -> None:
         data = self.read(

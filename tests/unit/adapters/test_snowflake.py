@@ -4,7 +4,7 @@ The local warehouse has none of it, so a recording connection stands in for the 
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from sqlglot import exp
 from airflow_ml.adapters.snowflake import SnowflakeSource
 from airflow_ml.adapters.snowflake_arrow import conform, result_schema
 from airflow_ml.core.snapshot import PLAIN_READ, TIME_TRAVEL
+from airflow_ml.core.source_rows import TimeRange
 from airflow_ml.errors import ColumnMissing, SourceError, StatementFailed, TableMissing
 
 AS_OF = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -34,6 +35,7 @@ class Recorder:
 
     def __init__(self, *, time_travel: bool = True, fails: Exception | None = None) -> None:
         self.sent: list[tuple[str, Any, dict[str, Any]]] = []
+        self.described: list[tuple[str, Any]] = []
         self.closed = 0
         self.description = [_column("ID", "FIXED", 0)]
         self._time_travel = time_travel
@@ -57,6 +59,10 @@ class Recorder:
             raise self._fails
         return self
 
+    def describe(self, text: str, values: Any = None) -> list[Any]:
+        self.described.append((text, values))
+        return [_column("id", "FIXED", 0), _column("SEEN_AT", "TIMESTAMP_NTZ")]
+
     def fetchone(self) -> tuple[str, ...] | None:
         return ("QUERY_TAG",) if self._time_travel else None
 
@@ -75,13 +81,24 @@ def _source(recorder: Recorder) -> SnowflakeSource:
 def test_a_table_is_read_at_its_instant_by_a_bound_value(tmp_path: Path) -> None:
     recorder = Recorder()
     found = _source(recorder).read_table("ml.flights", columns=["id"], as_of=AS_OF, into=tmp_path / "x", tag=TAG)
-    text, values, _ = recorder.sent[-1]
-    (table,) = sqlglot.parse_one(text % {"as_of": "'2013-04-01 12:00:00+00:00'"}, read="snowflake").find_all(exp.Table)
-    assert isinstance(table.args["when"], exp.HistoricalData)
-    assert [part.name for part in table.parts] == ["ML", "FLIGHTS"]
-    assert values == {"as_of": AS_OF}
+    for text, values in (recorder.described[-1], recorder.sent[-1][:2]):
+        statement = sqlglot.parse_one(text % {"as_of": "'2013-04-01 12:00:00+00:00'"}, read="snowflake")
+        (table,) = statement.find_all(exp.Table)
+        assert isinstance(table.args["when"], exp.HistoricalData)
+        assert [part.name for part in table.parts] == ["ML", "FLIGHTS"]
+        assert values == {"as_of": AS_OF}
     assert (found.consistency, found.statement_id, found.rows) == (TIME_TRAVEL, "01b2-query", 2)
     assert recorder.closed == 1
+
+
+def test_a_table_s_columns_are_named_as_they_are_stored_and_its_times_are_bound(tmp_path: Path) -> None:
+    recorder, until = Recorder(), AS_OF + timedelta(days=1)
+    within = [TimeRange("seen_at", AS_OF, until)]
+    _source(recorder).read_table("t", columns=["id"], within=within, as_of=AS_OF, into=tmp_path / "x", tag=TAG)
+    text, values, _ = recorder.sent[-1]
+    assert text.endswith('WHERE "SEEN_AT" BETWEEN %(first_0)s AND %(last_0)s')
+    assert 'SELECT "id" FROM' in text
+    assert values == {"as_of": AS_OF, "first_0": AS_OF, "last_0": until}
 
 
 def test_in_a_statement_the_placeholder_decides(tmp_path: Path) -> None:
