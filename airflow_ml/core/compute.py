@@ -30,14 +30,14 @@ class Gpus(Record):
     count: int = bounds(1, least=1, most=64)
     #: NVIDIA MIG profile, for example ``1g.10gb``: the resource is then ``nvidia.com/mig-1g.10gb``.
     mig: str | None = bounds(None, pattern=r"\d+g\.\d+gb(\.me|\+me)?", meant="a MIG profile such as 1g.10gb")
-    #: Least memory of a device in GiB, by the node label of NVIDIA's feature discovery. A device that reports a tenth
+    #: Least memory of a device in GiB, by the node label that ``gpu_memory_label`` names. A device that reports a tenth
     #: less than the number on its box still counts.
     memory_gib: int | None = bounds(None, least=1, most=4096)
-    #: Product by node label, for example ``NVIDIA-A100-SXM4-80GB``.
+    #: Product by the node label that ``gpu_product_label`` names, for example ``NVIDIA-A100-SXM4-80GB``.
     product: str | None = bounds(
         None,
         pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
-        meant="the value of the label nvidia.com/gpu.product",
+        meant="the value of a node's label",
     )
     #: Name of the extended resource; another vendor's goes here.
     resource: str = bounds(

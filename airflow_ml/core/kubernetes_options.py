@@ -52,6 +52,11 @@ class KubernetesOptions:
     spot_label: str = bounds(
         "karpenter.sh/capacity-type=spot", pattern=r"[A-Za-z0-9./_-]+=[A-Za-z0-9._-]+", meant="key=value"
     )
+    #: Labels that say how much memory a node's devices have, in MiB, and which they are. An autoscaler adds nodes for
+    #: labels that it knows beforehand only: Karpenter for ``karpenter.k8s.aws/instance-gpu-memory`` and
+    #: ``karpenter.k8s.aws/instance-gpu-name``, GKE for ``cloud.google.com/gke-accelerator``.
+    gpu_memory_label: str = bounds("nvidia.com/gpu.memory", pattern=_LABEL_KEY.pattern, meant="a label's name")
+    gpu_product_label: str = bounds("nvidia.com/gpu.product", pattern=_LABEL_KEY.pattern, meant="a label's name")
     #: Variables of the container, for everybody to see.
     env: Mapping[str, str] = bounds(factory=dict)
     #: Variables whose values are in secrets of the namespace: ``NAME = "secret/key"``.

@@ -11,8 +11,6 @@ from airflow_ml.core.kubernetes_options import ANY, NEVER, PREFER, PRIVILEGED, R
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError
 
-#: Labels of NVIDIA's GPU feature discovery: memory of a device in MiB, and its product.
-GPU_MEMORY, GPU_PRODUCT = "nvidia.com/gpu.memory", "nvidia.com/gpu.product"
 #: A device may report so much less memory than its name says: "24 GB" of an A10G are 23,028 MiB.
 _MEMORY_TOLERANCE = 0.1
 #: The writable folder of a container whose own files cannot be written.
@@ -184,7 +182,7 @@ def _tolerations(profile: ComputeProfile, options: KubernetesOptions) -> list[JS
 
 def _affinity(profile: ComputeProfile, options: KubernetesOptions) -> dict[str, JSON]:
     key, _, value = options.spot_label.partition("=")
-    required: list[JSON] = [*_gpu_expressions(profile.resources.gpus)]
+    required: list[JSON] = [*_gpu_expressions(profile.resources.gpus, options)]
     node: dict[str, JSON] = {}
     if options.spot == PREFER:
         spot: JSON = {"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]}
@@ -197,11 +195,11 @@ def _affinity(profile: ComputeProfile, options: KubernetesOptions) -> dict[str, 
     return {"nodeAffinity": node} if node else {}
 
 
-def _gpu_expressions(gpus: Gpus | None) -> list[JSON]:
+def _gpu_expressions(gpus: Gpus | None, options: KubernetesOptions) -> list[JSON]:
     found: list[JSON] = []
     if gpus is not None and gpus.memory_gib is not None:
         least = math.floor(gpus.memory_gib * 1024 * (1 - _MEMORY_TOLERANCE)) - 1
-        found.append({"key": GPU_MEMORY, "operator": "Gt", "values": [str(least)]})
+        found.append({"key": options.gpu_memory_label, "operator": "Gt", "values": [str(least)]})
     if gpus is not None and gpus.product is not None:
-        found.append({"key": GPU_PRODUCT, "operator": "In", "values": [gpus.product]})
+        found.append({"key": options.gpu_product_label, "operator": "In", "values": [gpus.product]})
     return found

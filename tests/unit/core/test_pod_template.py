@@ -51,6 +51,12 @@ def test_gpus_by_slice_memory_and_product() -> None:
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
 
 
+def test_gpus_by_the_labels_that_an_autoscaler_knows() -> None:
+    labels = {"gpu_memory_label": "karpenter.k8s.aws/instance-gpu-memory", "gpu_product_label": "example.com/product"}
+    spec = spec_of(cluster(gpus={"memory_gib": 80, "product": "h100"}, kubernetes=labels))
+    assert [one["key"] for one in expressions(spec)] == list(labels.values())
+
+
 def test_another_vendors_device() -> None:
     spec = spec_of(cluster(gpus={"resource": "amd.com/gpu"}))
     assert spec["containers"][0]["resources"]["limits"]["amd.com/gpu"] == "1"
