@@ -43,7 +43,7 @@ from airflow_ml.errors import AirflowMLError, JobConflict
 #: Where Batch writes logs unless the job definition says otherwise.
 LOG_GROUP = "/aws/batch/job"
 REQUEST_TAG = "airflow-ml:request"
-_RUNS = ("STARTING", "RUNNING")
+_RUNS, _ENDS = ("STARTING", "RUNNING"), ("SUCCEEDED", "FAILED")
 
 
 class BatchJobs:
@@ -110,18 +110,18 @@ class BatchJobs:
         for name, first, count in zip(handle.names, _firsts(sizes), counts, strict=True):
             if count.get("FAILED"):
                 failures += self._why_failed(found[name], first, count["FAILED"])
-        ended = all(found[name]["status"] in ("SUCCEEDED", "FAILED") for name in handle.names)
+        ended = all(found[name]["status"] in _ENDS for name in handle.names)
         waiting_for = ""
         if ended:
             phase = FAILED if failed else SUCCEEDED
             if failed and all(item.reason == "cancelled" for item in failures):
                 phase = CANCELLED
-        elif active or succeeded or failed:
-            phase = RUNNING
         else:
-            late, waiting_for = self._why_waiting(handle, found)
-            phase = FAILED if late is not None else WAITING
-            failures += [index_failure(late, 0)] if late is not None else []
+            late, waiting_for = self._why_waiting(handle, found) if not active else (None, "")
+            phase = RUNNING if active or succeeded or failed else WAITING
+            if late is not None and phase == WAITING:  # how long the rest of a job that has begun waits is not known
+                phase = FAILED
+                failures.append(index_failure(late, 0))
         return JobStatus(
             phase=phase,
             indexes=sum(sizes),
@@ -221,9 +221,9 @@ class BatchJobs:
         return tuple(sorted(told, key=lambda item: item.index))
 
     def _why_waiting(self, handle: JobHandle, found: Mapping[str, Mapping[str, Any]]) -> tuple[Failure | None, str]:
-        job = found[handle.names[0]]
+        job = next(found[name] for name in handle.names if found[name]["status"] not in _ENDS)
         if "size" in (job.get("arrayProperties") or {}):  # the array itself only waits for its children
-            some = list(self.api.listed(arrayJobId=handle.names[0], jobStatus="RUNNABLE", maxResults=1, limit=1))
+            some = list(self.api.listed(arrayJobId=job["jobId"], jobStatus="RUNNABLE", maxResults=1, limit=1))
             job = self.api.describe([str(some[0]["jobId"])]).get(str(some[0]["jobId"]), job) if some else job
         waiting = batch_waiting(job)
         if waiting is None:

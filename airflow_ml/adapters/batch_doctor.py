@@ -12,6 +12,8 @@ from airflow_ml.core.finding import Finding, missing, present, unknown
 
 #: Families of instances with NVIDIA devices.
 _GPU_FAMILY = re.compile(r"(p|g)\d")
+#: All that a job of Fargate may ask for; elsewhere it is a whole number.
+_FARGATE_CPUS = (0.25, 0.5, 1, 2, 4, 8, 16)
 
 
 def examine_batch(client: Any, profile: ComputeProfile) -> Iterator[Finding]:
@@ -65,7 +67,7 @@ def _environments(client: Any, profile: ComputeProfile, queue: Mapping[str, Any]
 
 def _definition(client: Any, profile: ComputeProfile, name: str) -> Iterator[Finding]:
     check = f"job definition {name}"
-    by_name = {"jobDefinitionName": name} if ":" not in name else {"jobDefinitions": [name]}
+    by_name = {"jobDefinitionName": name, "status": "ACTIVE"} if ":" not in name else {"jobDefinitions": [name]}
     found, problem = _first(client, "describe_job_definitions", "jobDefinitions", newest=True, **by_name)
     if problem:
         yield unknown(check, problem, "Check credentials, region and rights.")
@@ -73,14 +75,25 @@ def _definition(client: Any, profile: ComputeProfile, name: str) -> Iterator[Fin
     if found is None or found.get("status", "ACTIVE") != "ACTIVE":
         yield missing(check, "has no active revision in this region", "Register it, or correct the profile.")
         return
-    container = found.get("containerProperties") or {}
+    container = found.get("containerProperties")
+    if not container:
+        seen = f"revision {found.get('revision')} is for EKS, several nodes or several containers"
+        yield missing(check, seen, "Register one with containerProperties; for EKS use a profile of kind kubernetes.")
+        return
     yield present(check, f"revision {found.get('revision')}, image {container.get('image')}")
     if "@sha256:" not in str(container.get("image")):
         yield unknown(
             "image", f"{container.get('image')} is a tag: it can mean another image tomorrow", "Use a digest."
         )
-    if profile.resources.gpus is not None and "FARGATE" in (found.get("platformCapabilities") or ()):
+    if not container.get("jobRoleArn"):
+        yield unknown("job role", "none: jobs open the store by the role of their instance", "Give the definition one.")
+    fargate, cpus = "FARGATE" in (found.get("platformCapabilities") or ()), profile.resources.cpus
+    if fargate and profile.resources.gpus is not None:
         yield missing("GPUs", "the job definition is for Fargate, which has none", "Register one for EC2.")
+    fits = cpus in _FARGATE_CPUS if fargate else cpus.is_integer()
+    if not fits:
+        whole = f"one of {', '.join(f'{one:g}' for one in _FARGATE_CPUS)}" if fargate else "a whole number"
+        yield missing("cpus", f"{cpus:g} is not {whole}", "Change cpus of the profile.")
 
 
 def _first(
@@ -89,10 +102,13 @@ def _first(
     from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
     try:
-        found = getattr(client, operation)(**arguments)[key]
+        page = getattr(client, operation)(**arguments)
+        found = list(page[key])
+        while newest and page.get("nextToken"):  # a definition that each build registers has hundreds of revisions
+            page = getattr(client, operation)(**arguments, nextToken=page["nextToken"])
+            found += page[key]
     except (BotoCoreError, ClientError) as error:
         return None, str(error)
-    active = [one for one in found if one.get("status") in (None, "ACTIVE")] if newest else found
     if newest:
-        active = sorted(active or found, key=lambda one: int(one.get("revision") or 0), reverse=True)
-    return (active[0] if active else None), ""
+        found.sort(key=lambda one: int(one.get("revision") or 0), reverse=True)
+    return (found[0] if found else None), ""

@@ -20,7 +20,7 @@ from airflow_ml.adapters.batch_api import CLIENT_SETTINGS, BatchApi
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core import batch_request
 from airflow_ml.core.far_side import IndexResult, index_ref
-from airflow_ml.core.job import CANCELLED, FAILED, LOST, SUCCEEDED, WAITING, JobHandle, JobRequest
+from airflow_ml.core.job import CANCELLED, FAILED, LOST, RUNNING, SUCCEEDED, WAITING, JobHandle, JobRequest
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import BackendUnavailable, ConfigurationError, JobConflict
 from airflow_ml.testing.batch import BatchDouble, batch_double
@@ -164,6 +164,25 @@ def test_a_job_that_no_instance_takes_waits_and_then_fails(
         status = ended(backend, handle)
     assert (status.phase, status.failures[0].reason) == (FAILED, "unschedulable")
     backend.cancel(handle)
+
+
+def test_what_the_rest_of_a_job_waits_for_is_told_and_is_no_failure() -> None:
+    first = {"jobId": "a", "status": "SUCCEEDED", "arrayProperties": {"size": 2, "statusSummary": {"SUCCEEDED": 2}}}
+    rest = {"jobId": "b", "status": "PENDING", "arrayProperties": {"size": 2, "statusSummary": {"RUNNABLE": 2}}}
+    child = {"jobId": "b:0", "status": "RUNNABLE", "statusReason": "MISCONFIGURATION: no network", "createdAt": 1}
+    jobs: Any = {job["jobId"]: job for job in (first, rest, child)}
+
+    class Client:
+        def describe_jobs(self, jobs: list[str], known: Any = jobs) -> Any:
+            return {"jobs": [known[job] for job in jobs]}
+
+        def list_jobs(self, arrayJobId: str, **_: Any) -> Any:
+            return {"jobSummaryList": [child] if arrayJobId == "b" else []}
+
+    handle = JobHandle(kind="batch", names=("a", "b"), epoch=1, place={"sizes": "2,2", "queue": "q"})
+    status = BatchJobs(BatchApi(lambda service: Client())).observe(handle)
+    assert (status.phase, status.succeeded, status.failures) == (RUNNING, 2, ())
+    assert status.waiting_for == "RUNNABLE: MISCONFIGURATION: no network"
 
 
 def test_cancelled_and_unknown_jobs(tmp_path: Path, store: FolderStore, backend: BatchJobs) -> None:

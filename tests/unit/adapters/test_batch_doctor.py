@@ -64,7 +64,7 @@ def test_all_is_well(client: Any) -> None:
     assert findings["queue queue"].state == OK
     assert findings["compute environment cpus"].seen == "EC2 m5.large, 4 jobs side by side"
     assert findings["job definition train"].seen == "revision 2, image train:latest"
-    assert findings["image"].state == UNKNOWN
+    assert [findings[check].state for check in ("image", "job role")] == [UNKNOWN, UNKNOWN]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,7 @@ def test_all_is_well(client: Any) -> None:
         ({"batch": {"job_definition": "none"}}, "job definition none", "has no active revision"),
         ({"cpus": 64}, "compute environment cpus", "has at most 16 vCPUs, 64 are needed"),
         ({"gpus": 1}, "compute environment cpus", "has no GPU instances: m5.large"),
+        ({"cpus": 0.5}, "cpus", "0.5 is not a whole number"),
     ],
 )
 def test_what_is_missing(client: Any, table: dict[str, Any], check: str, seen: str) -> None:
@@ -82,6 +83,45 @@ def test_what_is_missing(client: Any, table: dict[str, Any], check: str, seen: s
     assert finding.state == MISSING
     assert finding.seen.startswith(seen)
     assert finding.remedy
+
+
+class Definitions:
+    """Knows job definitions only, a page of them at a time."""
+
+    def __init__(self, *pages: Any) -> None:
+        self.pages = pages
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda **_: {"jobQueues": []}
+
+    def describe_job_definitions(self, nextToken: str = "0", **_: Any) -> Any:
+        number = int(nextToken)
+        more = {"nextToken": str(number + 1)} if number + 1 < len(self.pages) else {}
+        return {"jobDefinitions": [self.pages[number]], **more}
+
+
+def definition(revision: int, **properties: Any) -> Any:
+    container = {"image": f"train@sha256:{revision}", "jobRoleArn": "arn:role"}
+    return {"revision": revision, "status": "ACTIVE", "containerProperties": container, **properties}
+
+
+def test_of_many_revisions_the_newest_counts() -> None:
+    findings = found(Definitions(definition(9), definition(101), definition(100)))
+    assert findings["job definition train"].seen == "revision 101, image train@sha256:101"
+    assert "job role" not in findings
+
+
+@pytest.mark.parametrize(
+    ("properties", "table", "check", "seen"),
+    [
+        ({"containerProperties": None}, {}, "job definition train", "revision 1 is for EKS"),
+        ({"platformCapabilities": ["FARGATE"]}, {"cpus": 3}, "cpus", "3 is not one of 0.25, 0.5, 1, 2"),
+        ({"platformCapabilities": ["FARGATE"]}, {"gpus": 1}, "GPUs", "the job definition is for Fargate"),
+    ],
+)
+def test_a_definition_that_does_not_do(properties: Any, table: Any, check: str, seen: str) -> None:
+    finding = found(Definitions(definition(1, **properties)), **table)[check]
+    assert (finding.state, finding.seen.startswith(seen)) == (MISSING, True)
 
 
 def test_no_rights(client: Any) -> None:
