@@ -105,7 +105,8 @@ class SliceMetric(ModelCheck):
         expected = f"{_bounds(self.at_least, self.at_most)} for each {self.by}"
         title = f"{self.metric} by {self.by}"
         if not values:
-            told = f"none of {len(rows)} slices has {self.min_rows} rows"
+            largest = max(map(len, rows.values()))
+            told = f"none of {len(rows)} slices has min_rows={self.min_rows} rows, the largest has {largest}"
             return self._result(title, False, told, expected)
         broken = [name for name, value in values.items() if not _within(value, self.at_least, self.at_most)]
         worst = max(broken or values, key=lambda name: measured.sign * values[name])

@@ -48,6 +48,7 @@ def score_holdout(
         EmptyDataset: the test split or the training split has no rows.
         ColumnMissing: a slice, or a feature of a model, is no column.
         FeatureViewMismatch: the champion's features lack rows of the holdout, or hold a key twice.
+        ConfigurationError: the label is text.
     """
     import pandas as pd
 
@@ -82,9 +83,18 @@ def _models(
 
 
 def _holdout(path: Path, record: FeatureSet, extra: Sequence[str]) -> pd.DataFrame:
+    import pyarrow as pa
+
     part = open_holdout(path, record).test
     if not part.rows:
         raise EmptyDataset("The test split has no rows", record.view, "Give TimeSplit a longer test, or more data.")
+    kind = part.dataset.schema.field(record.label).type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        raise ConfigurationError(
+            f"The label {record.label} is no number",
+            kind,
+            "Give 0 and 1, or the number to predict: make it so in the snapshot's SQL.",
+        )
     return _read(part.dataset, [record.key, record.predict_at, record.label, *extra], "The feature set")
 
 

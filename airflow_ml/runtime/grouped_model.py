@@ -28,7 +28,7 @@ from airflow_ml.core.fingerprint import ALGORITHM, canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.errors import ArtifactCorrupt, ColumnMissing, EmptyDataset, ModelNotServable, NotARecord
 from airflow_ml.runtime.codecs import read_file
-from airflow_ml.runtime.estimator_scores import check_servable, scores_of
+from airflow_ml.runtime.estimator_scores import check_servable, own_columns, scores_of
 from airflow_ml.runtime.plain_estimators import plain_estimator
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class Member(NamedTuple):
     model: Any
     #: Its double over arrays, where it has one.
     plain: Any | None
+    #: The features that it was fitted on, where they are not all in their order.
+    columns: list[str] | None
+
+    def scores(self, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return its answers to rows that have all features."""
+        return scores_of(self.model, rows if self.columns is None else rows[self.columns])
 
 
 class GroupedModel:
@@ -74,7 +80,7 @@ class GroupedModel:
             if artifact.digest not in loaded:
                 model = check_servable(read(artifact))
                 plain = None if self.categories else plain_estimator(model, self.features)
-                loaded[artifact.digest] = Member(model, plain)
+                loaded[artifact.digest] = Member(model, plain, own_columns(model, self.features))
             return loaded[artifact.digest]
 
         self._members = {str(group): member(entry) for group, entry in manifest["members"].items()}
@@ -123,7 +129,7 @@ class GroupedModel:
         return self._predict(
             len(matrix),
             None if self.by is None else frame[self.by],
-            lambda member, rows: scores_of(member.model, matrix if rows is None else matrix.iloc[rows]),
+            lambda member, rows: member.scores(matrix if rows is None else matrix.iloc[rows]),
         )
 
     def predict_numbers(self, values: np.ndarray[Any, Any], by: Sequence[Any] | None = None) -> np.ndarray[Any, Any]:
@@ -139,7 +145,7 @@ class GroupedModel:
             part = values if rows is None else values[rows]
             if member.plain is not None:
                 return scores_of(member.plain, part)
-            return scores_of(member.model, pd.DataFrame(part, columns=self._index))
+            return member.scores(pd.DataFrame(part, columns=self._index))
 
         return self._predict(len(values), None if by is None else pd.Series(by), score)
 

@@ -16,10 +16,13 @@ from airflow_ml.errors import ConfigurationError, ModelNotServable
 from airflow_ml.runtime.codecs import store_value
 from airflow_ml.runtime.context import CallContext, current
 from airflow_ml.runtime.data import Data
-from airflow_ml.runtime.estimator_scores import check_servable
+from airflow_ml.runtime.estimator_scores import check_servable, own_columns, scores_of
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.trial import Trial, accepts
 from airflow_ml.runtime.worker import seed_everything
+
+#: Rows that a fitted model has to answer before it is stored.
+_ROWS_TO_ASK = 20
 
 _SPLITS = {REFIT_NONE: (TRAIN,), REFIT_TRAIN: (TRAIN,), REFIT_TRAIN_VALIDATE: (TRAIN, VALIDATE)}
 
@@ -124,6 +127,7 @@ class _Fitter:
         if accepts(self._function, "trial"):
             given["trial"] = trial
         model = self._model_of(self._function(**given))
+        self._check_answers(model, data)
         artifact = store_value(model, self._call.store, name=f"model {shown}")
         rows = data.train.rows
         self._call.log(f"{shown}: fitted on {rows:,} rows in {time.monotonic() - began:.1f} s")
@@ -145,3 +149,23 @@ class _Fitter:
                 "Return (metrics, model): the metrics for the leaderboard and the fitted estimator.",
             )
         return check_servable(returned[1])
+
+    def _check_answers(self, model: Any, data: Data) -> None:
+        """Ask the model as it will be asked, so that one which cannot answer ends here and not behind a deployment.
+
+        Raises:
+            ModelNotServable: it does not take the view's features, or does not answer with one number for each row.
+        """
+        rows, _ = next(data.train.batches(_ROWS_TO_ASK))
+        columns = own_columns(model, self._features.features)
+        try:
+            scores_of(model, rows if columns is None else rows[columns])
+        except ModelNotServable:
+            raise
+        except Exception as error:  # whatever somebody's model raises
+            raise ModelNotServable(
+                f"The model of {self._name} does not answer to the features {', '.join(self._features.features)[:200]}",
+                f"{type(error).__name__}: {str(error)[:300]}",
+                "Fit it on columns of data.train.X, all or some; what makes others of them belongs into the model, "
+                "as a step of a scikit-learn Pipeline.",
+            ) from error

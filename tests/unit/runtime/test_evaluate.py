@@ -65,6 +65,15 @@ def run(store: FolderStore, record: FeatureSet, **changes: Any) -> pd.DataFrame:
     return frame
 
 
+def test_a_label_of_text_is_named(store: FolderStore) -> None:
+    """A classifier learns from text, but no metric of a gate is of text."""
+    import dataclasses
+
+    record = dataclasses.replace(store_feature_set(store, FRAME), label="tailnum")
+    with pytest.raises(ConfigurationError, match=r"The label tailnum is no number: string.*0 and 1"):
+        run(store, record)
+
+
 def test_only_the_test_split_is_scored_in_its_order(store: FolderStore, record: FeatureSet) -> None:
     scored = run(store, record)
     assert list(scored.columns) == ["flight_id", "day", "label", "candidate", "baseline", "origin"]

@@ -122,6 +122,16 @@ def test_without_groups_the_one_model_answers(store: FolderStore) -> None:
         np.testing.assert_allclose(model.predict(pd.DataFrame({"x": [0.0, 5.0]})), [3.0, 3.0])
 
 
+def test_a_model_is_given_the_columns_that_it_was_fitted_on(store: FolderStore) -> None:
+    """A training function may drop features, or change their order, before it fits."""
+    rows = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [5.0, 5.0, 6.0], "z": [1.0, 3.0, 2.0]})
+    fitted = LinearRegression().fit(rows[["z", "x"]], [1.0, 4.0, 2.0])
+    model = build(store, {}, fitted, by=None, features=("x", "y", "z"))
+    expected = fitted.predict(rows[["z", "x"]])
+    assert model.predict(rows).tolist() == expected.tolist()
+    assert model.predict_numbers(rows.to_numpy()).tolist() == expected.tolist()
+
+
 def test_no_rows_give_no_scores(constants: GroupedModel) -> None:
     assert constants.predict(pd.DataFrame({"g": [], "x": []})).shape == (0,)
 
@@ -150,7 +160,7 @@ def test_a_group_with_one_label_is_sure_of_it(store: FolderStore, label: object,
 
 def test_more_than_two_classes_are_refused(store: FolderStore) -> None:
     model = DummyClassifier().fit([[0.0]] * 3, [0, 1, 2])
-    with pytest.raises(ModelNotServable, match="one number per row"):
+    with pytest.raises(ModelNotServable, match=r"of several classes .*: DummyClassifier of 3 classes"):
         build(store, {"a": model}, None).predict(pd.DataFrame({"g": ["a"], "x": [0.0]}))
 
 
