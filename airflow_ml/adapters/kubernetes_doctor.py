@@ -34,6 +34,8 @@ QUEUE_RIGHTS = (
 )
 #: Minor from which an index has a number of retries of its own without a feature gate.
 _LEAST_MINOR = 29
+#: Minor from which a share of the indexes can be enough; an older server forgets that it was asked for.
+_LEAST_MINOR_OF_SHARES = 31
 
 
 def examine_cluster(api: KubernetesApi, profile: ComputeProfile, *, store_uri: str) -> Iterator[Finding]:
@@ -50,7 +52,7 @@ def examine_cluster(api: KubernetesApi, profile: ComputeProfile, *, store_uri: s
     except BackendUnavailable as error:
         yield missing("connection", str(error), "Check the connection, or the kubeconfig.")
         return
-    yield _version(version)
+    yield _version(version, options)
     yield from _rights(api, options)
     yield from _objects(api, options)
     yield from _quotas(api, profile, options)
@@ -58,13 +60,16 @@ def examine_cluster(api: KubernetesApi, profile: ComputeProfile, *, store_uri: s
     yield _admission(api, profile, store_uri)
 
 
-def _version(answer: Answer) -> Finding:
+def _version(answer: Answer, options: KubernetesOptions) -> Finding:
     if answer.status != 200:
         return unknown("version", _words(answer))
     minor = "".join(letter for letter in str(answer.body.get("minor", "")) if letter.isdigit())
     seen = str(answer.body.get("gitVersion") or f"1.{minor}")
     if minor and int(minor) < _LEAST_MINOR:
         return missing("version", seen, f"Retries by index need Kubernetes 1.{_LEAST_MINOR} or newer.")
+    if minor and int(minor) < _LEAST_MINOR_OF_SHARES and options.success_fraction is not None:
+        remedy = f"Leave success_fraction out: it needs Kubernetes 1.{_LEAST_MINOR_OF_SHARES} or newer."
+        return missing("version", seen, remedy)
     return present("version", seen)
 
 

@@ -15,7 +15,7 @@ from airflow_ml.adapters.kubernetes_pods import JOB_NAME, created, failure_of, i
 from airflow_ml.core.failure import index_failure
 from airflow_ml.core.job import MAX_FAILURES, IndexFailure, JobHandle
 from airflow_ml.core.kubernetes_options import KubernetesOptions
-from airflow_ml.core.pod_failure import Waiting, job_waiting, pod_waiting, waited_too_long
+from airflow_ml.core.pod_failure import Waiting, job_waiting, pod_waiting, start_trouble, waited_too_long
 from airflow_ml.errors import BackendUnavailable
 
 #: Pods that are looked at to say why nothing runs: they are all alike.
@@ -112,7 +112,10 @@ class JobReasons:
                 failures.append(index_failure(late, index_of(pod), pod["metadata"]["name"]))
             waits.append(waiting)
         told = [waiting.message for waiting in waits if waiting.message]
-        return tuple(failures), told[0] if told else "its pods are being started"
+        if not told:
+            trouble = start_trouble(pods[0], self._events(handle, pods[0]["metadata"]["name"]))
+            told = [": ".join(filter(None, ("its pods are being started", trouble)))]
+        return tuple(failures), told[0]
 
     def begun(self, handle: JobHandle, now: datetime) -> None:
         """Note that a job has pods: what held it up is over."""

@@ -124,6 +124,25 @@ def pod_waiting(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
     return Waiting(reason="", message="", since=since)
 
 
+def start_trouble(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+    """Return the newest warning about a pod that has a node and is not started; empty where there is none.
+
+    A volume that cannot be mounted, or a network without a free address: the node tries again, and only events say so.
+
+    Args:
+        pod: As the API server returns it, in JSON.
+        events: Of the pod.
+    """
+    if not ((pod.get("spec") or {}).get("nodeName")):
+        return ""
+    told = [
+        (str(one.get("lastTimestamp") or one.get("eventTime") or ""), _joined(one.get("reason"), one.get("message")))
+        for one in events
+        if one.get("type") == "Warning" and one.get("reason") != "FailedScheduling"  # before it had one
+    ]
+    return max(told, default=("", ""))[1]
+
+
 def gone_failure(name: str, events: Sequence[Mapping[str, Any]]) -> Failure:
     """Return why a pod is gone, by the events about it, which stay for an hour.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from airflow_ml.adapters.kubernetes_api import KubernetesApi
+from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi
 from airflow_ml.adapters.kubernetes_connection import open_cluster
 from airflow_ml.adapters.kubernetes_doctor import examine_cluster
 from airflow_ml.cli import main
@@ -164,3 +164,17 @@ def test_no_cluster_is_configured(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(BackendUnavailable, match="No cluster is configured here"):
         open_cluster()
+
+
+@pytest.mark.parametrize(
+    ("minor", "options", "state"),
+    [("28", {}, MISSING), ("30+", {}, OK), ("30", {"success_fraction": 0.9}, MISSING),
+     ("31", {"success_fraction": 0.9}, OK)],
+)  # fmt: skip
+def test_the_version_that_a_profile_needs(minor: str, options: dict[str, Any], state: str) -> None:
+    class Old:
+        def call(self, method: str, path: str) -> Answer:
+            return Answer(200, {"major": "1", "minor": minor, "gitVersion": f"v1.{minor}.1"}, {})
+
+    found = examine_cluster(cast(KubernetesApi, Old()), profile(options), store_uri="s3://bucket/ml")
+    assert next(found).state == state

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from airflow_ml.adapters.kubernetes_api import KubernetesApi
+from airflow_ml.adapters.kubernetes_api import Answer, KubernetesApi
 from airflow_ml.adapters.kubernetes_reasons import JobReasons
 from airflow_ml.core.job import MAX_FAILURES, JobHandle
 
@@ -37,7 +38,27 @@ class Cluster:
         }
 
 
-def reasons(cluster: Cluster) -> JobReasons:
+class Starting:
+    """Has one pod, which its node has not started yet."""
+
+    pod: Any = {  # noqa: RUF012 - never changed
+        "metadata": {"name": "job-0", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"nodeName": "node-1"},
+        "status": {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True"}],
+            "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}],
+        },
+    }
+
+    def __init__(self, *events: Any) -> None:
+        self.events = [{"type": "Warning", "involvedObject": {"name": "job-0"}, **event} for event in events]
+
+    def get(self, path: str, **query: Any) -> Answer:
+        return Answer(200, {"items": self.events if path.endswith("/events") else [self.pod]}, {})
+
+
+def reasons(cluster: Any) -> JobReasons:
     return JobReasons(cast(KubernetesApi, cluster))
 
 
@@ -65,3 +86,13 @@ def test_pods_are_listed_anew_where_there_are_many_more_failures_and_at_the_end(
     before = cluster.listed
     explained.failed(HANDLE, range(cluster.failed), "FailedIndexes: the job has ended")
     assert cluster.listed == before + 1
+
+
+def test_what_keeps_a_node_from_starting_a_pod_is_told() -> None:
+    earlier = {"reason": "FailedScheduling", "message": "0/3 nodes", "lastTimestamp": "2026-01-01T00:09:00Z"}
+    mount = {"reason": "FailedMount", "message": "timed out", "lastTimestamp": "2026-01-01T00:02:00Z"}
+    sandbox = {"reason": "FailedCreatePodSandBox", "message": "no free IP", "lastTimestamp": "2026-01-01T00:03:00Z"}
+    now = datetime(2026, 1, 1, 1, tzinfo=UTC)
+    failures, words = reasons(Starting(earlier, sandbox, mount)).waiting(HANDLE, {"spec": {}}, now)
+    assert (failures, words) == ((), "its pods are being started: FailedCreatePodSandBox: no free IP")
+    assert reasons(Starting(earlier)).waiting(HANDLE, {"spec": {}}, now)[1] == "its pods are being started"
