@@ -182,6 +182,12 @@ VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]], ...] 
     ("rollouts", "List rollouts and their state.", "refs:rollouts", ()),
     ("hold", "Keep a rollout at its step until it is resumed; harm still ends it.", "rollout:hold", _ACT),
     ("resume", "Let a held rollout go on.", "rollout:resume", _ACT),
+    (
+        "promote",
+        "Promote a rollout's challenger at its next look, without more evidence; harm still ends it.",
+        "rollout:promote",
+        (*_ACT, ("--arm", {"default": "", "help": "of several challengers: challenger, challenger-2 and so on"})),
+    ),
     ("rollback", "Stop a rollout: back to the champion.", "rollout:rollback", (*_ACT, _ROUTER)),
     ("reconcile", "End the rollouts whose owner was lost.", "rollout:reconcile", (_ROUTER,)),
     (

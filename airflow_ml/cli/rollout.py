@@ -1,4 +1,4 @@
-"""The verbs ``hold``, ``resume``, ``rollback`` and ``reconcile``: what a human does with a rollout, without Airflow."""
+"""What a human does with a rollout, without Airflow: ``hold``, ``resume``, ``promote``, ``rollback``, ``reconcile``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def hold(options: argparse.Namespace) -> int:
 def resume(options: argparse.Namespace) -> int:
     """Let a held rollout go on."""
     return _act(options, _acts(open_place(options)).resume)
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Let whoever leads a rollout promote its challenger at the next look."""
+    acts = _acts(open_place(options))
+    return _act(options, lambda *model, **said: acts.promote(*model, arm=options.arm, **said))
 
 
 def rollback(options: argparse.Namespace) -> int:
@@ -88,10 +94,18 @@ def _row(state: RolloutState) -> dict[str, object]:
         "model": state.model,
         "namespace": state.namespace,
         "epoch": state.epoch,
-        "state": f"{state.state}, ending" if state.pending else "held" if state.held else state.state,
+        "state": _said_of(state),
         "weight_percent": state.weight_percent,
-        "reason": state.held or state.reason,
+        "reason": state.acts[-1].why if state.promote_arm and state.live else state.held or state.reason,
     }
+
+
+def _said_of(state: RolloutState) -> str:
+    if state.pending:
+        return f"{state.state}, ending"
+    if state.promote_arm and state.live:
+        return "to be promoted at the next look"
+    return "held" if state.held else state.state
 
 
 def _driver(options: argparse.Namespace, store: ArtifactStore, state: RolloutState) -> RolloutDriver:

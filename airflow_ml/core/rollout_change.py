@@ -202,7 +202,9 @@ def ending(
     """
     if not state.live or state.pending not in (None, *SERVING_ENDS) or (state.pending and outcome in SERVING_ENDS):
         raise FencedOut("The rollout is ending already", state.pending or state.state, "Read its newest record.")
-    if outcome not in RESTS or (outcome == PROMOTED and state.step != len(state.plan.steps) - 1):
+    if outcome not in RESTS or (
+        outcome == PROMOTED and state.step != len(state.plan.steps) - 1 and not state.promote_arm
+    ):
         raise ValueError(f"A rollout at step {state.step} cannot end as {outcome!r}")
     return replace(
         state,

@@ -48,6 +48,8 @@ class Decision:
     chosen: str = ""
     #: Challengers that are stopped by this look, and why.
     stopped: Mapping[str, str] = field(default_factory=dict)
+    #: Challengers that show harm, stopped or not, and which.
+    harm: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,12 @@ def decide(
     tally = counted(state.tally, phase, new=_moved(state, reading))
     action, reason, chosen = _action(plan, state, seen, now, ratio, harmful, tally)
     look = _look(plan, state, seen, now, action, reason, ratio)
-    stopped = {arm.arm: arm.harm for arm in arms if arm.harm} if action == DROP else {}
-    return Decision(action=action, reason=reason, statistics=look, tally=tally, chosen=chosen, stopped=stopped)
+    # Of the champion against itself nothing follows for a challenger.
+    harm = {arm.arm: arm.harm for arm in arms if arm.harm and state.kind != SAME}
+    stopped = harm if action == DROP else {}
+    return Decision(
+        action=action, reason=reason, statistics=look, tally=tally, chosen=chosen, stopped=stopped, harm=harm
+    )
 
 
 def _action(

@@ -2,6 +2,7 @@
 
 ``hold`` keeps a rollout at its step: it is still looked at, and harm still ends it. ``resume`` lets it go on. A parked
 rollout has traffic again after ``reentered``, or ends by ``closed``. Stopping a live one is `ending` with the act.
+``to_promote`` asks for a promotion without more evidence, and ``promoted_by_hand`` carries it out at the next look.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from datetime import datetime, timedelta
 
 from airflow_ml.core.canary import INCONCLUSIVE, ROLLED_BACK
 from airflow_ml.core.rollout_change import check_may_act, with_act
+from airflow_ml.core.rollout_decision import PROMOTE, Decision
+from airflow_ml.core.rollout_look import PROMOTE as PROMOTE_ACT
 from airflow_ml.core.rollout_look import Act
 from airflow_ml.core.rollout_plan import SPLIT
 from airflow_ml.core.rollout_state import PARKED, RUNNING, RolloutState
-from airflow_ml.errors import FencedOut
+from airflow_ml.errors import ConfigurationError, FencedOut
 
 
 def held(state: RolloutState, act: Act) -> RolloutState:
@@ -47,6 +50,60 @@ def resumed(state: RolloutState, act: Act) -> RolloutState:
     )
 
 
+def to_promote(state: RolloutState, act: Act, *, arm: str = "") -> RolloutState:
+    """Return the record of a rollout whose challenger is to be promoted without more evidence.
+
+    Who leads it does so at the next look: first the router, read back, then the alias, as after any promotion.
+
+    Args:
+        state: A live rollout, at any step, held or not.
+        act: Who wants it, and why.
+        arm: Which of several challengers that are still compared; needed only then.
+
+    Raises:
+        FencedOut: it ended, is ending, waits for an approval, or its lease ran out; or its plan promotes nothing.
+        ConfigurationError: no such challenger, or it is not said which.
+    """
+    if state.state == PARKED:
+        raise FencedOut(
+            f"The rollout of {state.model!r} has no traffic and nobody leads it", state.state, "Approve it first."
+        )
+    check_may_act(state, act.at)
+    if not state.plan.promotes:
+        raise FencedOut(
+            f"The rollout of {state.model!r} is a comparison", "its plan promotes nothing", "Start a canary."
+        )
+    open_arms = [state.chosen] if state.chosen else [one for one in state.challengers if one not in state.stopped]
+    if (arm or len(open_arms) > 1) and arm not in open_arms:
+        raise ConfigurationError(
+            f"Not a challenger of {state.model!r} that can be promoted",
+            repr(arm),
+            f"Name one of {', '.join(open_arms)}.",
+        )
+    return replace(state, promote_arm=arm or open_arms[0], acts=with_act(state, act))
+
+
+def promoted_by_hand(state: RolloutState, decision: Decision) -> Decision:
+    """Return what follows from a look where a human wants a promotion: that, unless the look shows harm.
+
+    The reason also says what the evidence would have done, for whoever asks later.
+    """
+    arm = state.promote_arm
+    if not arm or arm in state.stopped or arm in decision.harm:
+        return decision
+    act = next(one for one in reversed(state.acts) if one.kind == PROMOTE_ACT)
+    reason = f"Promoted by {act.who}: {act.why}. The evidence said: {decision.action}, {decision.reason}"
+    return replace(
+        decision,
+        action=PROMOTE,
+        reason=reason,
+        statistics=replace(decision.statistics, action=PROMOTE, reason=reason),
+        trouble=False,
+        chosen=arm if state.plan.challengers > 1 else "",
+        stopped={},
+    )
+
+
 def reentered(state: RolloutState, act: Act, *, now: datetime, lease_seconds: float) -> RolloutState:
     """Return the record of a parked rollout that goes on at its step with its evidence.
 
@@ -72,6 +129,7 @@ def reentered(state: RolloutState, act: Act, *, now: datetime, lease_seconds: fl
         resumed_watermark_at=state.watermark_at,
         progress_at=now,
         trouble_since_at=None,
+        promote_arm="",
     )
 
 

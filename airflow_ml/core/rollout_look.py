@@ -8,14 +8,14 @@ from datetime import datetime
 
 from airflow_ml.core.guardrail_look import GuardrailLook
 
-HOLD, RESUME, APPROVE, STOP = "hold", "resume", "approve", "roll_back"
+HOLD, RESUME, APPROVE, STOP, PROMOTE = "hold", "resume", "approve", "roll_back", "promote"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """What a human did with a rollout."""
 
-    #: ``hold``, ``resume``, ``approve`` or ``roll_back``.
+    #: ``hold``, ``resume``, ``approve``, ``roll_back`` or ``promote``.
     kind: str
     who: str
     why: str

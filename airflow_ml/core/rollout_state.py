@@ -25,8 +25,8 @@ SERVING_ENDS = (PROMOTED, INSTALLED)
 ENDS = (*SERVING_ENDS, ROLLED_BACK, INCONCLUSIVE, CONFLICT, CONCLUDED)
 #: In all of these the challenger answers nothing and nobody leads.
 RESTS = (*ENDS, PARKED)
-#: Why a rollout ended: by its evidence, or because something came between (its owner was lost or told to stop, metric
-#: or router were out of reach, somebody else took over). Only what evidence ended is not tried again by its own task.
+#: Why a rollout ended: by its evidence, or a human's promotion; or because something came between (its owner was lost
+#: or told to stop, metric or router were out of reach, somebody else took over). Only that its own task tries again.
 BY_EVIDENCE, BY_INTERRUPTION = "evidence", "interruption"
 
 
@@ -81,6 +81,8 @@ class RolloutState(Record):
     held: str = ""
     #: The newest acts of humans, oldest first.
     acts: tuple[Act, ...] = ()
+    #: The challenger, by arm, that a human wants promoted without more evidence; empty otherwise. The act says who.
+    promote_arm: str = ""
     #: Data clock: since when ``max_data_days`` counts anew, after a human let the rollout go on.
     resumed_watermark_at: datetime | None = None
     #: The router's epochs after each approval: the metric is read by them as well.

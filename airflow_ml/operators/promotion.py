@@ -52,12 +52,16 @@ def move_champion(registry: ModelRegistry, record: Rollout, *, keep_previous: bo
 
 
 def promotion_tags(state: RolloutState) -> dict[str, str]:
-    """Return the tags of a version that say by which rollout and evidence it came to serve."""
+    """Return the tags of a version that say by which rollout and evidence, or by whom, it came to serve."""
+    from airflow_ml.core.rollout_look import PROMOTE
+
+    by_hand = [f"{act.who}: {act.why}" for act in state.acts if act.kind == PROMOTE and state.promote_arm]
     return {
         ROLLOUT_TAG: f"{state.namespace}/{state.model}/{state.epoch}",
         "airflow_ml.rollout_outcome": state.state,
         "airflow_ml.rollout_owner": state.owner,
         "airflow_ml.rollout_evidence": state.evidence.digest if state.evidence else "none",
+        "airflow_ml.rollout_promoted_by": by_hand[-1] if by_hand else "evidence",
     }
 
 

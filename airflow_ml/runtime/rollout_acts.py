@@ -1,4 +1,4 @@
-"""What a human does with a rollout: hold, resume, approve, stop. Each needs the store only, not the router.
+"""What a human does with a rollout: hold, resume, approve, promote, stop. Each needs the store only, not the router.
 
 A page, a command line or a task calls these; who leads the rollout sees the new record at its next look and does what
 it says. Each act names who and why and is appended by compare-and-swap like every other change.
@@ -12,8 +12,8 @@ from datetime import datetime
 from airflow_ml.core.canary import INCONCLUSIVE, ROLLED_BACK
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.rollout_change import ending
-from airflow_ml.core.rollout_human import closed, held, reentered, resumed
-from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP, Act
+from airflow_ml.core.rollout_human import closed, held, reentered, resumed, to_promote
+from airflow_ml.core.rollout_look import APPROVE, HOLD, PROMOTE, RESUME, STOP, Act
 from airflow_ml.core.rollout_state import BY_EVIDENCE, BY_INTERRUPTION, PARKED, RolloutState
 from airflow_ml.errors import ConfigurationError, FencedOut, RefConflict
 from airflow_ml.runtime.rollout_evidence import rollout_ref
@@ -54,6 +54,17 @@ class RolloutActs:
     def resume(self, model: str, namespace: str, *, who: str, why: str, epoch: int | None = None) -> RolloutState:
         """Let a held rollout go on, with its ``max_data_days`` from here."""
         return self._do(model, namespace, epoch, lambda state: resumed(state, self._act(RESUME, who, why)))
+
+    def promote(
+        self, model: str, namespace: str, *, who: str, why: str, arm: str = "", epoch: int | None = None
+    ) -> RolloutState:
+        """Ask for a promotion without more evidence; of several challengers that of ``arm``.
+
+        Who leads the rollout does it at the next look: the router serves the challenger alone and is read back, then
+        the alias follows. Harm that this look shows ends the rollout instead; so does an alias that somebody moved.
+        """
+        act = self._act(PROMOTE, who, why)
+        return self._do(model, namespace, epoch, lambda state: to_promote(state, act, arm=arm))
 
     def stop(self, model: str, namespace: str, *, who: str, why: str, epoch: int | None = None) -> RolloutState:
         """Write down that a rollout has to go back to the champion.

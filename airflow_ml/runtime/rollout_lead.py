@@ -28,7 +28,7 @@ from airflow_ml.core.rollout_decision import (
     blind_look,
     decide,
 )
-from airflow_ml.core.rollout_human import closed
+from airflow_ml.core.rollout_human import closed, promoted_by_hand
 from airflow_ml.core.rollout_look import Act, Look
 from airflow_ml.core.rollout_readings import merged, without_samples
 from airflow_ml.core.rollout_state import BY_EVIDENCE, BY_INTERRUPTION, CONFLICT, PARKED, SERVING_ENDS, RolloutState
@@ -180,7 +180,9 @@ class RolloutLead:
             reading, guardrails = self._read(state)
         except (MetricUnreadable, OSError) as error:
             problem = f"The metric cannot be read: {error}"
-        decision = decide(state.plan, state, reading, now, guardrails=guardrails, unreadable=problem)
+        decision = promoted_by_hand(
+            state, decide(state.plan, state, reading, now, guardrails=guardrails, unreadable=problem)
+        )
         if decision.action == PROMOTE and self._champion_of is not None:
             return self._checked(state, decision, now, self._champion_of)
         return decision

@@ -59,6 +59,15 @@ def test_hold_and_resume(store: FolderStore, capsys: pytest.CaptureFixture[str])
     assert "is not held" in capsys.readouterr().err
 
 
+def test_promote_is_written_down_for_whoever_leads(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(store, "promote", MODEL, "--why", "a bug in the old one", "--who", "ann") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["state"], row["reason"]) == ("to be promoted at the next look", "a bug in the old one")
+    assert (newest(store).promote_arm, newest(store).state) == ("challenger", "running")
+    assert run(store, "promote", MODEL, "--why", "x", "--arm", "challenger-2") == 1
+    assert "Name one of challenger" in capsys.readouterr().err
+
+
 def test_rollback_without_a_router_is_written_down_and_says_so(
     store: FolderStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,7 +76,7 @@ def test_rollback_without_a_router_is_written_down_and_says_so(
     assert newest(store).pending == "rolled_back"
 
 
-@pytest.mark.parametrize("verb", ["hold", "resume", "rollback"])
+@pytest.mark.parametrize("verb", ["hold", "resume", "promote", "rollback"])
 def test_a_reason_is_needed_and_a_rollout_too(
     store: FolderStore, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

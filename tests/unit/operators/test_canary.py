@@ -388,6 +388,22 @@ def test_notifiers_hear_of_a_rollback_and_not_of_a_promotion(line: Line) -> None
     assert "The challenger is worse" in keeping.told[0]
 
 
+def test_what_a_human_promotes_gets_the_alias_and_says_who_did_it(line: Line) -> None:
+    """Two equal versions: no evidence would ever come."""
+    line.world.metrics.challenger = 0.2
+    line.register("challenger", "champion")
+    line.register("challenger")
+    with pytest.raises(TaskDeferred) as deferred:
+        line.operator().execute(line.context("r1"))
+    line.world.acts.promote(MODEL, "prod", who="ann", why="the old one has a bug")
+    event = line.lead(deferred.value.trigger)
+    record = Rollout.from_dict(line.operator().execute_complete(line.context("r1"), event))
+    assert (record.outcome, line.alias("champion"), line.alias("previous")) == ("promoted", "2", "1")
+    assert record.reason.startswith("Promoted by ann: the old one has a bug.")
+    assert line.registry.get(MODEL, "2").tags["airflow_ml.rollout_promoted_by"] == "ann: the old one has a bug"
+    assert line.release("r1") == record, "a clear does not begin anew"
+
+
 def test_a_function_as_the_metric_source_is_led_in_the_worker(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 

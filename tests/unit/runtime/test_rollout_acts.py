@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.record import parse
 from airflow_ml.core.rollout_report import report
 from airflow_ml.core.rollout_state import RolloutState
-from airflow_ml.errors import ConfigurationError, FencedOut
-from airflow_ml.testing.rollout_world import MODEL, OWNER, PLAN, SPACE, World
+from airflow_ml.errors import ConfigurationError, FencedOut, MetricUnreadable, RegistryUnavailable
+from airflow_ml.testing.rollout_world import MODEL, OWNER, PLAN, SPACE, TWO, World
 
 ANN: dict[str, Any] = {"who": "ann", "why": "a fair in town"}
 
@@ -129,7 +130,103 @@ def test_a_stop_is_done_by_the_reconciler_if_nobody_looks() -> None:
     world.check()
 
 
-@pytest.mark.parametrize("act", ["hold", "resume", "stop", "approve", "reject"])
+def test_a_human_promotes_at_once_and_the_router_serves_it_first() -> None:
+    world, state = undecided("hold")
+    state = world.acts.promote(MODEL, SPACE, **ANN)
+    assert (state.state, state.promote_arm, world.traffic.weight_percent) == ("running", "challenger", 50.0)
+    state = world.look(state, day=False)
+    assert (state.state, state.confirmed, world.traffic.champion["version"]) == ("promoted", True, "2")
+    assert state.reason.startswith("Promoted by ann: a fair in town. The evidence said: hold, Held No decision within")
+    assert [(act.kind, act.who) for act in state.acts] == [("promote", "ann")]
+    assert state.last_look is not None
+    assert (state.last_look.action, state.cause) == ("promote", "evidence")
+    assert "promote by `ann`" in report(state)
+    world.check()
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_a_promotion_by_hand_skips_the_steps_that_are_left(looks: int) -> None:
+    world = World()
+    state = world.begin()
+    for _ in range(looks):
+        state = world.look(state)
+    world.acts.promote(MODEL, SPACE, **ANN)
+    assert world.look(state).state == "promoted"
+    world.check()
+
+
+def test_a_promotion_by_hand_needs_no_metric_but_a_leader_the_router_and_the_same_champion() -> None:
+    world = World()
+    state = world.look(world.begin())
+    world.acts.promote(MODEL, SPACE, **ANN)
+    world.metrics.problem = MetricUnreadable("No answer", "503", "")
+    world.registry_problem = RegistryUnavailable("No answer", "503", "")
+    state = world.look(state, day=False)
+    assert (state.live, state.pending) == (True, None), "who is champion is not known"
+    world.registry_problem = None
+    world.router.down = True
+    state = world.look(state, day=False)
+    assert state.live, "nothing is promoted that is not served"
+    world.router.down = False
+    assert world.look(state, day=False).state == "promoted"
+    world.check()
+
+
+def test_a_promotion_by_hand_over_a_champion_that_was_replaced_is_a_conflict() -> None:
+    world = World()
+    state = world.look(world.begin())
+    world.acts.promote(MODEL, SPACE, **ANN)
+    world.champion = "9"
+    assert world.look(state).state == "conflict"
+    world.check()
+
+
+def test_harm_beats_a_promotion_by_hand() -> None:
+    world = World(challenger=0.6)
+    state = world.look(world.begin())
+    world.acts.promote(MODEL, SPACE, **ANN)
+    state = world.look(state)
+    assert (state.state, state.reason[:23]) == ("rolled_back", "The challenger is worse")
+    world.check()
+
+
+def test_a_promotion_by_hand_that_nobody_leads_is_none() -> None:
+    world = World()
+    world.look(world.begin())
+    world.acts.promote(MODEL, SPACE, **ANN)
+    world.now += timedelta(seconds=181)
+    end = world.driver.reconcile(MODEL, SPACE)
+    assert end is not None
+    assert end.state == "rolled_back"
+    with pytest.raises(FencedOut):
+        world.acts.promote(MODEL, SPACE, **ANN)
+    world.check()
+
+
+def test_what_waits_for_an_approval_or_is_a_comparison_is_not_promoted() -> None:
+    world, _ = undecided("ask")
+    with pytest.raises(FencedOut, match="Approve it first"):
+        world.acts.promote(MODEL, SPACE, **ANN)
+    other = World(plan=replace(PLAN, promotes=False))
+    other.begin()
+    with pytest.raises(FencedOut, match="promotes nothing"):
+        other.acts.promote(MODEL, SPACE, **ANN)
+
+
+def test_of_several_challengers_a_human_names_the_one_to_promote() -> None:
+    world = World(plan=replace(PLAN, challengers=2, steps=parse_plan([(5, "1d"), (40, "1d"), 100]).steps))
+    three = {**TWO, "version": "3"}
+    state = world.look(world.begin(others=(three,)))
+    for arm in ("", "champion", "challenger-3"):
+        with pytest.raises(ConfigurationError, match="Name one of challenger, challenger-2"):
+            world.acts.promote(MODEL, SPACE, arm=arm, **ANN)
+    world.acts.promote(MODEL, SPACE, arm="challenger-2", **ANN)
+    state = world.look(state)
+    assert (state.state, world.traffic.champion["version"], state.candidate["version"]) == ("promoted", "3", "3")
+    world.check()
+
+
+@pytest.mark.parametrize("act", ["hold", "resume", "stop", "approve", "reject", "promote"])
 def test_acts_on_what_is_not_there_or_has_ended_are_refused(act: str) -> None:
     world = World()
     with pytest.raises(FencedOut, match="No such rollout"):

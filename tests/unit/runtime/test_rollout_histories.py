@@ -103,7 +103,7 @@ class Histories(RuleBasedStateMachine):
     @rule(
         point=st.sampled_from(POINTS_REACHED),
         seconds=st.sampled_from([1, 90, 181, 400]),
-        meanwhile=st.sampled_from(["nothing", "reconciler", "second run", "stop", "kill", "another look"]),
+        meanwhile=st.sampled_from(["nothing", "reconciler", "second run", "stop", "kill", "promote", "another look"]),
         fresh=st.booleans(),
         data=st.data(),
     )
@@ -141,13 +141,16 @@ class Histories(RuleBasedStateMachine):
                 self.known.append(world.acts.stop(MODEL, SPACE, who="ann", why="because"))
             elif what == "kill":
                 world.new_driver().roll_back(state, "killed")
+            elif what == "promote":
+                self.known.append(world.acts.promote(MODEL, SPACE, who="ann", why="because"))
             elif what == "another look":
                 self.known.append(world.new_driver().look(state))
 
-    @rule(act=st.sampled_from(["hold", "resume", "stop", "approve", "reject"]))
+    @rule(act=st.sampled_from(["hold", "resume", "stop", "approve", "reject", "promote"]))
     def a_human_acts(self, act: str) -> None:
+        arm = {"arm": "challenger-2"} if act == "promote" and self.world.plan.challengers > 1 else {}
         with suppress(AirflowMLError):
-            self.known.append(getattr(self.world.acts, act)(MODEL, SPACE, who="ann", why="because"))
+            self.known.append(getattr(self.world.acts, act)(MODEL, SPACE, who="ann", why="because", **arm))
 
     @rule(policy=st.sampled_from(["roll_back", "hold", "ask"]), plan=st.sampled_from(PLANS))
     def the_next_plan_is(self, policy: str, plan: RolloutPlan) -> None:
