@@ -1,8 +1,8 @@
-"""The codec of scikit-learn estimators: skops, which rebuilds objects from a list of trusted types and never unpickles.
+"""The codec of scikit-learn estimators, and of LightGBM's and XGBoost's models: skops, which rebuilds objects from a list of trusted types and never unpickles.
 
 skops trusts estimators, dtypes and ufuncs on its own. This codec trusts, beside them, what fitted estimators of
 scikit-learn are made of: classes defined in sklearn, numpy and scipy, and functions of the few modules that estimators
-keep as attributes. Anything else is refused with its name, when a model is stored (so a sweep learns of it at once) and
+keep as attributes. A booster is its library's own text or bytes, read by the library's own parser. Anything else is refused with its name, when a model is stored (so a sweep learns of it at once) and
 again when one is loaded. Model files are read only from our own store, by digest; this list is the second lock.
 """
 
@@ -41,6 +41,16 @@ _NAMES = frozenset(
         "scipy._lib.array_api_compat.numpy._aliases.asarray",
     }
 )
+#: Models of two libraries that keep to scikit-learn's interface, and what they hold.
+_BOOSTED = frozenset(
+    {
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        *(f"lightgbm.sklearn.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")),
+        "xgboost.core.Booster",
+        *(f"xgboost.sklearn.XGB{kind}" for kind in ("Classifier", "Ranker", "Regressor", "RFClassifier", "RFRegressor")),
+    }
+)
 #: The first moment that a zip file can name: the bytes must not depend on the hour.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -51,7 +61,7 @@ def is_trusted(name: str) -> bool:
     Args:
         name: As ``skops.io.get_untrusted_types`` gives it: module and name, joined by a dot.
     """
-    if name in _NAMES:
+    if name in _NAMES | _BOOSTED:
         return True
     module, _, attribute = name.rpartition(".")
     if name.startswith(_NEVER) or not name.startswith((*_CLASS_MODULES, *_FUNCTION_MODULES)):
@@ -111,7 +121,7 @@ def _check(skops_io: Any, data: bytes, subject: str) -> list[str]:
         raise NoCodec(
             f"The model ({subject}) is made of types that are not trusted",
             ", ".join(refused[:10]),
-            "Build it from scikit-learn's own classes and functions, or register a codec for it.",
+            "Build it from classes and functions of scikit-learn, LightGBM or XGBoost, or register a codec for it.",
         )
     return untrusted
 
@@ -166,7 +176,9 @@ def _skops() -> Any:
 CODEC = Codec(
     name="sklearn",
     format="skops",
-    handles=lambda value: not isinstance(value, type) and "sklearn" in home_modules(value),
+    handles=lambda value: (
+        not isinstance(value, type) and not home_modules(value).isdisjoint({"sklearn", "lightgbm", "xgboost"})
+    ),
     write=_write,
     read=_read,
 )

@@ -162,6 +162,55 @@ def test_a_pipeline_over_columns_comes_back(store: FolderStore) -> None:
     np.testing.assert_array_equal(loaded.predict_proba(frame()), model.predict_proba(frame()))
 
 
+def boosted() -> list[Any]:
+    """Models of each kind: by scikit-learn's interface and its own, over categories, in a pipeline, stopped early."""
+    import lightgbm
+    import xgboost
+
+    X, y = frame().assign(carrier=frame()["carrier"].astype("category")), labels()
+    numbers = X.drop(columns="carrier")
+    quiet = {"n_estimators": 5, "random_state": 0}
+    early = lightgbm.LGBMClassifier(verbose=-1, **quiet)
+    early.fit(X, y, eval_X=X, eval_y=y, callbacks=[lightgbm.early_stopping(2, verbose=False)])
+    return [
+        (early, X),
+        (lightgbm.LGBMRegressor(verbose=-1, **quiet).fit(X, y), X),
+        (make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(verbose=-1, **quiet)).fit(numbers, y), numbers),
+        (lightgbm.train({"verbose": -1}, lightgbm.Dataset(numbers, y), 5), numbers),
+        (xgboost.XGBClassifier(enable_categorical=True, **quiet).fit(X, y), X),
+        (xgboost.XGBRegressor(**quiet).fit(numbers, y), numbers),
+        (make_pipeline(StandardScaler(), xgboost.XGBRFClassifier(**quiet)).fit(numbers, y), numbers),
+        (xgboost.train({}, xgboost.DMatrix(numbers, y), 5), xgboost.DMatrix(numbers)),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_boosted_trees_of_other_libraries_come_back(store: FolderStore) -> None:
+    for model, rows in boosted():
+        artifact = store_value(model, store)
+        loaded = load_value(artifact, store)
+        ask = "predict_proba" if hasattr(model, "predict_proba") else "predict"
+        np.testing.assert_array_equal(getattr(loaded, ask)(rows), getattr(model, ask)(rows))
+        assert type(loaded) is type(model)
+        assert store_value(model, store).digest == artifact.digest
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        pd.Series([1.5, None], name="Größe"),
+        pd.Series(["a", "b"], index=["x", "y"]),
+        pd.Series([1, 2, 3]).value_counts(),
+        pd.Series(pd.Categorical(["a", None]), name="kind"),
+    ],
+    ids=["named", "unnamed", "counts", "categories"],
+)
+def test_a_series_comes_back(series: pd.Series[Any], store: FolderStore) -> None:
+    artifact = store_value(series, store)
+    assert artifact.format == "parquet"
+    pd.testing.assert_series_equal(load_value(artifact, store), series)
+
+
 def test_the_same_model_is_the_same_bytes(store: FolderStore) -> None:
     digests = set()
     for _ in range(2):
@@ -185,7 +234,7 @@ class OddEstimator(LogisticRegression):
         (Odd(), "Odd"),
         (lambda: None, "function"),
         ({1, 2}, "set"),
-        (pd.Series([1]), "Series"),
+        (pd.Series([1], name=3), "text column names"),
         ({"a": {"b": Odd()}}, r"value\['a'\]\['b'\]"),
         ({1: "x"}, "text keys"),
         ([1.0, float("nan")], r"value\[1\] is nan"),
