@@ -1,9 +1,11 @@
-"""The codec of scikit-learn estimators, and of LightGBM's and XGBoost's models: skops, which rebuilds objects from a list of trusted types and never unpickles.
+"""The codec of scikit-learn estimators, and of LightGBM's and XGBoost's models: skops, which never unpickles.
 
-skops trusts estimators, dtypes and ufuncs on its own. This codec trusts, beside them, what fitted estimators of
-scikit-learn are made of: classes defined in sklearn, numpy and scipy, and functions of the few modules that estimators
-keep as attributes. A booster is its library's own text or bytes, read by the library's own parser. Anything else is refused with its name, when a model is stored (so a sweep learns of it at once) and
-again when one is loaded. Model files are read only from our own store, by digest; this list is the second lock.
+skops rebuilds objects from a list of trusted types. It trusts estimators, dtypes and ufuncs on its own. This codec
+trusts, beside them, what fitted estimators of scikit-learn are made of: classes defined in sklearn, numpy and scipy,
+and functions of the few modules that estimators keep as attributes. A booster is its library's own text or bytes,
+read by the library's own parser. Anything else is refused with its name, when a model is stored (so a sweep learns of
+it at once) and again when one is loaded. Model files are read only from our own store, by digest; this list is the
+second lock.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ _BOOSTED = frozenset(
         "lightgbm.basic.Booster",
         *(f"lightgbm.sklearn.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")),
         "xgboost.core.Booster",
-        *(f"xgboost.sklearn.XGB{kind}" for kind in ("Classifier", "Ranker", "Regressor", "RFClassifier", "RFRegressor")),
+        *(f"xgboost.sklearn.XGB{kind}" for kind in ("Classifier", "Ranker", "Regressor")),
+        *(f"xgboost.sklearn.XGBRF{kind}" for kind in ("Classifier", "Regressor")),
     }
 )
 #: The first moment that a zip file can name: the bytes must not depend on the hour.
