@@ -31,7 +31,7 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.split_sql import split_sql
 from airflow_ml.core.sql import ident
 from airflow_ml.core.time_split import SERVE, TimeSplit
-from airflow_ml.errors import ConfigurationError, DataTooLarge, MissingDependency, TableMissing
+from airflow_ml.errors import ConfigurationError, DataTooLarge, MissingDependency, StatementFailed, TableMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,8 @@ ROW_GROUP_ROWS = 64 * 1024
 
 #: The relation's name of the spine; a source's is ``source.<table>``.
 _SPINE = "spine"
+#: The relation's name of rows that were built elsewhere.
+_ROWS = "rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +132,7 @@ class DuckDBFeatures:
                 spine_columns=present,
             )
             schema = _write(connection, view, query, into)
-        kept = (SERVE,) if split is None else (TRAIN, VALIDATE, TEST)
-        cuts = split.cuts(as_of) if split else None
-        return BuiltFeatures(
-            path=into,
-            columns=tuple(Column(name=field.name, dtype=str(field.type)) for field in schema),
-            split_rows={name: counts[name] for name in kept},
-            split_at={VALIDATE: format_time(cuts.validate_at), TEST: format_time(cuts.test_at)} if cuts else {},
-            excluded={name: rows for name, rows in sorted(counts.items()) if name not in kept},
-        )
+        return _described(into, schema, counts, split, as_of)
 
     def moments(
         self, view: FeatureView, *, spine: Path, as_of: datetime, split: TimeSplit | None, folder: Path
@@ -154,6 +148,37 @@ class DuckDBFeatures:
             found = connection.execute(f"SELECT MIN({at}), MAX({at}) FROM {_SPINE}").fetchall()
         first, last = (moment.replace(tzinfo=UTC) for moment in found[0])
         return first, last
+
+    def check_sources(self, view: FeatureView, *, samples: Mapping[str, Path], folder: Path) -> None:
+        """Refuse joined tables that ``build`` would refuse for their columns; a sample may be without rows.
+
+        Raises:
+            ColumnMissing, ConfigurationError.
+        """
+        paths = {_source(table): self._source_path(table, samples) for table in view.sources}
+        with self._connection(paths, folder, view) as connection:
+            check_source_schemas(connection, view, sources={table: _source(table) for table in view.sources})
+
+    def finish(
+        self, view: FeatureView, *, spine: Path, rows: Path, as_of: datetime, split: TimeSplit, into: Path
+    ) -> BuiltFeatures:
+        """Write rows that another engine has built from the same spine as ``build`` would have written them.
+
+        Raises:
+            StatementFailed: they are not as many as the splits of the spine have.
+        """
+        with self._connection({_SPINE: spine, _ROWS: rows}, into.parent, view) as connection:
+            _, counts = _checked_spine(connection, view, as_of, split)
+            schema = _write(connection, view, f"SELECT * FROM {_ROWS}", into)
+            found = connection.execute(f"SELECT COUNT(*) FROM {_ROWS}").fetchall()[0][0]
+        built = _described(into, schema, counts, split, as_of)
+        if found != built.rows:
+            raise StatementFailed(
+                f"The features of {view.name} have other rows than its spine",
+                f"{found} rows instead of {built.rows}",
+                "Build them with engine='worker', and report it.",
+            )
+        return built
 
     @staticmethod
     def _source_path(table: str, sources: Mapping[str, Path]) -> Path:
@@ -203,6 +228,20 @@ class DuckDBFeatures:
                 ) from error
             finally:
                 connection.close()
+
+
+def _described(
+    path: Path, schema: pa.Schema, counts: Mapping[str, int], split: TimeSplit | None, as_of: datetime
+) -> BuiltFeatures:
+    kept = (SERVE,) if split is None else (TRAIN, VALIDATE, TEST)
+    cuts = split.cuts(as_of) if split else None
+    return BuiltFeatures(
+        path=path,
+        columns=tuple(Column(name=field.name, dtype=str(field.type)) for field in schema),
+        split_rows={name: counts[name] for name in kept},
+        split_at={VALIDATE: format_time(cuts.validate_at), TEST: format_time(cuts.test_at)} if cuts else {},
+        excluded={name: rows for name, rows in sorted(counts.items()) if name not in kept},
+    )
 
 
 def _checked_spine(

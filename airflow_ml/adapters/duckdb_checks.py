@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from airflow_ml.core.feature_inputs import PREDICT_AT, AsOf, Lookup, Rolling
 from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.fingerprint import format_time
-from airflow_ml.core.split_sql import late_sql
+from airflow_ml.core.split_sql import doubled_sql, late_sql
 from airflow_ml.core.sql import ident
 from airflow_ml.core.time_split import Cuts
 from airflow_ml.errors import ColumnMissing, ConfigurationError, EmptyDataset, FeatureKnownTooLate
@@ -91,20 +91,23 @@ def check_lookups(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, s
         ConfigurationError.
     """
     for join in view.joins:
-        if not isinstance(join, Lookup):
-            continue
-        by = ", ".join(_q(name) for name in join.by)
-        known = " AND ".join(f"{_q(name)} IS NOT NULL" for name in join.by)
-        twice = connection.execute(
-            f"SELECT {by}, COUNT(*) FROM {_q(sources[join.table])} WHERE {known} "
-            f"GROUP BY {by} HAVING COUNT(*) > 1 ORDER BY ALL LIMIT 1"
-        ).fetchone()
-        if twice:
-            raise ConfigurationError(
-                f"Lookup({join.table!r}) finds several rows for one key",
-                f"{twice[-1]} rows with {dict(zip(join.by, twice[:-1], strict=True))}",
-                "Make the key unique, or use AsOf if the facts change with time.",
-            )
+        if isinstance(join, Lookup):
+            statement = doubled_sql(join, relation=sources[join.table], dialect="duckdb")
+            refuse_doubled(join, connection.execute(statement).fetchone())
+
+
+def refuse_doubled(join: Lookup, found: Sequence[object] | None) -> None:
+    """Refuse a lookup table of which ``doubled_sql`` found a key: its values and its rows.
+
+    Raises:
+        ConfigurationError.
+    """
+    if found:
+        raise ConfigurationError(
+            f"Lookup({join.table!r}) finds several rows for one key",
+            f"{found[-1]} rows with {dict(zip(join.by, found[:-1], strict=True))}",
+            "Make the key unique, or use AsOf if the facts change with time.",
+        )
 
 
 def check_known(connection: duckdb.DuckDBPyConnection, view: FeatureView, *, spine: str) -> None:

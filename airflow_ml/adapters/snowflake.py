@@ -58,6 +58,7 @@ class SnowflakeSource:
         statement: str,
         values: Mapping[str, JSON | datetime],
         *,
+        uploads: Mapping[str, Path] | None = None,
         as_of: datetime,
         into: Path,
         tag: Mapping[str, str],
@@ -68,6 +69,8 @@ class SnowflakeSource:
             statement: SQL with ``%(name)s`` for values; ``%(as_of)s`` is always there. Behind a table's name
                 ``{at}`` becomes ``AT(TIMESTAMP => ...)`` where the warehouse has Time Travel, and nothing elsewhere.
             values: Numbers, text, booleans, None, aware times, or lists of these (for ``IN (%(name)s)``).
+            uploads: Parquet files whose rows the statement finds in temporary tables of these names. A name must be
+                free: it hides a table of the same name.
             as_of: The instant to read at (aware).
             into: The Parquet file to write; written also for an empty result.
             tag: Dag, run and task: a leading comment, and the statement's QUERY_TAG.
@@ -77,7 +80,7 @@ class SnowflakeSource:
             ConfigurationError: it is no SELECT, a name in it has no value, or a value cannot be bound.
         """
         require_select(statement)
-        with self._connection() as connection:
+        with self._connection() as connection, self._uploaded(connection, uploads or {}, tag):
             return self._read(connection, statement, values, as_of=as_of, into=into, tag=tag)
 
     def read_table(
@@ -118,15 +121,14 @@ class SnowflakeSource:
         schema, rows = check_key(parquet, key)
         target = ident(table)
         with self._connection() as connection:
-            # A temporary table goes with its session; DuckDB keeps those in no schema, where COPY cannot find them.
-            kind = "TEMPORARY" if self._is_snowflake(connection) else "TRANSIENT"
+            kind = self._temporary(connection)
             with translated(f"Writing {table} in {self.source_name}"), connection.cursor() as cursor:
 
                 def run(statement: str, rows: IO[bytes] | None = None) -> Any:
                     return _execute(cursor, statement, None, tag, rows).fetchone()
 
                 run(f"CREATE TABLE IF NOT EXISTS {target} ({_column_types(schema)})")
-                with _staged(run, target, parquet, schema, kind) as staged:
+                with _loaded(run, sibling(target, _unique_name()), parquet, schema, kind) as staged:
                     return _replace(run, target, staged, schema, key, rows)
 
     def run(self, statement: str, values: Mapping[str, JSON | datetime], *, tag: Mapping[str, str]) -> list[Any]:
@@ -164,6 +166,29 @@ class SnowflakeSource:
                 cursor.execute("SHOW PARAMETERS LIKE 'QUERY_TAG' IN SESSION")
                 self._snowflake = cursor.fetchone() is not None
         return self._snowflake
+
+    def _temporary(self, connection: SnowflakeConnection) -> str:
+        # A temporary table goes with its session; DuckDB keeps those in no schema, where COPY cannot find them.
+        return "TEMPORARY" if self._is_snowflake(connection) else "TRANSIENT"
+
+    @contextlib.contextmanager
+    def _uploaded(
+        self, connection: SnowflakeConnection, uploads: Mapping[str, Path], tag: Mapping[str, str]
+    ) -> Iterator[None]:
+        """Keep files in tables of these names; nothing stays."""
+        import pyarrow.parquet as pq
+
+        with contextlib.ExitStack() as loaded:
+            for name, parquet in uploads.items():
+                with translated(f"Loading {name} into {self.source_name}"):
+                    cursor = loaded.enter_context(connection.cursor())
+
+                    def run(statement: str, rows: IO[bytes] | None = None, by: SnowflakeCursor = cursor) -> Any:
+                        return _execute(by, statement, None, tag, rows).fetchone()
+
+                    schema = pq.read_schema(parquet)
+                    loaded.enter_context(_loaded(run, ident(name), parquet, schema, self._temporary(connection)))
+            yield
 
     def _read(
         self,
@@ -230,23 +255,27 @@ def _execute(
 
 
 @contextlib.contextmanager
-def _staged(run: Callable[..., Any], target: str, parquet: Path, schema: pa.Schema, kind: str) -> Iterator[str]:
-    """Load a file into a table of its own beside the target and yield its quoted name; nothing stays."""
-    name = sibling(target, f"AIRFLOW_ML_{uuid.uuid4().hex}")
+def _loaded(run: Callable[..., Any], table: str, parquet: Path, schema: pa.Schema, kind: str) -> Iterator[str]:
+    """Load a file into a table of this quoted name and yield it; nothing stays."""
+    stage = sibling(table, _unique_name())
     try:
-        run(f"CREATE {kind} TABLE {name} ({_column_types(schema)})")
-        run(f"CREATE TEMPORARY STAGE {name}")
+        run(f"CREATE {kind} TABLE {table} ({_column_types(schema)})")
+        run(f"CREATE TEMPORARY STAGE {stage}")
         with parquet.open("rb") as rows:
-            run(f"PUT file://rows.parquet @{name} AUTO_COMPRESS=FALSE OVERWRITE=TRUE", rows)
+            run(f"PUT file://rows.parquet @{stage} AUTO_COMPRESS=FALSE OVERWRITE=TRUE", rows)
         run(
-            f"COPY INTO {name} FROM @{name} FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE)"
+            f"COPY INTO {table} FROM @{stage} FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE)"
             " MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE PURGE=TRUE"
         )
-        yield name
+        yield table
     finally:
         # The stage goes with the session, which ends right after.
-        with contextlib.suppress(Exception):  # the outcome of the write is decided already
-            run(f"DROP TABLE IF EXISTS {name}")
+        with contextlib.suppress(Exception):  # the outcome is decided already
+            run(f"DROP TABLE IF EXISTS {table}")
+
+
+def _unique_name() -> str:
+    return f"AIRFLOW_ML_{uuid.uuid4().hex}"
 
 
 def _replace(

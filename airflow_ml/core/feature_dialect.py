@@ -17,8 +17,8 @@ class Dialect(Protocol):
     def quote(self, column: str) -> str:
         """Quote a column or alias."""
 
-    def relation(self, table: str, as_of: datetime | None) -> str:
-        """Write a table; with ``as_of`` as it was then, where the engine has history."""
+    def relation(self, table: str, *, history: bool = False) -> str:
+        """Write a table; with ``history`` as it was at the statement's ``as_of``, where the engine has any."""
 
     def moment(self, expression: str) -> str:
         """Turn a timestamp with or without zone into a UTC timestamp without one."""
@@ -45,7 +45,7 @@ class DuckDB:
         """DuckDB compares quoted names without case; views have lower-case names only."""
         return ident(f'"{column}"')
 
-    def relation(self, table: str, as_of: datetime | None) -> str:
+    def relation(self, table: str, *, history: bool = False) -> str:
         """A name in DuckDB is one identifier, dots included; it has no history."""
         return ident(f'"{table}"')
 
@@ -80,11 +80,9 @@ class Snowflake:
         """Unquoted names were folded to upper case when the tables were made."""
         return ident(column)
 
-    def relation(self, table: str, as_of: datetime | None) -> str:
-        """``database.schema.table``, by Time Travel where a moment is given."""
-        if as_of is None:
-            return ident(table)
-        return f"{ident(table)} AT (TIMESTAMP => CAST('{_text(as_of)} +00:00' AS TIMESTAMP_TZ))"
+    def relation(self, table: str, *, history: bool = False) -> str:
+        """``database.schema.table``; ``{at}`` behind it becomes Time Travel in `SnapshotSource.read`."""
+        return f"{ident(table)} {{at}}" if history else ident(table)
 
     def moment(self, expression: str) -> str:
         """A TIMESTAMP_TZ keeps its own offset when cast, so it is converted first."""

@@ -47,7 +47,7 @@ def feature_sql(
         as_of: Aware. What became known after it does not exist, whatever ``predict_at`` a row has.
         split: None to serve: every row is kept, its split is ``serve``, and no label is needed.
         spine_columns: The columns that the spine has; only for serving, where an absent one is null. None means all.
-        time_travel: Snowflake only: read every relation as it was at ``as_of``.
+        time_travel: Snowflake only: mark each source with ``{at}``, which `SnapshotSource.read` turns into Time Travel.
 
     Raises:
         TableMissing: a source of the view has no relation.
@@ -74,15 +74,18 @@ class _Writer:
     ) -> None:
         self.view, self.dialect, self.as_of, self.split = view, dialect, as_of, split
         self.present = spine_columns if split is None else None
-        self.travel_to = as_of if time_travel else None
+        self.time_travel = time_travel
         self.at = dialect.moment(self.column(view.predict_at))
 
     def column(self, name: str) -> str:
         """A column of the relation that a SELECT reads: qualified, so that no alias can be meant."""
         return f"{self.dialect.quote('t')}.{self.dialect.quote(name)}"
 
-    def relation(self, table: str) -> str:
-        return f"{self.dialect.relation(table, self.travel_to)} AS {self.dialect.quote('t')}"
+    def relation(self, table: str, *, history: bool) -> str:
+        return f"{self.dialect.relation(table, history=history)} AS {self.dialect.quote('t')}"
+
+    def source(self, table: str, sources: Mapping[str, str]) -> str:
+        return self.relation(sources[table], history=self.time_travel)
 
     def features(self, spine: str, sources: Mapping[str, str]) -> str:
         q, view = self.dialect.quote, self.view
@@ -132,7 +135,7 @@ class _Writer:
         for group in self.rolling_groups():
             columns |= {_back(micros): self.dialect.shift(at, -micros) for micros in self.windows(group)}
         lines = ",\n  ".join(f"{text} AS {q(name)}" for name, text in columns.items())
-        return f"SELECT\n  {lines}\nFROM {self.relation(spine)}"
+        return f"SELECT\n  {lines}\nFROM {self.relation(spine, history=False)}"
 
     def kept(self, name: str) -> str:
         absent = self.present is not None and name not in self.present
@@ -170,7 +173,7 @@ class _Writer:
         ]
         body = ",\n  ".join(columns)
         where = f"WHERE {known} <= {d.literal(self.as_of)}"
-        return f"SELECT\n  {body}\nFROM {self.relation(sources[join.table])}\n{where}\n{newest}"
+        return f"SELECT\n  {body}\nFROM {self.source(join.table, sources)}\n{where}\n{newest}"
 
     def lookup_rows(self, join: Lookup, sources: Mapping[str, str]) -> str:
         q = self.dialect.quote
@@ -180,7 +183,7 @@ class _Writer:
         ]
         body = ",\n  ".join(columns)
         only = self.first_row([self.column(name) for name in join.by], join.columns)
-        return f"SELECT\n  {body}\nFROM {self.relation(sources[join.table])}\n{only}"
+        return f"SELECT\n  {body}\nFROM {self.source(join.table, sources)}\n{only}"
 
     def first_row(self, keys: list[str], columns: tuple[str, ...]) -> str:
         """Keep one row per key, the same one every time, so that a join never multiplies rows."""
@@ -226,7 +229,7 @@ class _Writer:
         inner = ",\n  ".join([*keys, f"{known} AS {q(_KNOWN)}", *sums])
         grouped = ", ".join([*map(self.column, by), known])
         moments = (
-            f"SELECT\n  {inner}\nFROM {self.relation(sources[table])}\n"
+            f"SELECT\n  {inner}\nFROM {self.source(table, sources)}\n"
             f"WHERE {known} <= {d.literal(self.as_of)}\nGROUP BY {grouped}"
         )
 

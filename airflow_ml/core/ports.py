@@ -113,13 +113,15 @@ class SnapshotSource(Protocol):
         statement: str,
         values: Mapping[str, JSON | datetime],
         *,
+        uploads: Mapping[str, Path] | None = None,
         as_of: datetime,
         into: Path,
         tag: Mapping[str, str],
     ) -> TableFile:
         """Stream a SELECT to Parquet, in batches; ``values`` are bound as ``%(name)s``, never spliced.
 
-        ``as_of`` is itself bound as ``%(as_of)s``. ``tag`` names dag, run and task in the warehouse's query history.
+        ``as_of`` is itself bound as ``%(as_of)s``. ``uploads``: Parquet files by the names of tables that hold their
+        rows for this statement alone. ``tag`` names dag, run and task in the warehouse's query history.
 
         Raises:
             TableMissing, ColumnMissing, StatementFailed.

@@ -1,11 +1,11 @@
-"""The rows of a spine as SQL: to which split each belongs, and whether its inputs were known in time."""
+"""Questions about the rows of a view's tables as SQL: splits, inputs known too late, keys of a lookup found twice."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from airflow_ml.core.feature_dialect import Dialect, dialect_of
-from airflow_ml.core.feature_inputs import Input
+from airflow_ml.core.feature_inputs import Input, Lookup
 from airflow_ml.core.feature_view import SPLIT, FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.time_split import AFTER_AS_OF, AFTER_THE_CUT, NO_LABEL, NO_LABEL_YET, TimeSplit
@@ -38,7 +38,7 @@ def split_sql(view: FeatureView, *, spine: str, dialect: str, as_of: datetime, s
     d = dialect_of(dialect)
     case = split_case(view, d, split, aware(as_of))
     outcome, rows = f"{d.quote('s')}.{d.quote(SPLIT)}", d.quote("rows")
-    inner = f"  SELECT {case} AS {d.quote(SPLIT)}\n  FROM {d.relation(spine, None)} AS {d.quote('t')}"
+    inner = f"  SELECT {case} AS {d.quote(SPLIT)}\n  FROM {d.relation(spine)} AS {d.quote('t')}"
     return f"SELECT {outcome}, COUNT(*) AS {rows}\nFROM (\n{inner}\n) AS {d.quote('s')}\nGROUP BY {outcome}\nORDER BY 1"
 
 
@@ -58,8 +58,23 @@ def late_sql(view: FeatureView, item: Input, *, spine: str, dialect: str) -> str
         f"SELECT\n  COUNT(*) OVER () AS {d.quote('rows')},\n"
         f"  COUNT(*) OVER () - COUNT({known}) OVER () AS {d.quote('nulls')},\n"
         f"  {key} AS {d.quote('key')},\n  {at} AS {d.quote('predict_at')},\n  {known} AS {d.quote('known_at')}\n"
-        f"FROM {d.relation(spine, None)} AS {d.quote('t')}\nWHERE {known} IS NULL OR {known} > {at}\n"
+        f"FROM {d.relation(spine)} AS {d.quote('t')}\nWHERE {known} IS NULL OR {known} > {at}\n"
         f"ORDER BY DATEDIFF('microsecond', {at}, {known}) DESC NULLS LAST, {at}, {key}\nLIMIT 1"
+    )
+
+
+def doubled_sql(join: Lookup, *, relation: str, dialect: str, history: bool = False) -> str:
+    """Return the SELECT of at most one key that a lookup's table holds several times: its columns, and ``rows``.
+
+    Raises:
+        ConfigurationError: unknown dialect.
+    """
+    d = dialect_of(dialect)
+    by = [d.quote(name) for name in join.by]
+    keys, known = ", ".join(by), " AND ".join(f"{name} IS NOT NULL" for name in by)
+    return (
+        f"SELECT {keys}, COUNT(*) AS {d.quote('rows')}\nFROM {d.relation(relation, history=history)}\nWHERE {known}\n"
+        f"GROUP BY {keys}\nHAVING COUNT(*) > 1\nORDER BY {keys}\nLIMIT 1"
     )
 
 

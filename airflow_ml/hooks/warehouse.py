@@ -85,6 +85,9 @@ def _snowflake(conn_id: str) -> SnapshotSource:
 
         # The hook's own get_conn sets no time limits, and the connector's defaults wait for a dead server for ever.
         limits = {"login_timeout": LOGIN_TIMEOUT_SECONDS, "network_timeout": NETWORK_TIMEOUT_SECONDS}
-        return connector.connect(**{**hook._get_conn_params(), **limits})
+        params = hook._get_conn_params()
+        # A time without a zone means UTC wherever it is read; an account's own default is Los Angeles.
+        session = {**(params.get("session_parameters") or {}), "TIMEZONE": "UTC"}
+        return connector.connect(**{**params, **limits, "session_parameters": session})
 
     return SnowflakeSource(connect, source_name=f"snowflake:{conn_id}")

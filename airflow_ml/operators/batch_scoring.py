@@ -23,7 +23,7 @@ from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.hooks.warehouse import snapshot_source, warehouse_router
 from airflow_ml.operators.base import task_names
-from airflow_ml.operators.feature_building import feature_set, source_tables
+from airflow_ml.operators.feature_building import FeatureBuilding
 from airflow_ml.operators.features import chosen_view
 from airflow_ml.operators.prediction_split import VariantRows, split_spine, write_exposures, write_shadow_scores
 from airflow_ml.operators.runner_call import run_in_runner
@@ -92,25 +92,16 @@ class _Batch:
         operator, store, version = self.operator, self.store, variant["version"]
         view = _view(operator, store, self.name, variant)
         spine = store.put_file(part.spine, format="parquet", rows=part.rows, columns=part.columns)
-        features = feature_set(
-            view,
-            store,
+        features = FeatureBuilding(
+            view=view,
             spine=spine,
-            sources=source_tables(
-                view,
-                store,
-                spine=spine,
-                conn_id=operator.snowflake_conn_id,
-                as_of=self.as_of,
-                split=None,
-                folder=self.folder,
-                tag=self.tag,
-            ),
             as_of=self.as_of,
             split=None,
+            store=store,
+            conn_id=operator.snowflake_conn_id,
+            tag=self.tag,
             folder=self.folder,
-            parents=(),
-        )
+        ).in_worker()
         scored = run_in_runner(
             score,
             {

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from airflow_ml.core.feature_view import FeatureView
     from airflow_ml.core.features import FeatureSet
 
+#: Where features are built.
+WORKER, WAREHOUSE = "worker", "warehouse"
+
 
 def read_view(view: Any) -> None:
     """Refuse a definition that is no view's; a name is looked up among the views."""
@@ -60,6 +63,9 @@ class BuildFeaturesOperator(MLOperator):
         views: Views to choose from by name, where a DAG's parameter decides. The default is none.
         spine: The `DatasetSnapshot` with one row per prediction (templated).
         split: A `TimeSplit`, back from the spine's ``as_of`` (templated).
+        engine: ``"worker"`` (default) builds with DuckDB in the task's process; ``"warehouse"`` builds in Snowflake,
+            for joined tables that are too large to read. Then only the spine goes there and only the result comes back;
+            the tables are not kept as artifacts (templated).
         snowflake_conn_id: Airflow connection of the joined tables (templated).
 
     Raises:
@@ -68,13 +74,14 @@ class BuildFeaturesOperator(MLOperator):
         EmptyDataset: a split without rows.
     """
 
-    template_fields: Sequence[str] = ("view", "views", "spine", "split", "snowflake_conn_id")
+    template_fields: Sequence[str] = ("view", "views", "spine", "split", "engine", "snowflake_conn_id")
     ui_color = "#dcfce7"
     argument_rules = {  # noqa: RUF012 - never changed
         "view": rules.either("a FeatureView, or the name of one of views", Mapping, str, read=read_view),
         "views": rules.sequence(read_views, empty=True),
         "spine": rules.record("DatasetSnapshot"),
         "split": rules.either('a TimeSplit, such as TimeSplit(validate="14d", test="14d")', Mapping, read=_read_split),
+        "engine": rules.one_of(WORKER, WAREHOUSE),
         "snowflake_conn_id": rules.text(),
     }
 
@@ -85,6 +92,7 @@ class BuildFeaturesOperator(MLOperator):
         spine: Any,
         split: Any,
         views: Sequence[Any] = (),
+        engine: str = WORKER,
         snowflake_conn_id: str = "snowflake_default",
         task_id: str = "build_features",
         **kwargs: Any,
@@ -94,6 +102,7 @@ class BuildFeaturesOperator(MLOperator):
         self.views = plain(views)
         self.spine = plain(spine)
         self.split = plain(split)
+        self.engine = engine
         self.snowflake_conn_id = snowflake_conn_id
         self.check_arguments()
         check_view(self.view, self.views)
@@ -103,23 +112,25 @@ class BuildFeaturesOperator(MLOperator):
         from airflow_ml.core.record import parse_as
         from airflow_ml.core.snapshot import DatasetSnapshot
         from airflow_ml.core.time_split import TimeSplit
-        from airflow_ml.operators.feature_building import feature_set, source_tables
+        from airflow_ml.operators.feature_building import FeatureBuilding
 
         spine = parse_as(DatasetSnapshot, self.spine)
         view = chosen_view(self.view, self.views)
-        store = self.store()
-        split = TimeSplit.from_dict(self.split)
         with self.scratch() as folder:
-            sources = source_tables(
-                view, store, spine=spine.artifact, conn_id=self.snowflake_conn_id, as_of=spine.as_of, split=split,
-                folder=folder, tag=task_names(context),
-            )  # fmt: skip
-            for table, artifact in sources.items():
-                self.log.info("%s: %s rows, %s bytes read", table, f"{artifact.rows:,}", f"{artifact.size_bytes:,}")
-            features = feature_set(
-                view, store, spine=spine.artifact, sources=sources, as_of=spine.as_of, split=split, folder=folder,
-                parents=(spine.fingerprint,),
-            )  # fmt: skip
+            building = FeatureBuilding(
+                view=view,
+                spine=spine.artifact,
+                as_of=spine.as_of,
+                split=TimeSplit.from_dict(self.split),
+                store=self.store(),
+                conn_id=self.snowflake_conn_id,
+                tag=task_names(context),
+                folder=folder,
+            )
+            build = building.in_warehouse if self.engine == WAREHOUSE else building.in_worker
+            features = build(parents=(spine.fingerprint,))
+        for table, artifact in features.sources.items():
+            self.log.info("%s: %s rows, %s bytes read", table, f"{artifact.rows:,}", f"{artifact.size_bytes:,}")
         self.log.info(
             "%s: %s rows %s, %d features, left out %s", view.name, f"{features.rows:,}", dict(features.split_rows),
             len(features.features), dict(features.excluded),

@@ -174,34 +174,24 @@ class GateModelOperator(MLOperator):
         """Return the champion's own view over the same spine, or None where the candidate's data has it already."""
         from airflow_ml.core.artifact import Artifact
         from airflow_ml.core.feature_view import FeatureView
-        from airflow_ml.operators.feature_building import feature_set, source_tables
+        from airflow_ml.operators.feature_building import FeatureBuilding
 
         if champion is None or champion["view_digest"] == features.view_digest:
             return None
         definition = Artifact.from_dict(champion["view_definition"])
         view = FeatureView.from_dict(json.loads(store.get_bytes(definition)))
         with self.scratch() as folder:
-            # Read anew: of a table that both views join, the candidate's features hold what its own view can use.
-            sources = source_tables(
-                view,
-                store,
+            # Tables are read anew: the candidate's features hold only what its own view can use of them.
+            built = FeatureBuilding(
+                view=view,
                 spine=features.spine,
+                as_of=features.as_of,
+                split=None,
+                store=store,
                 conn_id=self.snowflake_conn_id,
-                as_of=features.as_of,
-                split=None,
-                folder=folder,
                 tag=task_names(context),
-            )
-            built = feature_set(
-                view,
-                store,
-                spine=features.spine,
-                sources=sources,
-                as_of=features.as_of,
-                split=None,
                 folder=folder,
-                parents=(features.fingerprint,),
-            )
+            ).in_worker(parents=(features.fingerprint,))
         return built.to_dict()
 
 

@@ -1,4 +1,4 @@
-"""Where fakesnow 0.12 loses data or time that Snowflake does not lose: mended inside the local warehouse."""
+"""What fakesnow 0.12 does otherwise than Snowflake, where it matters here: mended inside the local warehouse."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def apply() -> None:
     """Mend fakesnow in this process, before its server starts."""
     refuse_as_snowflake_does()
     keep_null_times()
+    join_as_of()
 
 
 def refuse_as_snowflake_does() -> None:
@@ -58,3 +59,27 @@ def keep_null_times() -> None:
         return pa.StructArray.from_arrays(struct.flatten(), fields=list(struct.type), mask=whole.is_null())
 
     fakesnow.arrow.timestamp_to_sf_struct = with_nulls
+
+
+def join_as_of() -> None:
+    """Write Snowflake's ``ASOF JOIN ... MATCH_CONDITION (...)``, which keeps unmatched rows, as DuckDB does.
+
+    Fakesnow hands the clause to DuckDB as it is, which does not know it.
+    """
+    from fakesnow.cursor import FakeSnowflakeCursor
+    from sqlglot import exp
+
+    original = FakeSnowflakeCursor._transform
+
+    def as_duckdb(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Join) and (match := node.args.get("match_condition")):
+            node.set("match_condition", None)
+            node.set("side", "LEFT")
+            node.set("on", exp.and_(node.args["on"], match))
+        return node
+
+    @functools.wraps(original)
+    def transformed(self: FakeSnowflakeCursor, expression: exp.Expression, *args: Any, **kwargs: Any) -> Any:
+        return original(self, expression, *args, **kwargs).transform(as_duckdb, copy=False)
+
+    FakeSnowflakeCursor._transform = transformed

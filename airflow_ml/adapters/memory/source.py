@@ -44,6 +44,7 @@ class MemorySource:
         statement: str,
         values: Mapping[str, JSON | datetime],
         *,
+        uploads: Mapping[str, Path] | None = None,
         as_of: datetime,
         into: Path,
         tag: Mapping[str, str],
@@ -53,7 +54,7 @@ class MemorySource:
         bound = {name: bindable(name, value) for name, value in {**values, "as_of": as_of}.items()}
         text = pyformat(statement.replace("{at}", ""), bound.keys()).strip().rstrip(";")
         query, parameters = _dollar_parameters(f"{comment(tag)} {text}", bound)
-        with self._translated("Reading from memory"):
+        with self._translated("Reading from memory"), self._uploaded(uploads or {}):
             found = self._database.sql(query, params=parameters).to_arrow_table()
         schema = _plain_schema(found.schema)
         rows = write_parquet([found], schema, into)
@@ -102,6 +103,17 @@ class MemorySource:
             finally:
                 self._database.unregister("staged")
         return rows
+
+    @contextmanager
+    def _uploaded(self, uploads: Mapping[str, Path]) -> Iterator[None]:
+        tables = {name: ident(name) for name in uploads}
+        try:
+            for name, table in tables.items():
+                self._database.read_parquet(str(uploads[name])).create(table)
+            yield
+        finally:
+            for table in tables.values():
+                self._database.execute(f"DROP TABLE IF EXISTS {table}")
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

@@ -115,6 +115,23 @@ class SnapshotSourceContract:
         assert ids(TimeRange("at", moments[2], moments[3])) == [2, 3]
         assert ids(TimeRange("at", moments[0], moments[0]), TimeRange("end", moments[4], AS_OF)) == [0, 5]
 
+    def test_files_are_tables_of_one_statement(self, source: SnapshotSource, table: str) -> None:
+        self.write(source, table, rows())
+        files = {f"{table}_{name}": self.folder / f"{name}.parquet" for name in ("first", "second")}
+        pq.write_table(rows(id=pa.array([1, 2, 9])), files[f"{table}_first"])
+        pq.write_table(pa.table({"id": [2, 3]}), files[f"{table}_second"])
+        joined = f"SELECT a.* FROM {table} b JOIN {table}_first a ON a.id = b.id JOIN {table}_second c ON c.id = a.id"
+        into = self.folder / "joined.parquet"
+        source.read(joined, {}, uploads=files, as_of=AS_OF, into=into, tag=TAG)
+        assert pq.read_table(into).to_pylist() == rows().slice(1, 1).to_pylist()
+        for name in files:
+            with pytest.raises(TableMissing, match=f"(?i){name}"):
+                self.read(source, f"SELECT * FROM {name}")
+        with pytest.raises(ColumnMissing, match="nocol"):
+            source.read(f"SELECT nocol FROM {table}_first", {}, uploads=files, as_of=AS_OF, into=into, tag=TAG)
+        with pytest.raises(TableMissing):
+            self.read(source, f"SELECT * FROM {table}_first")
+
     def test_types_are_those_of_the_contract(self, source: SnapshotSource) -> None:
         data = self.read(
             source,
