@@ -21,6 +21,9 @@ from airflow_ml.gateway.wire import check_model, decode_traffic, traffic_to_wire
 
 #: A write may have to load two models first; the gateway gives each of them 60 seconds.
 WRITE_TIMEOUT_SECONDS = 130.0
+#: A split ends at a moment on the gateway's clock that is set by the writer's. Half of what lies between the lease and
+#: that moment by default, 180 and 300 s.
+MOST_CLOCK_DIFFERENCE_SECONDS = 60.0
 
 
 _NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
@@ -54,7 +57,8 @@ class GatewayRouter:
 
         Raises:
             FencedOut: the gateway holds a higher epoch.
-            RouterFailed: no answer, a variant that cannot be loaded, or a different division read back.
+            RouterFailed: no answer, a variant that cannot be loaded, a different division read back, or a split whose
+                end the two clocks do not agree about.
         """
         answer = self._call(
             "PUT",
@@ -74,6 +78,14 @@ class GatewayRouter:
                 "The gateway put another division in effect than was written",
                 f"{answer.body.get('weight_percent')} % in epoch {answer.body.get('epoch')}",
                 "Read the rollout record; another writer may own this model.",
+            )
+        ahead = answer.clock_ahead_seconds
+        if traffic.expires_at is not None and abs(ahead) > MOST_CLOCK_DIFFERENCE_SECONDS:
+            raise RouterFailed(
+                f"The clock of the gateway at {self.address} differs from this one",
+                f"by {ahead:.0f} s",
+                f"Set both by a time server: they may differ by {MOST_CLOCK_DIFFERENCE_SECONDS:.0f} s, since a split "
+                "ends at a moment on the gateway's clock.",
             )
 
     def read(self, model: str) -> Traffic | None:

@@ -11,6 +11,8 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ class GatewayAnswer:
 
     status: int
     body: Mapping[str, Any]
+    #: How far the server's clock is ahead of this machine's, to within a second or two; 0 where it does not say.
+    clock_ahead_seconds: float = 0.0
 
     @property
     def error(self) -> str:
@@ -94,6 +98,13 @@ class GatewayClient:
             value = json.loads(text)
             if not isinstance(value, dict):
                 raise ValueError("the answer is no JSON object")
-            return GatewayAnswer(response.status, value)
+            return GatewayAnswer(response.status, value, _clock_ahead_seconds(response.headers.get("Date", "")))
         finally:
             connection.close()
+
+
+def _clock_ahead_seconds(date: str) -> float:
+    try:
+        return (parsedate_to_datetime(date).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    except ValueError:
+        return 0.0

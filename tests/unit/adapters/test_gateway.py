@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,6 +25,7 @@ class Server(ThreadingHTTPServer):
     """Answers every request with one status, headers and body, and remembers what it was asked."""
 
     status = 200
+    clock_ahead_seconds = 0.0
     headers: dict[str, str]
     body: bytes
 
@@ -50,6 +54,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.body)
 
     do_GET = do_PUT = do_POST = answer
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """What the answer's Date says."""
+        return super().date_time_string(time.time() + self.server.clock_ahead_seconds)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the test's output clean."""
@@ -136,6 +144,21 @@ def test_another_division_than_was_written_is_an_error(server: Server) -> None:
     server.body = json.dumps(traffic_to_wire(TRAFFIC) | {"weight_percent": 100}).encode()
     with pytest.raises(RouterFailed, match="100"):
         GatewayRouter(server.url).write(TRAFFIC)
+
+
+@pytest.mark.parametrize("ahead", [-600.0, 600.0])
+def test_a_split_at_a_gateway_with_another_clock_is_refused_and_an_end_is_not(server: Server, ahead: float) -> None:
+    """By a clock that is ahead the split ends at once, by one that is behind long after its owner was lost."""
+    server.clock_ahead_seconds = ahead
+    split = replace(TRAFFIC, expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=300))
+    server.body = json.dumps(traffic_to_wire(split)).encode()
+    with pytest.raises(RouterFailed, match=rf"clock .* differs .*by {ahead - 1:.0f} s|by {ahead:.0f} s"):
+        GatewayRouter(server.url).write(split)
+    server.body = json.dumps(traffic_to_wire(TRAFFIC)).encode()
+    GatewayRouter(server.url).write(TRAFFIC)
+    server.clock_ahead_seconds = ahead / 20
+    server.body = json.dumps(traffic_to_wire(split)).encode()
+    GatewayRouter(server.url).write(split)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b"{}", b'{"model": "m"}', b'{"samples": 5}'])
