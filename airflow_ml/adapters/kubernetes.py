@@ -20,6 +20,7 @@ from airflow_ml.core.job import (
     LOST,
     MAX_FAILURES,
     RUNNING,
+    SUCCEEDED,
     WAITING,
     IndexFailure,
     JobHandle,
@@ -69,7 +70,7 @@ class KubernetesJobs:
                 answer = self.api.call("POST", _jobs(namespace), body=manifest)
             elif answer.status == 200:
                 _check_ours(answer.body, request)
-        if answer.status in (400, 422):
+        if answer.status in (400, 404, 422):  # 404: there is no such namespace
             raise ConfigurationError(
                 f"The cluster refuses the job {name}", answer.message, f"Mend the profile {request.profile.name!r}."
             )
@@ -113,6 +114,8 @@ class KubernetesJobs:
         waiting_for = ""
         if lost or phase == FAILED:
             failures = self._reasons.failed(handle, lost, reason)
+            if phase == SUCCEEDED:  # enough did; what was ended for it has no pod, or says that it was told to end
+                failures = tuple(one for one in failures if one.reason not in ("no_result", "stopped"))
         if phase is None:
             phase = RUNNING if int(status.get("ready") or 0) or int(status.get("succeeded") or 0) else WAITING
             if not int(status.get("ready") or 0):
@@ -128,7 +131,7 @@ class KubernetesJobs:
             indexes=indexes,
             active=active,
             succeeded=int(status.get("succeeded") or 0),
-            failed=len(lost),
+            failed=len(failures) if phase == SUCCEEDED else len(lost),
             waiting_for=waiting_for,
             failures=failures[-MAX_FAILURES:],
         )

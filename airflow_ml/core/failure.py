@@ -72,33 +72,37 @@ def out_of_memory(limit: str = "", peak_memory_bytes: int | None = None) -> Fail
     return Failure(reason="out_of_memory", message=message, exit_code=137)
 
 
-def summary(failures: Sequence[IndexFailure], *, indexes: int) -> str:
+def summary(failures: Sequence[IndexFailure], *, indexes: int, failed: int = 0) -> str:
     """Return what failed, in a line: how many by reason, and the first message of the most frequent one.
 
     Args:
         failures: Those that are known; a backend keeps the newest 100.
         indexes: All indexes of the job.
+        failed: How many failed, where these may be more than are known.
     """
     counts = Counter(one.reason for one in failures).most_common()
     first = next(one for one in failures if one.reason == counts[0][0])
     by_reason = ", ".join(f"{number} {reason}" for reason, number in counts)
     if indexes == 1:
         return f"{first.reason}: {first.message}"
-    return f"{len(failures)} of {indexes} indexes ({by_reason}); index {first.index}: {first.message}"
+    if failed > len(failures):
+        by_reason = f"of {len(failures)} that are known {by_reason}"
+    return f"{max(failed, len(failures))} of {indexes} indexes ({by_reason}); index {first.index}: {first.message}"
 
 
-def job_failed(failures: Sequence[IndexFailure], *, indexes: int, may_grow: bool = False) -> JobFailed:
+def job_failed(failures: Sequence[IndexFailure], *, indexes: int, failed: int = 0, may_grow: bool = False) -> JobFailed:
     """Return the error of a job with failed indexes: what failed, and the remedies of its reasons.
 
     Args:
         failures: At least one.
         indexes: All indexes of the job.
+        failed: How many failed, where these may be more than are known.
         may_grow: Whether the next try may have more memory.
     """
     reasons = [name for name, _ in Counter(one.reason for one in failures).most_common()]
     remedies = dict.fromkeys(REASONS[name].remedy for name in reasons[:2])
     return JobFailed(
-        "A remote job failed", summary(failures, indexes=indexes), " ".join(remedies), reasons=reasons,
+        "A remote job failed", summary(failures, indexes=indexes, failed=failed), " ".join(remedies), reasons=reasons,
         retryable=can_succeed(reasons, may_grow=may_grow),
     )  # fmt: skip
 

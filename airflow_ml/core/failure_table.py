@@ -76,7 +76,11 @@ _FINAL = (
         "the platform does not accept it: a policy, a missing service account, or missing rights",
         "Do what the message says; airflow-ml doctor checks the rights.",
     ),
-    Reason("cancelled", "somebody ended it", "Clear the task to run what is missing."),
+    Reason(
+        "cancelled",
+        "somebody ended it, or its job ended before it did",
+        "Clear the task to run what is missing.",
+    ),
 )
 
 #: What another try can get past.

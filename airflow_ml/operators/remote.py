@@ -45,8 +45,10 @@ class Collected:
     jobs: Sequence[CallJob | ShardJob]
     #: For each of them its result in wire form; None where there is none.
     results: Sequence[Any]
-    #: Why some have none.
+    #: Why some have none: of as many as are known.
     failures: tuple[IndexFailure, ...]
+    #: Indexes of this attempt that have none.
+    lacking: int
     attempt: JobAttempt
 
 
@@ -149,7 +151,9 @@ def refuse_failures(found: Collected, profile: ComputeProfile | None = None) -> 
     """
     if found.failures:
         used = profile or found.attempt.request.profile
-        raise job_failed(found.failures, indexes=found.attempt.request.indexes, may_grow=_may_grow(used))
+        raise job_failed(
+            found.failures, indexes=found.attempt.request.indexes, failed=found.lacking, may_grow=_may_grow(used)
+        )
 
 
 def _may_grow(profile: ComputeProfile) -> bool:
@@ -168,7 +172,8 @@ def _collected(remote: RemoteJobs, attempt: JobAttempt, jobs: Sequence[Any], sta
     missing = [position[line] for line, result in enumerate(results) if result is None and line in position]
     size = max(1, attempt.request.profile.calls_per_index)
     failures = with_peak(without_results(status, missing, size), remote.store, attempt) if missing else ()
-    return Collected(jobs=jobs, results=results, failures=failures, attempt=attempt)
+    lacking = len({line // size for line in missing})
+    return Collected(jobs=jobs, results=results, failures=failures, lacking=lacking, attempt=attempt)
 
 
 def _log_outcome(
@@ -189,8 +194,8 @@ def _log_outcome(
     for failure in found.failures[:_LOGGED]:
         where = log_address(handle, failure)
         log.error("index %d: %s: %s; its log: %s", failure.index, failure.reason, failure.message, where)
-    if len(found.failures) > _LOGGED:
-        log.error("... and %d more", len(found.failures) - _LOGGED)
+    if found.lacking > _LOGGED:
+        log.error("... and %d more", found.lacking - _LOGGED)
     backend = job_backend(handle)
     if attempt.request.indexes == 1:  # the trigger has copied earlier lines
         for line in unseen(list(backend.log(handle, 0, tail_lines=_ONE_LOG_LINES)), seen):

@@ -124,6 +124,8 @@ def test_what_the_server_refuses_is_told_in_its_words(
     cluster.faults.fail_requests(422, verb="create", resource="jobs", message="spec.template: Invalid value")
     with pytest.raises(ConfigurationError, match=r"spec.template: Invalid value.*'k8s'"):
         backend.submit(request)
+    with pytest.raises(ConfigurationError, match=r"namespaces .nowhere. not found"):
+        backend.submit(asked(tmp_path, store, 1, profile={"kubernetes": {"namespace": "nowhere"}}))
     away = KubernetesJobs(KubernetesApi(cluster.client(), deadline_seconds=0.0))
     cluster.faults.fail_requests(0, times=-1)
     with pytest.raises(BackendUnavailable, match="cannot be reached"):
@@ -264,3 +266,13 @@ def test_a_server_whose_certificate_is_not_trusted_is_away_and_the_words_say_so(
     stranger = KubernetesJobs(KubernetesApi(client.ApiClient(settings), deadline_seconds=0.0))
     with pytest.raises(BackendUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
         stranger.submit(asked(tmp_path, store, 1))
+
+
+def test_what_is_ended_since_enough_have_succeeded_is_no_failure(
+    tmp_path: Path, store: FolderStore, backend: KubernetesJobs
+) -> None:
+    jobs = calls(tmp_path, store, [{"number": 1}, {"number": 2, "seconds": 60}])
+    share = kubernetes_profile(kubernetes={"success_fraction": 0.5})
+    handle = backend.submit(request_of(store, jobs, share, key=f"job-{next(_numbers)}"))
+    status = ended(backend, handle)
+    assert (status.phase, status.succeeded, status.failed, status.failures) == (SUCCEEDED, 1, 0, ())

@@ -57,6 +57,9 @@ def test_a_job_in_one_line() -> None:
         "3 of 200 indexes (2 user_error, 1 evicted); index 4: m1"
     )
     assert summary(failures("image_pull"), indexes=1) == "image_pull: m0"
+    assert summary(failures("evicted", "evicted"), indexes=200, failed=150) == (
+        "150 of 200 indexes (of 2 that are known 2 evicted); index 3: m0"
+    )
 
 
 def test_the_error_says_what_can_be_done() -> None:
