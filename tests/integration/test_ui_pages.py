@@ -174,7 +174,7 @@ def pages(whole: Pages) -> Iterator[Pages]:
     """The page as the tests before left it, with the host's own answers."""
     whole.problems.clear()
     yield whole
-    for route in ("**/api/overview", "**/api/models/never", "**/actions"):
+    for route in ("**/api/overview", "**/api/models/never", "**/actions", "**/taskInstances/*/links?*", "**/taskInstances?state=*"):
         whole.page.unroute(route)
     if whole.answers is not None:
         whole.load(None)
@@ -249,7 +249,7 @@ def hostile_and_plain(pages: Pages, *, some: bool) -> None:
             if some and not path.startswith(SOME):
                 continue
             address = NAMES.sub(rf"{world}.\1", path) if some else path
-            pages.go(address, "Bring it home" if path.startswith("task?") else words)
+            pages.go(address, "Provenance" if path.startswith("task?") else words)
             assert not pages.page.get_by_text("could not be drawn").count(), path
             found.append(pages.tags())
             schemes = pages.page.evaluate(
@@ -359,7 +359,7 @@ def test_loading_failed_empty_and_stale_are_shown(pages: Pages) -> None:
     state["body"] = answers["api/overview"] | {"models": [], "sweeps": [], "gates": [], "drifts": []}
     later(pages)
     pages.go("", "No sweep is running.")
-    for words in ("No model yet", "No gate has decided yet.", "No drift was measured yet."):
+    for words in ("There is no model yet.", "No gate has decided yet.", "No drift was measured yet."):
         pages.page.get_by_text(words).wait_for()
 
     state["body"] = None
@@ -377,6 +377,45 @@ def test_loading_failed_empty_and_stale_are_shown(pages: Pages) -> None:
 def later(pages: Pages) -> None:
     """Let a minute pass: answers are asked for anew."""
     pages.page.clock.set_fixed_time(pages.page.evaluate("() => Date.now() / 1_000 + 60"))
+
+
+def test_a_task_leads_to_the_pages_of_its_operator(pages: Pages) -> None:
+    """Its links in Airflow stand on its tab: pages of this plugin as routes, others as addresses, none that may not be."""
+    links = {
+        "Sweep": f"{pages.address}plugin/ml/sweep?{RUN}&task_id=train.plan",
+        "ML task": f"{pages.address}plugin/ml/task?{RUN}&task_id=select_model",
+        "MLflow": "https://mlflow.example/#/models/flight_delays",
+        "Hostile": "javascript:window.pwned=1",
+        "Query history": None,
+    }
+    pages.page.route("**/taskInstances/*/links?*", lambda route: route.fulfill(json={"extra_links": links}))
+    pages.go("task?dag_id=flight_delays_train&run_id=linked&task_id=select_model", "Bring it home")
+    found = pages.page.get_by_role("navigation", name="Pages of this task")
+    assert found.get_by_role("link").all_inner_texts() == ["Sweep", "MLflow ↗"]
+    pages.page.evaluate("() => { window.loadedOnce = true; }")
+    found.get_by_role("link", name="Sweep").click()
+    pages.page.get_by_text("Best of each group").wait_for()
+    assert pages.page.evaluate("() => window.loadedOnce"), "it is a route, not another document"
+
+
+def test_a_run_says_what_still_runs(pages: Pages) -> None:
+    """By Airflow's word: a planned sweep runs while its shards do, and instances of a task are told together."""
+    run = json.loads(FIXTURES.read_text())["api/dags/flight_delays_train/run"]
+    sweep = next(one for one in run["stages"] if one["kind"] == "sweep")
+    stages = [one for one in run["stages"] if one["kind"] in ("snapshot", "gate")]
+    planned = {**run, "stages": [*stages, {**sweep, "task_id": "train.plan", "instances": 1}]}
+    shards = [{"task_id": "train.shards", "map_index": at, "state": "running"} for at in range(3)]
+    again = {"task_id": "snapshot", "map_index": -1, "state": "running"}
+    pages.page.route("**/taskInstances?state=*", lambda route: route.fulfill(json={"task_instances": [*shards, again]}))
+    pages.answers = {"api/dags/flight_delays_train/run": planned}
+    pages.go("run?dag_id=flight_delays_train&run_id=goes_on", "Not ended yet")
+    row = pages.page.get_by_role("row", name=re.compile("train.plan"))
+    assert row.get_by_text("running", exact=True).count() == 1
+    assert row.get_by_text("succeeded").count() == 0
+    assert pages.page.get_by_role("row", name=re.compile("^Snapshot")).get_by_text("1 not ended").count() == 1
+    assert pages.page.get_by_role("link", name="train.shards", exact=True).count() == 1
+    assert pages.page.get_by_text("× 3").count() == 1
+    pages.answers = None
 
 
 def test_plots_can_be_saved_and_walked(pages: Pages) -> None:

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { airflowTask, page, pageOf, taskPage } from "./routes";
+import { airflowTask, page, pageOf, routeOf, taskPage } from "./routes";
 
 const TASK = { dag_id: "a/b c", run_id: "manual__2026-01-01T00:00:00+00:00", task_id: "train.shards", map_index: 3 };
 
@@ -16,6 +16,15 @@ describe("addresses", () => {
       "/dags/a%2Fb%20c/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/train.shards/mapped/3",
     );
     expect(airflowTask({ ...TASK, map_index: -1 })).not.toContain("mapped");
+  });
+
+  it("of operator links are routes where they are the pages' own", () => {
+    const here = document.baseURI;
+    expect(routeOf(`${here}plugin/ml/sweep?run_id=a%2Bb`)).toBe("/plugin/ml/sweep?run_id=a%2Bb");
+    expect(routeOf("/plugin/ml/model?model=m")).toBe("/plugin/ml/model?model=m");
+    for (const other of [`${here}plugin/mlx/sweep`, `${here}dags`, "https://elsewhere.example/plugin/ml/sweep", "javascript:alert(1)", "//plugin/ml/"]) {
+      expect(routeOf(other)).toBeUndefined();
+    }
   });
 
   it("name their page", () => {

@@ -40,6 +40,13 @@ export function airflowTask(task: TaskRef): string {
   return `${place}/tasks/${encodeURIComponent(task.task_id)}${mapped}`;
 }
 
+/** The route within Airflow of a page's address, as operator links have it; undefined for any other address. */
+export function routeOf(address: string): string | undefined {
+  const root = new URL(ROOT.slice(1), document.baseURI).href;
+  const route = address.startsWith(root) ? ROOT + address.slice(root.length) : address;
+  return route.startsWith(`${ROOT}/`) ? route : undefined;
+}
+
 /** The page that an address names; the overview for an unknown one. */
 export function pageOf(pathname: string): PageName {
   const [, name = ""] = /\/plugin\/[^/]+\/([^/?]+)/.exec(pathname) ?? [];

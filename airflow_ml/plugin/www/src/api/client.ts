@@ -76,6 +76,17 @@ export async function airflowTask(task: TaskRef, signal: AbortSignal): Promise<{
   return { state: found.state ?? null };
 }
 
+/** The links that a task has in Airflow, while it runs as well: its operator's own pages, MLflow, the warehouse. */
+export async function airflowLinks(task: TaskRef, signal: AbortSignal): Promise<Record<string, string | null>> {
+  const place = `api/v2/dags/${segment(task.dag_id)}/dagRuns/${segment(task.run_id)}/taskInstances/${segment(task.task_id)}/links`;
+  const url = new URL(place, document.baseURI);
+  url.searchParams.set("map_index", String(task.map_index));
+  const found = await answer<{ extra_links?: Record<string, string | null> }>(
+    await reach(url.href, { headers: { accept: "application/json" }, signal }),
+  );
+  return found.extra_links ?? {};
+}
+
 async function reach(url: string, options: RequestInit): Promise<Response> {
   try {
     return await fetch(url, { credentials: "same-origin", ...options });

@@ -2,7 +2,7 @@
 
 import { keepPreviousData, QueryClient, useQuery, type UseQueryResult } from "@tanstack/react-query";
 
-import { airflowTask, airflowTasks, ApiFailure, get, segment, type OpenTask, type Query } from "./client";
+import { airflowLinks, airflowTask, airflowTasks, ApiFailure, get, segment, type OpenTask, type Query } from "./client";
 import type {
   CanaryView, DatasetList, DatasetView, LineageGraph, ModelList, ModelView, Overview, RunDiff, RunList, RunRow, RunView,
   SnapshotView, SweepChart, SweepView, Table, TaskRef, TaskView, TrialPage, TrialView,
@@ -99,6 +99,13 @@ export const useAirflowTask = (task: TaskRef) =>
     queryKey: ["airflow task", task],
     queryFn: ({ signal }) => airflowTask(task, signal),
     refetchInterval: LIVE_MILLISECONDS,
+    retry: false,
+  });
+export const useAirflowLinks = (task: TaskRef) =>
+  useQuery({
+    queryKey: ["airflow links", task],
+    queryFn: ({ signal }) => airflowLinks(task, signal),
+    staleTime: 60_000,
     retry: false,
   });
 export const useDiff = (dag: string, run: string, other: string | null) =>

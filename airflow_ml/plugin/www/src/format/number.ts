@@ -13,6 +13,8 @@ function format(decimals: number): Intl.NumberFormat {
 }
 
 const MINUS = "\u2212";
+/** Between a number and its unit, which stay on one line. */
+const SPACE = "\u00a0";
 
 /** A metric or parameter: four significant digits; very large and very small ones as powers of ten. */
 export function number(value: number | null | undefined, digits = 4): string {
@@ -69,12 +71,12 @@ export function counted(value: number, noun: string, plural = `${noun}s`): strin
 
 /** A share of 0 to 1 as a percentage. */
 export function percent(share: number | null | undefined): string {
-  return share === null || share === undefined ? "–" : `${number(100 * share, 3)} %`;
+  return share === null || share === undefined ? "–" : `${number(100 * share, 3)}${SPACE}%`;
 }
 
 /** A weight of 0 to 100. */
 export function weight(value: number | null | undefined): string {
-  return value === null || value === undefined ? "–" : `${number(value, 3)} %`;
+  return value === null || value === undefined ? "–" : `${number(value, 3)}${SPACE}%`;
 }
 
 export function bytes(value: number): string {
@@ -85,7 +87,7 @@ export function bytes(value: number): string {
     size /= 1024;
     unit += 1;
   }
-  return unit === 0 ? counted(value, "byte") : `${number(size, 3)} ${units[unit] ?? ""}`;
+  return unit === 0 ? counted(value, "byte") : `${number(size, 3)}${SPACE}${units[unit] ?? ""}`;
 }
 
 /** A labelled quantity with its unit. */
@@ -99,7 +101,7 @@ export function quantity(value: number | string, unit: string): string {
     case "percent":
       return weight(value);
     case "seconds":
-      return `${number(value, 3)} s`;
+      return `${number(value, 3)}${SPACE}s`;
     default:
       return number(value);
   }

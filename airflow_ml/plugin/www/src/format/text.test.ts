@@ -19,6 +19,9 @@ describe("words", () => {
     expect(sentence("roll_back")).toBe("Roll back");
     expect(shortDigest(`sha256:${"ab".repeat(32)}`)).toBe("abababababab");
     expect(inline({ a: [1, null] })).toBe('{"a":[1,null]}');
+    expect(inline({ test: "14d", most: 0.61 })).toBe("test 14d, most 0.61");
+    expect(inline({ record: "Leaderboard", digest: `sha256:${"ab".repeat(32)}` })).toBe("Leaderboard abababababab");
+    expect(inline({})).toBe("{}");
     expect(inline(null)).toBe("–");
     expect(inline("x".repeat(300))).toHaveLength(201);
   });

@@ -12,8 +12,21 @@ export function inline(value: Json | undefined, limit = 200): string {
   if (value === undefined || value === null) {
     return "–";
   }
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const text = typeof value === "string" ? value : (flat(value) ?? JSON.stringify(value));
   return text.length > limit ? `${text.slice(0, limit)}…` : text;
+}
+
+/** A record's name and digest, or what a mapping of plain values says; undefined for what has parts of its own. */
+function flat(value: Json): string | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return undefined;
+  }
+  const { record, digest, ...others } = value;
+  if (typeof record === "string" && typeof digest === "string" && !Object.keys(others).length) {
+    return `${record} ${shortDigest(digest)}`;
+  }
+  const entries = Object.entries(value).map(([name, one]) => (typeof one === "object" ? undefined : `${name} ${one}`));
+  return entries.length && !entries.includes(undefined) ? entries.join(", ") : undefined;
 }
 
 /** A text of so many characters at most, the last one a sign for what is missing. */

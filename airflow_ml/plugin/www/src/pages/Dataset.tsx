@@ -1,5 +1,6 @@
 /** One dataset: its snapshots, and how far the world moved from what models learned of it. */
 
+import { Box } from "@chakra-ui/react";
 import { useState } from "react";
 
 import { useDataset } from "../api/queries";
@@ -43,17 +44,18 @@ function Rows({ view }: { view: DatasetView }) {
   if (oldest.length < 2) {
     return null;
   }
+  const x = { label: "as of", values: oldest.map((row) => Date.parse(row.as_of)), format: (at: number) => day(new Date(at).toISOString()), time: true };
   return (
     <Section title="Rows over time">
-      <Lines
-        title="Rows" height={180} dots zero
-        x={{ label: "as of", values: oldest.map((row) => Date.parse(row.as_of)), format: (at) => day(new Date(at).toISOString()), time: true }}
-        format={count}
-        series={[
-          { name: "rows", values: oldest.map((row) => row.rows) },
-          ...(oldest.some((row) => row.gate?.quarantined) ? [{ name: "set aside", values: oldest.map((row) => row.gate?.quarantined ?? null) }] : []),
-        ]}
-      />
+      <Box display="grid" gridTemplateColumns="repeat(auto-fit, minmax(min(100%, 28rem), 1fr))" gap={6}>
+        <Lines title="Rows" height={180} dots zero x={x} format={count} series={[{ name: "rows", values: oldest.map((row) => row.rows) }]} />
+        {oldest.some((row) => row.gate?.quarantined) && (
+          <Lines
+            title="Rows set aside by the gate" height={180} dots zero x={x} format={count}
+            series={[{ name: "set aside", values: oldest.map((row) => row.gate?.quarantined ?? null) }]}
+          />
+        )}
+      </Box>
     </Section>
   );
 }

@@ -37,17 +37,22 @@ function Whole({ view }: { view: ModelView }) {
   const newest = view.versions[0];
   const version = view.versions.find((one) => one.version === (chosen ?? view.champion)) ?? newest;
   const last = view.history[0];
+  const served = view.history.find((row) => SERVES.has(row.outcome) && row.challenger === view.champion);
   return (
     <>
       <Figures
         items={[
-          { label: "Champion", value: view.champion ?? "none", note: view.previous ? `before it ${view.previous}` : undefined },
+          {
+            label: "Champion", value: view.champion ?? "none",
+            note: served && <To to={page("canary", { model: view.name, epoch: served.epoch })}>{`${sentence(served.outcome)}: ${served.reason}`}</To>,
+          },
+          { label: "Before it", value: view.previous ?? "none" },
           { label: "Challenger", value: view.challenger ?? "none" },
           { label: "Newest", value: newest?.version ?? "–", note: newest && <Time at={newest.at} /> },
           {
             label: "Last rollout",
             value: last ? <Mark of={last.outcome} /> : "–",
-            note: last && <To to={page("canary", { model: view.name, epoch: last.epoch })}>{last.reason}</To>,
+            note: last && last !== served && <To to={page("canary", { model: view.name, epoch: last.epoch })}>{last.reason}</To>,
           },
         ]}
       />
@@ -79,6 +84,9 @@ function Whole({ view }: { view: ModelView }) {
   );
 }
 
+/** How a version comes to serve. */
+const SERVES = new Set(["promoted", "installed"]);
+
 function versionColumns(model: string, choose: (version: string) => void): Column<VersionRow>[] {
   return [
     {
@@ -90,17 +98,17 @@ function versionColumns(model: string, choose: (version: string) => void): Colum
         </HStack>
       ),
     },
-    { key: "by", label: "Made by", width: "10rem", cell: (row) => (row.made_by ? <Made task={row.made_by} at={row.at} /> : "–") },
+    { key: "by", label: "Made by", width: "9rem", cell: (row) => (row.made_by ? <Made task={row.made_by} at={row.at} /> : "–") },
     { key: "gate", label: "Gate", cell: (row) => (row.gate.state === "present" ? <Mark of={row.gate.value.verdict} /> : words(row.gate.state)) },
     {
-      key: "rollout", label: "Rollout", width: "7rem",
+      key: "rollout", label: "Rollout", width: "6rem",
       cell: (row) => (row.rollout ? <To to={page("canary", { model, epoch: row.rollout.epoch })}>{words(row.rollout.outcome)}</To> : "–"),
     },
     {
-      key: "metrics", label: "Metrics", width: "12rem",
+      key: "metrics", label: "Metrics", width: "10rem",
       cell: (row) => Object.entries(row.metrics).slice(0, 3).map(([name, value]) => `${name} ${number(value)}`).join(", ") || "–",
     },
-    { key: "commit", label: "Commit", width: "7rem", cell: (row) => row.commit.slice(0, 10) || "–" },
+    { key: "commit", label: "Commit", width: "6rem", cell: (row) => row.commit.slice(0, 8) || "–" },
     { key: "model", label: "Bytes", cell: (row) => <DigestText digest={row.model_digest} /> },
   ];
 }

@@ -15,7 +15,7 @@ export function Models() {
           <Section title="Champions and challengers">
             <ModelTable
               rows={value.models}
-              none="No model yet"
+              none="There is no model yet."
               hint="A model stands here once register_model has made its first version."
             />
           </Section>

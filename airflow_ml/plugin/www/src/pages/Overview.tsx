@@ -31,7 +31,7 @@ export function Overview() {
             <Section title="Models" aside={<To to={page("models")}>All models</To>}>
               <ModelTable
                 rows={value.models}
-                none="No model yet"
+                none="There is no model yet."
                 hint="A model stands here once register_model has made its first version."
               />
             </Section>
@@ -92,14 +92,14 @@ function HealthNotes({ health, rollouts }: { health: Health; rollouts: boolean }
 
 const SWEEPS: readonly Column<RunningSweep>[] = [
   {
-    key: "function", label: "Sweep", width: "12rem",
+    key: "function", label: "Sweep", width: "8rem",
     cell: (row) => <To to={taskPage("sweep", row.task)}>{row.function}</To>,
   },
-  { key: "task", label: "Task", width: "12rem", cell: (row) => <TaskLink task={row.task} /> },
+  { key: "task", label: "Task", width: "9rem", cell: (row) => <TaskLink task={row.task} /> },
   {
     key: "progress", label: "Progress", width: "11rem",
     cell: (row) => (
-      <Progress.Root value={row.finished} max={Math.max(row.trials, 1)} size="xs" aria-label="Trials finished">
+      <Progress.Root value={row.finished} max={Math.max(row.trials, 1)} size="xs" colorPalette="blue" aria-label="Trials finished">
         <Progress.ValueText fontSize="xs">
           {count(row.finished)} of {count(row.trials)} ({percent(row.finished / Math.max(row.trials, 1))})
         </Progress.ValueText>
@@ -135,7 +135,7 @@ const GATES: readonly Column<GateRow>[] = [
 
 function Gates({ rows }: { rows: readonly GateRow[] }) {
   if (!rows.length) {
-    return <Empty hint="gate_dataset and gate_model write here.">No gate has decided yet.</Empty>;
+    return <Empty hint="A verdict stands here once gate_dataset or gate_model has run.">No gate has decided yet.</Empty>;
   }
   return <Grid columns={GATES} rows={rows} rowKey={(row, at) => `${row.at}${at}`} label="Last gates" />;
 }
@@ -153,7 +153,7 @@ const DRIFTS: readonly Column<DriftRow>[] = [
 
 function Drifts({ rows }: { rows: readonly DriftRow[] }) {
   if (!rows.length) {
-    return <Empty hint="monitor writes here.">No drift was measured yet.</Empty>;
+    return <Empty hint="monitor compares what a model scores with what it learned from.">No drift was measured yet.</Empty>;
   }
   return <Grid columns={DRIFTS} rows={rows} rowKey={(row, at) => `${row.at}${at}`} label="Last drift reports" />;
 }

@@ -3,6 +3,7 @@
 import { Box, HStack, Text } from "@chakra-ui/react";
 
 import { useOpenTasks, useRun } from "../api/queries";
+import type { OpenTask } from "../api/client";
 import type { RunView, Stage } from "../api/types";
 import { count, quantity } from "../format/number";
 import { inline, sentence, shortDigest, words } from "../format/text";
@@ -40,7 +41,8 @@ export function Run({ dag, run, inTab = false }: Props) {
 }
 
 function Whole({ view }: { view: RunView }) {
-  const columns = stageColumns(view);
+  const open = useOpenTasks(view.dag_id, view.run_id).data ?? [];
+  const columns = stageColumns(view, open);
   return (
     <>
       <Section title="Stages" aside={<span>{`commit ${view.commit.slice(0, 12) || "unknown"}${view.dirty === "yes" ? ", with changes" : ""}`}</span>}>
@@ -49,7 +51,7 @@ function Whole({ view }: { view: RunView }) {
         ) : (
           <Empty hint="A stage stands here when its first task has ended.">No stage has ended yet.</Empty>
         )}
-        <OpenTasks view={view} />
+        <OpenTasks view={view} open={open} />
         {view.unreadable.map((one) => (
           <Text key={one.task} role="status" fontSize="xs" color="fg.warning" mt={2}>{`${one.task} cannot be read: ${one.reason}`}</Text>
         ))}
@@ -72,19 +74,19 @@ function Whole({ view }: { view: RunView }) {
 }
 
 /** Tasks that have no records yet, as Airflow knows them. */
-function OpenTasks({ view }: { view: RunView }) {
-  const open = useOpenTasks(view.dag_id, view.run_id);
+function OpenTasks({ view, open }: { view: RunView; open: readonly OpenTask[] }) {
   const known = new Set(view.stages.map((stage) => stage.task_id));
-  const rows = (open.data ?? []).filter((one) => !known.has(one.task_id));
+  const rows = together(open.filter((one) => !known.has(one.task_id)));
   if (!rows.length) {
     return null;
   }
   return (
     <HStack gap={3} mt={3} fontSize="xs" color="fg.muted" wrap="wrap">
       <span>Not ended yet:</span>
-      {rows.slice(0, 12).map((one) => (
-        <HStack key={`${one.task_id}${one.map_index}`} gap={1.5}>
+      {rows.slice(0, 12).map(({ one, instances }) => (
+        <HStack key={`${one.task_id} ${one.state}`} gap={1.5}>
           <TaskLink task={one}>{one.task_id}</TaskLink>
+          {instances > 1 && <span>{`× ${count(instances)}`}</span>}
           <Mark of={one.state === "deferred" ? "running" : one.state}>{words(one.state)}</Mark>
         </HStack>
       ))}
@@ -93,7 +95,34 @@ function OpenTasks({ view }: { view: RunView }) {
   );
 }
 
-function stageColumns(view: RunView): Column<Stage>[] {
+/** Instances of a mapped task in one state as one; it leads to the task. */
+function together(open: readonly OpenTask[]): { one: OpenTask; instances: number }[] {
+  const groups = new Map<string, { one: OpenTask; instances: number }>();
+  for (const one of open) {
+    const key = `${one.task_id} ${one.state}`;
+    const known = groups.get(key);
+    groups.set(key, known ? { one: { ...one, map_index: -1 }, instances: known.instances + 1 } : { one, instances: 1 });
+  }
+  return [...groups.values()];
+}
+
+/** A planned sweep goes on while its shards do, whose group has the plan's name before the dot. */
+function goesOn(stage: Stage, open: readonly OpenTask[]): boolean {
+  const [group, plan] = splitLast(stage.task_id);
+  return stage.kind === "sweep" && plan === "plan" && open.some((one) => splitLast(one.task_id)[0] === group);
+}
+
+/** Of a mapped task, or one that is tried again, those that have no record of this try yet. */
+function instancesOf(stage: Stage, open: readonly OpenTask[]): number {
+  return open.filter((one) => one.task_id === stage.task_id).length;
+}
+
+function splitLast(name: string): [string, string] {
+  const dot = name.lastIndexOf(".");
+  return [name.slice(0, Math.max(0, dot)), name.slice(dot + 1)];
+}
+
+function stageColumns(view: RunView, open: readonly OpenTask[]): Column<Stage>[] {
   const begin = Math.min(...view.stages.map((stage) => Date.parse(stage.started_at)));
   const end = Math.max(...view.stages.map((stage) => Date.parse(stage.ended_at)));
   const place = (stage: Stage) => ({
@@ -113,7 +142,8 @@ function stageColumns(view: RunView): Column<Stage>[] {
       key: "verdict", label: "Verdict", width: "6rem",
       cell: (stage) => (
         <HStack gap={1.5} wrap="wrap">
-          <Mark of={stage.verdict ?? stage.outcome} />
+          <Mark of={goesOn(stage, open) ? "running" : (stage.verdict ?? stage.outcome)} />
+          {instancesOf(stage, open) > 0 && <Mark of="running">{`${count(instancesOf(stage, open))} not ended`}</Mark>}
           {stage.cache && <Mark of={stage.cache === "hit" ? "hit" : "plain"}>{`cache ${stage.cache}`}</Mark>}
           {stage.failed_instances > 0 && stage.instances > 1 && <Mark of="failed">{`${count(stage.failed_instances)} failed`}</Mark>}
         </HStack>
@@ -152,7 +182,7 @@ function stageColumns(view: RunView): Column<Stage>[] {
         </>
       ),
     },
-    { key: "ended", label: "Ended", figure: true, cell: (stage) => <Time at={stage.ended_at} /> },
+    { key: "ended", label: "Ended", end: true, width: "6.5rem", cell: (stage) => <Time at={stage.ended_at} wraps /> },
   ];
 }
 
@@ -173,7 +203,7 @@ function Made({ stage, to }: { stage: Stage; to: Parameters<typeof taskPage>[1] 
       {records.map((output, at) => (
         <Text key={`${output.digest}${at}`} color="fg.muted" title={output.digest}>{`${output.record} ${shortDigest(output.digest).slice(0, 8)}`}</Text>
       ))}
-      {own && <To to={taskPage(own, to)}>{own === "sweep" ? "Leaderboard" : "Profile and checks"}</To>}
+      {own && <To to={taskPage(own, to)}>{own === "sweep" ? "Progress and leaderboard" : "Profile and checks"}</To>}
     </Box>
   );
 }

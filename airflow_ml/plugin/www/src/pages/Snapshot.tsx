@@ -80,8 +80,8 @@ function Whole({ view }: { view: SnapshotView }) {
 function profileColumns(rows: number): Column<ColumnProfile>[] {
   const value = (one: string | number | null) => (typeof one === "number" ? number(one) : (one ?? "–"));
   return [
-    { key: "name", label: "Column", width: "9rem", cell: (column) => column.name },
-    { key: "dtype", label: "Type", width: "7rem", cell: (column) => <Text as="span" fontSize="xs" color="fg.muted">{column.dtype}</Text> },
+    { key: "name", label: "Column", width: "8rem", cell: (column) => column.name },
+    { key: "dtype", label: "Type", width: "5rem", cell: (column) => <Text as="span" fontSize="xs" color="fg.muted">{column.dtype}</Text> },
     {
       key: "nulls", label: "Nulls", figure: true,
       cell: (column) => (column.nulls ? `${count(column.nulls)} (${percent(column.nulls / Math.max(rows, 1))})` : count(column.nulls)),

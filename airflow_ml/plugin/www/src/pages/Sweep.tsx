@@ -21,6 +21,7 @@ import { Grid } from "../ui/grid";
 import { Below, Page, Section } from "../ui/layout";
 import { Empty, Load, Present } from "../ui/state";
 import { DigestText, Mark, Out, TaskLink, Time } from "../ui/words";
+import { Groups } from "./sweep/Groups";
 import { Leaderboard } from "./sweep/Leaderboard";
 import { Progress } from "./sweep/Progress";
 import { Trial } from "./sweep/Trial";
@@ -79,7 +80,7 @@ function Whole({ view, place, openTrial }: { view: SweepView; place: Place; open
       {view.error && <Text role="alert" color="fg.error" fontSize="sm" mb={3} overflowWrap="anywhere">{view.error}</Text>}
       <Figures items={figures(view, openTrial)} />
       <Box display="grid" gridTemplateColumns={{ base: "minmax(0, 1fr)", xl: "minmax(0, 3fr) minmax(0, 2fr)" }} columnGap={4}>
-        <Section title="Best so far">
+        <Section title="Best so far" aside={view.best_by_group.length > 1 && "over all groups"}>
           {best_so_far.length ? (
             <Lines
               title={`Best ${view.metric}`} height={220} steps
@@ -96,6 +97,9 @@ function Whole({ view, place, openTrial }: { view: SweepView; place: Place; open
         </Section>
       </Box>
       <Below>
+        {view.best_by_group.length > 1 && (
+          <Section title="Best of each group" aside={view.by && `by ${view.by}`}><Groups view={view} openTrial={openTrial} /></Section>
+        )}
         <Charts view={view} place={place} openTrial={openTrial} />
         <Section title="Leaderboard" aside={counted(progress.trials, "trial")}>
           <Leaderboard place={place} metric={view.metric} several={view.objectives.length > 1} running={view.state === "running"} open={openTrial} />
@@ -184,10 +188,10 @@ function Charts({ view, place, openTrial }: { view: SweepView; place: Place; ope
               <Parallel chart={value} />
               <Box display="grid" gridTemplateColumns={{ base: "minmax(0, 1fr)", xl: "minmax(0, 1fr) minmax(0, 3fr)" }} gap={6} mt={5}>
                 {value.importance.length ? (
-                  <Bars
-                    title="Variance that each explains alone"
-                    items={value.importance.map((item) => ({ name: item.name, value: item.share }))} format={percent}
-                  />
+                  <Box>
+                    <Bars title="Importance" items={value.importance.map((item) => ({ name: item.name, value: item.share }))} format={percent} />
+                    <Text fontSize="xs" color="fg.muted" mt={2}>{`Share of the variance of ${value.metric} that each explains alone.`}</Text>
+                  </Box>
                 ) : (
                   <Empty>Importance needs 20 trials.</Empty>
                 )}

@@ -3,22 +3,28 @@
 import { Box, HStack, Text } from "@chakra-ui/react";
 
 import { useTask } from "../api/queries";
-import type { TaskRef, TaskView } from "../api/types";
+import type { Json, TaskRef, TaskView } from "../api/types";
 import { inline, words } from "../format/text";
 import { duration } from "../format/time";
 import { page } from "../routes";
 import { Facts, Figures, type Fact } from "../ui/facts";
 import { Grid, type Column } from "../ui/grid";
 import { Below, Page, Section } from "../ui/layout";
+import { TaskLinks } from "../ui/links";
 import { JsonText } from "../ui/preview";
-import { Empty, Load } from "../ui/state";
+import { Load } from "../ui/state";
 import { UnrecordedTask } from "../ui/unrecorded";
 import { Command, DigestText, Mark, TaskLink, Time } from "../ui/words";
 import { Handles } from "./task/Handles";
 
 export function Task({ task, inTab = false }: { task: TaskRef; inTab?: boolean }) {
   const view = useTask(task);
-  const whole = <Load query={view} lines={12} missing={<UnrecordedTask task={task} />}>{(value) => <Whole view={value} />}</Load>;
+  const whole = (
+    <>
+      <TaskLinks task={task} />
+      <Load query={view} lines={12} missing={<UnrecordedTask task={task} />}>{(value) => <Whole view={value} />}</Load>
+    </>
+  );
   if (inTab) {
     return whole;
   }
@@ -53,9 +59,7 @@ function Whole({ view }: { view: TaskView }) {
           { label: "Operator", value: <Text fontSize="sm">{view.operator}</Text>, note: view.provenance.function || undefined },
         ]}
       />
-      <Section title="Bring it home">
-        {view.reproduce.command ? <Command text={view.reproduce.command} /> : <Empty>{view.reproduce.why_not}</Empty>}
-      </Section>
+      {view.reproduce.command && <Section title="Bring it home"><Command text={view.reproduce.command} /></Section>}
       <Section title="Outputs">
         <Handles task={view.task} handles={view.outputs} none="It made no records." />
         {view.returned !== null && !view.outputs.length && <JsonText value={view.returned} />}
@@ -118,16 +122,22 @@ function cache({ cache: { verdict, changed, nearest } }: TaskView): Fact {
   };
 }
 
+/** A value in one line; what takes more scrolls in a few of them. */
+function Setting({ value }: { value: Json }) {
+  const line = inline(value, 160);
+  return line.endsWith("…") ? <JsonText value={value} height="8rem" /> : <>{line}</>;
+}
+
 function Settings({ view }: { view: TaskView }) {
-  const settings = Object.entries(view.settings).map(([label, value]) => ({ label, value: inline(value, 1_000) }));
-  const params = Object.entries(view.params).map(([name, value]) => ({ label: `Param ${name}`, value: inline(value, 1_000) }));
+  const settings = Object.entries(view.settings).map(([label, value]) => ({ label, value: <Setting value={value} /> }));
+  const params = Object.entries(view.params).map(([name, value]) => ({ label: `Param ${name}`, value: <Setting value={value} /> }));
   if (!settings.length && !params.length) {
     return null;
   }
   return <Section title="Settings"><Facts items={[...settings, ...params]} /></Section>;
 }
 
-function provenance({ provenance: made }: TaskView): Fact[] {
+function provenance({ provenance: made, reproduce }: TaskView): Fact[] {
   const dirty = { yes: ", tracked files differed from it", no: "", unknown: "" }[made.dirty] ?? "";
   const facts: (Fact | null)[] = [
     { label: "Commit", value: `${made.commit || "unknown"}${dirty}` },
@@ -138,6 +148,7 @@ function provenance({ provenance: made }: TaskView): Fact[] {
     { label: "Environment", value: <>{`Python ${made.python}, airflow_ml ${made.airflow_ml}`} <DigestText digest={made.environment} /></> },
     { label: "Machine", value: `${made.platform}, ${made.cpu}, ${made.cpus} CPUs` },
     made.triggered_by ? { label: "Triggered by", value: made.triggered_by } : null,
+    reproduce.why_not ? { label: "Reproduce", value: reproduce.why_not } : null,
     made.statements.length ? { label: "Statements", value: made.statements.join(", ") } : null,
   ];
   return facts.filter((fact) => fact !== null);

@@ -133,6 +133,12 @@ function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
                 d={band<LookRow>((look) => x(look.data_days), (look) => y(look.low ?? 0), (look) => y(look.high ?? 0))(spell) ?? ""}
                 fill={colour} fillOpacity={0.16}
               />
+              {(["low", "high"] as const).map((edge) => (
+                <path
+                  key={edge} d={line<LookRow>((look) => x(look.data_days), (look) => y(look[edge] ?? 0))(spell) ?? ""}
+                  fill="none" stroke={colour} strokeOpacity={0.6} strokeWidth={1}
+                />
+              ))}
               <path d={line<LookRow>((look) => x(look.data_days), (look) => y(look.effect ?? 0))(spell) ?? ""} fill="none" stroke={colour} strokeWidth={1.6} />
             </g>
           );

@@ -11,7 +11,7 @@ import { DigestText, TaskLink, Time } from "../ui/words";
 import { clipped } from "./axes";
 import { INK, Plot } from "./frame";
 
-const WIDE = 154;
+const WIDE = 138;
 const HIGH = 44;
 
 type Node = LineageGraph["nodes"][number];
@@ -105,8 +105,8 @@ function Record({ node, x, y, chosen, near, choose }: RecordProps) {
         width={WIDE} height={HIGH} rx={4} fill={INK.panel} strokeWidth={chosen || node.depth === 0 ? 2 : 1}
         stroke={chosen ? INK.line : near ? INK.quiet : INK.rule}
       />
-      <text x={10} y={17} fill={INK.quiet} style={{ fontSize: "10px" }}>{clipped(node.record, 24)}</text>
-      <text x={10} y={33} fontWeight={node.depth === 0 ? 600 : 400}>{clipped(node.label || shortDigest(node.digest), 23)}</text>
+      <text x={10} y={17} fill={INK.quiet} style={{ fontSize: "10px" }}>{clipped(node.record, 22)}</text>
+      <text x={10} y={33} fontWeight={node.depth === 0 ? 600 : 400}>{clipped(node.label || shortDigest(node.digest), 20)}</text>
     </g>
   );
 }
@@ -120,7 +120,7 @@ interface Drawn {
 
 function arrange(graph: LineageGraph): Drawn {
   const layout = new dagre.graphlib.Graph();
-  layout.setGraph({ rankdir: "LR", nodesep: 14, ranksep: 30, marginx: 4, marginy: 6 });
+  layout.setGraph({ rankdir: "LR", nodesep: 14, ranksep: 24, marginx: 4, marginy: 6 });
   layout.setDefaultEdgeLabel(() => ({}));
   for (const node of graph.nodes) {
     layout.setNode(node.digest, { width: WIDE, height: HIGH });

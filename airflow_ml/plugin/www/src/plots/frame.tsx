@@ -3,6 +3,7 @@
 import { Box, Button, Flex, HStack, Text } from "@chakra-ui/react";
 import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent, type ReactNode } from "react";
 
+import { SCROLLS } from "../ui/scrolls";
 import { saveCsv, savePng, type Sheet } from "./export";
 
 /** Colours of the page's theme, for light and dark. */
@@ -101,7 +102,7 @@ export function Plot({ title, about, height, least = 0, shrinks = false, centre,
           </HStack>
         </HStack>
       </Flex>
-      <Box ref={box} minH={`${scale * height}px`} minW={0} overflowX={least ? "auto" : "hidden"} overflowY="hidden">
+      <Box ref={box} minH={`${scale * height}px`} minW={0} overflowX={least ? "auto" : "hidden"} overflowY="hidden" css={least ? SCROLLS : undefined}>
         {width > 0 && (
           <svg
             ref={svg} role="img" aria-label={about} width={scale * width} height={scale * height} viewBox={`0 0 ${width} ${height}`}

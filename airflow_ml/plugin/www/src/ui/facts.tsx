@@ -1,6 +1,6 @@
 /** Labelled values: a strip of figures, and a list of facts. */
 
-import { Box, Flex, Text } from "@chakra-ui/react";
+import { Box, Text } from "@chakra-ui/react";
 import { Fragment, type ReactNode } from "react";
 
 import { FIGURES } from "./words";
@@ -15,12 +15,10 @@ export interface Fact {
 /** Figures side by side, the ones that a page is about. */
 export function Figures({ items }: { items: readonly Fact[] }) {
   return (
-    <Flex as="dl" wrap="wrap" rowGap={4} borderWidth="1px" borderRadius="md" bg="bg.panel" py={3} mb={4}>
+    <Box borderWidth="1px" borderRadius="md" bg="bg.panel" py={3} mb={4} overflow="hidden" containerType="inline-size">
+    <Box as="dl" css={tiles(items.length)}>
       {items.map((item) => (
-        <Box
-          key={item.label} px={4} minW="8rem" maxW="24rem" flex="1 1 auto"
-          borderInlineEndWidth="1px" _last={{ borderInlineEndWidth: 0 }}
-        >
+        <div key={item.label}>
           <Text as="dt" fontSize="xs" color="fg.muted" truncate title={item.label}>
             {item.label}
           </Text>
@@ -32,10 +30,24 @@ export function Figures({ items }: { items: readonly Fact[] }) {
               {item.note}
             </Box>
           )}
-        </Box>
+        </div>
       ))}
-    </Flex>
+    </Box>
+    </Box>
   );
+}
+
+/**
+ * One row, or two of the same length where the page is too narrow for one. Each tile has its rule on its left, and that
+ * of a row's first is cut off.
+ */
+function tiles(items: number) {
+  const half = Math.ceil(items / 2);
+  return {
+    display: "grid", gridTemplateColumns: `repeat(${half}, minmax(0, 1fr))`, rowGap: "4", marginInlineStart: "-1px",
+    "& > *": { paddingInline: "4", borderInlineStartWidth: "1px", minWidth: 0 },
+    [`@container (min-width: ${10 * items}rem)`]: { gridTemplateColumns: `repeat(${items}, minmax(0, auto))` },
+  } as const;
 }
 
 /** Facts below each other. */

@@ -13,7 +13,7 @@ const CHECKS: readonly Column<Check>[] = [
     key: "passed", label: "", cell: (check) => <Mark of={check.passed ? "pass" : check.severity === "critical" ? "failed" : "warn"}>{check.passed ? "passed" : "failed"}</Mark>,
   },
   { key: "name", label: "Check", width: "14rem", cell: (check) => <Name>{check.name}</Name> },
-  { key: "severity", label: "Severity", cell: (check) => check.severity },
+  { key: "severity", label: "Severity", width: "5rem", cell: (check) => check.severity },
   { key: "observed", label: "Seen", width: "10rem", cell: (check) => inline(check.observed) },
   { key: "expected", label: "Expected", width: "10rem", cell: (check) => check.expected || "–" },
   { key: "rows", label: "Bad rows", figure: true, cell: (check) => count(check.unexpected_rows) },

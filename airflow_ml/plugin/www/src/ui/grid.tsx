@@ -3,6 +3,7 @@
 import { Box, Table } from "@chakra-ui/react";
 import type { ReactNode } from "react";
 
+import { SCROLLS } from "./scrolls";
 import { FIGURES } from "./words";
 
 export interface Column<T> {
@@ -38,7 +39,7 @@ interface Props<T> {
 export function Grid<T>({ columns, rows, rowKey, label, sorting, selected, height }: Props<T>) {
   return (
     // A region that scrolls must be reachable by keyboard.
-    <Box overflow="auto" maxH={height} tabIndex={0} role="region" aria-label={label} mx={-3} my={-1}>
+    <Box overflow="auto" maxH={height} tabIndex={0} role="region" aria-label={label} mx={-3} my={-1} css={SCROLLS}>
       <Table.Root size="sm" fontSize="sm" aria-label={label} stickyHeader={Boolean(height)} bg="transparent" css={CELLS}>
         <Table.Header>
           <Table.Row bg={height ? "bg.panel" : "transparent"}>

@@ -29,7 +29,7 @@ const COLUMNS: readonly Column<SnapshotRow>[] = [
   { key: "size", label: "Size", figure: true, cell: (row) => bytes(row.size_bytes) },
   { key: "digest", label: "Content", cell: (row) => <DigestText digest={row.digest} /> },
   { key: "consistency", label: "Read as", cell: (row) => row.consistency.replaceAll("_", " ") },
-  { key: "task", label: "Made by", width: "10rem", cell: (row) => <Made task={row.task} at={row.made_at} /> },
+  { key: "task", label: "Made by", width: "9rem", cell: (row) => <Made task={row.task} at={row.made_at} /> },
 ];
 
 export function Snapshots({ rows }: { rows: readonly SnapshotRow[] }) {

@@ -37,14 +37,14 @@ export function Name({ children }: { children: string }) {
 }
 
 /** A time in the reader's zone; UTC is in its title. */
-export function Time({ at, ago = false }: { at: string | null | undefined; ago?: boolean }) {
+export function Time({ at, ago = false, wraps = false }: { at: string | null | undefined; ago?: boolean; wraps?: boolean }) {
   const now = useNow(ago ? 10_000 : 0);
   if (!at) {
     return <>–</>;
   }
   const full = moment(at);
   return (
-    <time dateTime={at} title={`${full} ${zone()}\n${at}`} style={{ whiteSpace: "nowrap", ...FIGURES }}>
+    <time dateTime={at} title={`${full} ${zone()}\n${at}`} style={{ whiteSpace: wraps ? "normal" : "nowrap", overflowWrap: "normal", ...FIGURES }}>
       {ago ? relative(at, now) : full}
     </time>
   );

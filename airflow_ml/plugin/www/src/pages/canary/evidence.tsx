@@ -17,10 +17,10 @@ interface Arm {
 }
 
 const ARMS: readonly Column<Arm>[] = [
-  { key: "name", label: "Arm", cell: (arm) => arm.name },
+  { key: "name", label: "Arm", width: "6.5rem", cell: (arm) => arm.name },
   { key: "units", label: "Units", figure: true, cell: (arm) => count(arm.units) },
-  { key: "requests", label: "Requests with outcome", figure: true, cell: (arm) => count(arm.requests) },
-  { key: "waiting", label: "Waiting for theirs", figure: true, cell: (arm) => count(arm.waiting) },
+  { key: "requests", label: "With outcome", figure: true, cell: (arm) => count(arm.requests) },
+  { key: "waiting", label: "Waiting", figure: true, cell: (arm) => count(arm.waiting) },
 ];
 
 interface SamplesProps {
@@ -101,10 +101,10 @@ export function SampleRatio({ looks }: { looks: readonly LookRow[] }) {
         <Mark of={excess >= 0 ? "broken" : "balanced"}>{excess >= 0 ? "mismatch" : "as planned"}</Mark>{" "}
         {excess >= 0
           ? "The arms do not get the traffic that their weights say."
-          : `The evidence against the planned split is ${number(-excess, 3)} below the alarm.`}
+          : `The log-evidence against the planned split is ${number(-excess, 3)} below the alarm.`}
       </Text>
       <Lines
-        title="Evidence of a mismatch, less its bar"
+        title="Log-evidence of a mismatch; the alarm is at 0"
         height={132}
         x={{ label: "data days", values: tested.map((look) => look.data_days) }}
         series={[{ name: "excess", values: tested.map((look) => look.sample_ratio_excess) }]}

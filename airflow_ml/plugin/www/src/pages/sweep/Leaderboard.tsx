@@ -77,7 +77,7 @@ function columns(found: TrialPage, metric: string, several: boolean, open: (tria
 }
 
 /** The values of a column, numbers among them with their points below each other. */
-function written(rows: readonly TrialRow[], of: (row: TrialRow) => Json | undefined): (row: TrialRow) => string {
+export function written<T>(rows: readonly T[], of: (row: T) => Json | undefined): (row: T) => string {
   const figure = aligned(rows.map(of).filter((value) => typeof value === "number"));
   return (row) => {
     const value = of(row);
