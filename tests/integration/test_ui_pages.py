@@ -398,6 +398,22 @@ def test_a_task_leads_to_the_pages_of_its_operator(pages: Pages) -> None:
     assert pages.page.evaluate("() => window.loadedOnce"), "it is a route, not another document"
 
 
+def test_a_page_says_what_it_is_opened_for(pages: Pages) -> None:
+    """Why a champion serves, and since which look it was shown better; what a gate refused; what is not there."""
+    pages.go("model?model=flight_delays", "Promotion history")
+    assert pages.page.get_by_role("link", name=re.compile("^Promoted: Better")).count() == 1
+    pages.go("canary?model=flight_delays&epoch=4", "Challengers")
+    pages.page.locator("figure").first.get_by_text("shown better").wait_for()
+    pages.go("task?dag_id=taxi_out_train&run_id=x&task_id=gate_model", "user error")
+    checks = pages.page.get_by_role("table", name="Checks")
+    assert checks.get_by_role("row").nth(1).inner_text().split("\t")[:2] == ["failed", "beats_baseline"]
+    asked: list[str] = []
+    pages.page.on("request", lambda request: asked.append(request.url) if "rollouts/none" in request.url else None)
+    pages.go("canary?model=none", "There is no such thing")
+    pages.page.wait_for_timeout(6_000)  # a live one is asked for every five seconds
+    assert len(asked) == 1
+
+
 def test_a_run_says_what_still_runs(pages: Pages) -> None:
     """By Airflow's word: a planned sweep runs while its shards do, and instances of a task are told together."""
     run = json.loads(FIXTURES.read_text())["api/dags/flight_delays_train/run"]

@@ -115,7 +115,7 @@ class Host(BaseHTTPRequestHandler):
         answer = answers.get(f"{path}?{query}", answers.get(path))
         if answer is None:
             self._send(
-                404, json.dumps({"detail": "There is no such thing.", "remedy": ""}).encode(), "application/json"
+                404, json.dumps({"detail": "Not found", "remedy": ""}).encode(), "application/json"
             )
         else:
             self._send(200, json.dumps(answer).encode(), "application/json")

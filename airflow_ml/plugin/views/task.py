@@ -11,6 +11,7 @@ from airflow_ml.core.cache_cause import cache_cause
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.provenance import Handle, Provenance, find_records, task_ref
 from airflow_ml.errors import ArtifactCorrupt, RecordError
+from airflow_ml.plugin.views.documents import gate_detail
 from airflow_ml.plugin.views.failure import failure_of
 from airflow_ml.plugin.views.parts import NotHere
 from airflow_ml.plugin.views.records import brief, task_ref_of
@@ -60,6 +61,7 @@ def task_view(shelf: Shelf, dag: str, run: str, task: str, map_index: int) -> di
         "params": dict(item.params),
         "returned": item.returned,
         "cache": _cache(shelf, item),
+        "gate": gate_detail(shelf.store, item),
         "failure": failure_of(item),
         "reproduce": _reproduce(item),
         "provenance": _provenance(item),

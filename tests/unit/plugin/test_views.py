@@ -169,6 +169,9 @@ def test_a_damaged_record_is_told_and_the_others_are_shown(tmp_path: Path) -> No
 
 def test_a_task_with_its_tables(shelf: Shelf) -> None:
     page = as_declared(task_view(shelf, DAG, "second", "gate_dataset", -1), "TaskView")
+    assert page["gate"]["kind"] == "dataset"
+    assert page["gate"]["checks"], "what it saw stands on the page"
+    assert task_view(shelf, DAG, "second", "select_model", -1)["gate"] is None
     assert (page["outcome"], page["failure"], page["cache"]["verdict"]) == ("succeeded", None, "off")
     assert [one["name"] for one in page["outputs"]] == ["return", "report"]
     table = page["outputs"][1]["previews"][0]

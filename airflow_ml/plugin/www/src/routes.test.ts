@@ -21,8 +21,12 @@ describe("addresses", () => {
   it("of operator links are routes where they are the pages' own", () => {
     const here = document.baseURI;
     expect(routeOf(`${here}plugin/ml/sweep?run_id=a%2Bb`)).toBe("/plugin/ml/sweep?run_id=a%2Bb");
+    expect(routeOf("https://airflow-of-before.example/plugin/ml/data")).toBe("/plugin/ml/data");
     expect(routeOf("/plugin/ml/model?model=m")).toBe("/plugin/ml/model?model=m");
-    for (const other of [`${here}plugin/mlx/sweep`, `${here}dags`, "https://elsewhere.example/plugin/ml/sweep", "javascript:alert(1)", "//plugin/ml/"]) {
+    const others = [
+      "", `${here}plugin/mlx/sweep`, `${here}dags`, "javascript:alert(1)", "javascript:/plugin/ml/x", "//evil/plugin/ml/", "plugin/ml/data",
+    ];
+    for (const other of others) {
       expect(routeOf(other)).toBeUndefined();
     }
   });

@@ -40,11 +40,14 @@ export function airflowTask(task: TaskRef): string {
   return `${place}/tasks/${encodeURIComponent(task.task_id)}${mapped}`;
 }
 
-/** The route within Airflow of a page's address, as operator links have it; undefined for any other address. */
+/**
+ * The route within Airflow of a page's address, as operator links have it; undefined for any other address. By its path
+ * alone: a link keeps the host that Airflow had when the task ran.
+ */
 export function routeOf(address: string): string | undefined {
-  const root = new URL(ROOT.slice(1), document.baseURI).href;
-  const route = address.startsWith(root) ? ROOT + address.slice(root.length) : address;
-  return route.startsWith(`${ROOT}/`) ? route : undefined;
+  const root = new URL(ROOT.slice(1), document.baseURI).pathname;
+  const [, path = "", query = ""] = /^(?:https?:\/\/[^/?#]+)?(\/[^?#]*)(\?[^#]*)?$/.exec(address) ?? [];
+  return path.startsWith(`${root}/`) ? ROOT + path.slice(root.length) + query : undefined;
 }
 
 /** The page that an address names; the overview for an unknown one. */

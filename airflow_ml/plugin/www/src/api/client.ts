@@ -107,7 +107,7 @@ async function answer<T>(response: Response): Promise<T> {
   const known = KNOWN[response.status] ?? [`The API server answered ${response.status}.`, "Try again."];
   throw new ApiFailure(
     response.status,
-    typeof said.detail === "string" && said.detail ? said.detail : known[0],
+    typeof said.detail === "string" && said.detail && said.detail !== "Not found" ? said.detail : known[0],
     typeof said.remedy === "string" && said.remedy ? said.remedy : known[1],
     typeof said.error_id === "string" ? said.error_id : "",
   );

@@ -38,7 +38,11 @@ function useGet<T>(path: string, query: Query = {}, options: Options<T> = {}): U
     queryKey: [path, query],
     queryFn: ({ signal }) => get<T>(path, query, signal),
     enabled,
-    refetchInterval: (asked) => (typeof every === "function" ? every(asked.state.data) : (every ?? false)),
+    refetchInterval: ({ state: { data, error } }) => {
+      // What is not there, or may not be seen, does not come by asking again and again.
+      const refused = data === undefined && error instanceof ApiFailure && [403, 404].includes(error.status);
+      return refused ? false : typeof every === "function" ? every(data) : (every ?? false);
+    },
     ...(keep && { placeholderData: keepPreviousData }),
   });
 }

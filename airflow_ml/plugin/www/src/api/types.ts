@@ -746,6 +746,8 @@ export interface TaskView {
   params: { [name: string]: Json };
   returned: Json;
   cache: { verdict: "hit" | "miss" | "off"; changed: string[]; nearest: TaskRef | null };
+  /** What a gate decided and saw; null for a task that is none. */
+  gate: GateDetail | null;
   failure: Failure | null;
   reproduce: { command: string; why_not: string };
   provenance: {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { csv, inline, sentence, short, shortDigest, words } from "./text";
+import { csv, dataTime, inline, rule, sentence, short, shortDigest, words } from "./text";
 
 describe("csv", () => {
   it("quotes what needs it and disarms formulas", () => {
@@ -19,9 +19,15 @@ describe("words", () => {
     expect(sentence("roll_back")).toBe("Roll back");
     expect(shortDigest(`sha256:${"ab".repeat(32)}`)).toBe("abababababab");
     expect(inline({ a: [1, null] })).toBe('{"a":[1,null]}');
-    expect(inline({ test: "14d", most: 0.61 })).toBe("test 14d, most 0.61");
+    expect(inline({ test: "14d", most: 0.61 })).toBe("test: 14d; most: 0.61");
     expect(inline({ record: "Leaderboard", digest: `sha256:${"ab".repeat(32)}` })).toBe("Leaderboard abababababab");
     expect(inline({})).toBe("{}");
+    expect(rule('{"value_set": ["EWR", "JFK"], "exact": false}')).toBe("value_set: EWR, JFK; exact: false");
+    expect(rule('{"value_set": ["EWR", "J')).toBe('{"value_set": ["EWR", "J');
+    expect(rule("at least 0.6")).toBe("at least 0.6");
+    expect(dataTime("2013-01-01T10:15:00+00:00")).toBe("2013-01-01 10:15:00\u00a0Z");
+    expect(dataTime("2013-01-01T10:15:00.250")).toBe("2013-01-01T10:15:00.250");
+    expect(dataTime("T-shirt")).toBe("T-shirt");
     expect(inline(null)).toBe("–");
     expect(inline("x".repeat(300))).toHaveLength(201);
   });

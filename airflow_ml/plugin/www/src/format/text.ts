@@ -16,6 +16,25 @@ export function inline(value: Json | undefined, limit = 200): string {
   return text.length > limit ? `${text.slice(0, limit)}…` : text;
 }
 
+/** A rule of a gate: what its library wrote as JSON is read, other words stay. */
+export function rule(expected: string): string {
+  if (!expected.startsWith("{")) {
+    return expected || "–";
+  }
+  try {
+    return inline(JSON.parse(expected) as Json, 300);
+  } catch {
+    return expected; // a long one was cut
+  }
+}
+
+/** A time of the data, in the zone in which it is kept: without the letters between its parts. */
+export function dataTime(text: string): string {
+  return text.replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d(?::\d\d)?)(?:\.0+)?(?:\+00:00|(Z))?$/, (whole, day: string, time: string) =>
+    `${day} ${time}${/Z|\+00:00$/.test(whole) ? "\u00a0Z" : ""}`,
+  );
+}
+
 /** A record's name and digest, or what a mapping of plain values says; undefined for what has parts of its own. */
 function flat(value: Json): string | undefined {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -25,8 +44,11 @@ function flat(value: Json): string | undefined {
   if (typeof record === "string" && typeof digest === "string" && !Object.keys(others).length) {
     return `${record} ${shortDigest(digest)}`;
   }
-  const entries = Object.entries(value).map(([name, one]) => (typeof one === "object" ? undefined : `${name} ${one}`));
-  return entries.length && !entries.includes(undefined) ? entries.join(", ") : undefined;
+  const entries = Object.entries(value).map(([name, one]) => {
+    const said = (Array.isArray(one) ? one : [one]).map((item) => (typeof item === "object" ? undefined : String(item)));
+    return said.includes(undefined) ? undefined : `${name}: ${said.join(", ")}`;
+  });
+  return entries.length && !entries.includes(undefined) ? entries.join("; ") : undefined;
 }
 
 /** A text of so many characters at most, the last one a sign for what is missing. */

@@ -9,7 +9,7 @@ import type { CanaryView, LogRow } from "../api/types";
 import { count, number, signed, weight } from "../format/number";
 import { words } from "../format/text";
 import { duration } from "../format/time";
-import { ConfidenceSequence, stepName } from "../plots/ConfidenceSequence";
+import { ConfidenceSequence, firstProof, stepName } from "../plots/ConfidenceSequence";
 import { page } from "../routes";
 import { Actions } from "../ui/actions";
 import { Facts, Figures, type Fact } from "../ui/facts";
@@ -61,7 +61,7 @@ function Rollout({ view }: { view: CanaryView }) {
         aside={
           <>
             {several && <Arms view={view} arm={arm} change={setArm} />}
-            {`${count(view.looks_total)} looks, valid at each of them; error at most ${number(100 * plan.alpha)} %`}
+            {`${count(view.looks_total)} looks, valid at all of them together: what one shows stays shown; error at most ${number(100 * plan.alpha)}\u00a0%`}
           </>
         }
       >
@@ -110,6 +110,7 @@ function Arms({ view, arm, change }: { view: CanaryView; arm: string; change: (a
 function figures(view: CanaryView): Fact[] {
   const { brief, looks, plan } = view;
   const last = looks.findLast((look) => look.effect !== null);
+  const proof = view.challengers.length > 1 ? undefined : firstProof(looks, plan);
   const items: Fact[] = [
     {
       label: view.challengers.length > 1 ? "Weight of each" : "Challenger's weight",
@@ -119,7 +120,7 @@ function figures(view: CanaryView): Fact[] {
     {
       label: `Effect on ${plan.metric}`,
       value: last ? signed(last.effect) : "–",
-      note: last ? `[${signed(last.low)}, ${signed(last.high)}]` : "not estimated yet",
+      note: last ? `[${signed(last.low)}, ${signed(last.high)}]${proof ? `; shown better on day ${number(proof.data_days, 3)}` : ""}` : "not estimated yet",
     },
     { label: "Data days", value: number(looks.at(-1)?.data_days ?? 0, 3), note: `of at most ${number(plan.max_data_days)}` },
     { label: "Data until", value: <Time at={view.watermark_at} />, note: "on the data clock" },

@@ -124,7 +124,7 @@ function Sweeps({ rows }: { rows: readonly RunningSweep[] }) {
 
 const GATES: readonly Column<GateRow>[] = [
   { key: "verdict", label: "Verdict", cell: (row) => <Mark of={row.verdict} /> },
-  { key: "subject", label: "Of", width: "9.5rem", cell: (row) => <TaskLink task={row.task}>{row.subject}</TaskLink> },
+  { key: "subject", label: "Of", width: "9.5rem", cell: (row) => <To to={taskPage("task", row.task)}>{row.subject}</To> },
   { key: "reason", label: "Reason", width: "10rem", cell: (row) => row.reason },
   {
     key: "checks", label: "Failed", figure: true,

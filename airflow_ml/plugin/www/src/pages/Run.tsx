@@ -195,15 +195,19 @@ function span(stage: Stage, begin: number, end: number): { insetInlineStart: str
 
 const PAGE_OF: Partial<Record<Stage["kind"], "sweep" | "snapshot">> = { sweep: "sweep", snapshot: "snapshot", gate: "snapshot" };
 
+/** Of a sweep's tasks those that made one of these lead to its page. */
+const OF_A_SWEEP: readonly string[] = ["SweepPlan", "Leaderboard"];
+
 function Made({ stage, to }: { stage: Stage; to: Parameters<typeof taskPage>[1] }) {
   const own = PAGE_OF[stage.kind];
+  const shown = own !== "sweep" || stage.outputs.some((output) => OF_A_SWEEP.includes(output.record));
   const records = stage.outputs.slice(0, 4);
   return (
     <Box fontSize="xs">
       {records.map((output, at) => (
         <Text key={`${output.digest}${at}`} color="fg.muted" title={output.digest}>{`${output.record} ${shortDigest(output.digest).slice(0, 8)}`}</Text>
       ))}
-      {own && <To to={taskPage(own, to)}>{own === "sweep" ? "Progress and leaderboard" : "Profile and checks"}</To>}
+      {own && shown && <To to={taskPage(own, to)}>{own === "sweep" ? "Progress and leaderboard" : "Profile and checks"}</To>}
     </Box>
   );
 }

@@ -5,6 +5,7 @@ import { HStack, Text } from "@chakra-ui/react";
 import { useSnapshot } from "../api/queries";
 import type { ColumnProfile, SnapshotView } from "../api/types";
 import { bytes, count, number, percent } from "../format/number";
+import { dataTime } from "../format/text";
 import { page } from "../routes";
 import { Figures } from "../ui/facts";
 import { Gate } from "../ui/gate";
@@ -13,7 +14,7 @@ import { Below, Page, Section } from "../ui/layout";
 import { Preview } from "../ui/preview";
 import { Distribution } from "../ui/distribution";
 import { Load, Present } from "../ui/state";
-import { DigestText, Mark, Out, TaskLink, Time } from "../ui/words";
+import { DigestText, Mark, Name, Out, TaskLink, Time } from "../ui/words";
 
 interface Props {
   dag: string;
@@ -78,9 +79,9 @@ function Whole({ view }: { view: SnapshotView }) {
 }
 
 function profileColumns(rows: number): Column<ColumnProfile>[] {
-  const value = (one: string | number | null) => (typeof one === "number" ? number(one) : (one ?? "–"));
+  const value = (one: string | number | null) => (typeof one === "number" ? number(one) : one === null ? "–" : dataTime(one));
   return [
-    { key: "name", label: "Column", width: "8rem", cell: (column) => column.name },
+    { key: "name", label: "Column", width: "8rem", cell: (column) => <Name>{column.name}</Name> },
     { key: "dtype", label: "Type", width: "5rem", cell: (column) => <Text as="span" fontSize="xs" color="fg.muted">{column.dtype}</Text> },
     {
       key: "nulls", label: "Nulls", figure: true,

@@ -8,6 +8,7 @@ import { inline, words } from "../format/text";
 import { duration } from "../format/time";
 import { page } from "../routes";
 import { Facts, Figures, type Fact } from "../ui/facts";
+import { Gate } from "../ui/gate";
 import { Grid, type Column } from "../ui/grid";
 import { Below, Page, Section } from "../ui/layout";
 import { TaskLinks } from "../ui/links";
@@ -59,6 +60,7 @@ function Whole({ view }: { view: TaskView }) {
           { label: "Operator", value: <Text fontSize="sm">{view.operator}</Text>, note: view.provenance.function || undefined },
         ]}
       />
+      {view.gate && <Section title="Gate"><Gate gate={view.gate} /></Section>}
       {view.reproduce.command && <Section title="Bring it home"><Command text={view.reproduce.command} /></Section>}
       <Section title="Outputs">
         <Handles task={view.task} handles={view.outputs} none="It made no records." />

@@ -114,6 +114,7 @@ function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
   const widest = settled.flatMap((look) => [look.low, look.high]);
   const x = scaleLinear([0, days], [area.left, area.right]);
   const y = scaleLinear(extent([...widest, plan.promote_bound, plan.roll_back_bound, 0], 0.08), [area.bottom, area.top]);
+  const proof = firstProof(looks, plan);
   const same = plan.roll_back_bound === plan.promote_bound;
   const better = plan.direction === "minimize" ? "below" : "above";
   return (
@@ -157,6 +158,12 @@ function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
       )}
       <OnPlot x={area.left + 8} y={area.top + 14}>{plan.direction === "minimize" ? "↑ challenger worse" : "↑ challenger better"}</OnPlot>
       <OnPlot x={area.left + 8} y={area.bottom - 8}>{plan.direction === "minimize" ? "↓ challenger better" : "↓ challenger worse"}</OnPlot>
+      {proof && (
+        <g>
+          <line x1={x(proof.data_days)} x2={x(proof.data_days)} y1={area.top} y2={area.bottom} stroke={INK.good} strokeDasharray="2 3" />
+          <OnPlot x={x(proof.data_days) - 5} y={area.bottom - 8} anchor="end" fill={INK.good}>shown better</OnPlot>
+        </g>
+      )}
       {shown && (
         <g stroke={INK.quiet}>
           <line x1={x(shown.data_days)} x2={x(shown.data_days)} y1={area.top} y2={area.bottom} strokeDasharray="2 3" />
@@ -167,11 +174,19 @@ function Drawing({ looks, plan, days, width, shown }: DrawingProps) {
   );
 }
 
+/** The first look that showed the challenger better: intervals that hold all together need not do so again. */
+export function firstProof(looks: readonly LookRow[], plan: CanaryPlan): LookRow | undefined {
+  const bound = plan.promote_bound;
+  return looks.find((look) =>
+    look.kind !== "aa" && (plan.direction === "minimize" ? look.high !== null && look.high < bound : look.low !== null && look.low > bound),
+  );
+}
+
 function Bound({ area, y, colour, children }: { area: Area; y: number; colour: string; children: string }) {
   return (
     <g>
       <line x1={area.left} x2={area.right} y1={y} y2={y} stroke={colour} strokeDasharray="6 4" strokeWidth={1.4} />
-      <OnPlot x={area.right - 4} y={y - 5} anchor="end" fill={colour}>{children}</OnPlot>
+      <OnPlot x={area.left + 8} y={y - 5} fill={colour}>{children}</OnPlot>
     </g>
   );
 }

@@ -2,7 +2,7 @@
 
 import type { DatasetView } from "../api/types";
 import { number } from "../format/number";
-import { day } from "../format/time";
+import { day, moment } from "../format/time";
 import { clipped } from "./axes";
 import { INK, Key, Plot } from "./frame";
 
@@ -15,6 +15,8 @@ export function Drift({ reports }: { reports: DatasetView["drift"] }) {
     columns.map((name) => [name, Math.max(...reports.flatMap((report) => report.columns.filter((column) => column.name === name).map(excess)))]),
   );
   columns.sort((a, b) => (worst.get(b) ?? 0) - (worst.get(a) ?? 0));
+  const times = reports.map((report) => Date.parse(report.at));
+  const close = Math.max(...times) - Math.min(...times) < 172_800_000;
   const height = columns.length * ROW + 26;
   const drifted = reports.flatMap((report) => report.columns.filter((column) => column.drifted)).length;
   return (
@@ -51,7 +53,7 @@ export function Drift({ reports }: { reports: DatasetView["drift"] }) {
                     <title>{`${one.name}: ${one.statistic} ${number(one.value, 3)}, threshold ${number(one.threshold, 3)}\n${report.model} ${report.version}, ${day(report.at)}`}</title>
                   </rect>
                 ))}
-                {at % every === 0 && <text y={height - 6} fill={INK.quiet}>{day(report.at)}</text>}
+                {at % every === 0 && <text y={height - 6} fill={INK.quiet}>{close ? moment(report.at).slice(5, 16) : day(report.at)}</text>}
               </g>
             ))}
           </>

@@ -4,6 +4,7 @@ import { Box, Text } from "@chakra-ui/react";
 
 import type { ColumnProfile } from "../api/types";
 import { count, number, percent } from "../format/number";
+import { dataTime } from "../format/text";
 import { INK, PALETTE } from "../plots/frame";
 
 const WIDTH = 160;
@@ -36,7 +37,7 @@ export function Distribution({ column, rows }: { column: ColumnProfile; rows: nu
   }
   return (
     <Text fontSize="xs" lineClamp={2} title={frequent.map((one) => `${one.value}: ${count(one.rows)}`).join("\n")}>
-      {frequent.slice(0, 5).map((one) => `${one.value} ${percent(one.rows / Math.max(rows, 1))}`).join(", ")}
+      {frequent.slice(0, 5).map((one) => `${dataTime(one.value)} ${percent(one.rows / Math.max(rows, 1))}`).join(", ")}
     </Text>
   );
 }

@@ -4,7 +4,7 @@ import { HStack, Text } from "@chakra-ui/react";
 
 import type { Check, GateDetail } from "../api/types";
 import { count, counted, percent } from "../format/number";
-import { inline } from "../format/text";
+import { inline, rule } from "../format/text";
 import { Grid, type Column } from "./grid";
 import { Mark, Name, TaskLink, Time } from "./words";
 
@@ -14,10 +14,15 @@ const CHECKS: readonly Column<Check>[] = [
   },
   { key: "name", label: "Check", width: "14rem", cell: (check) => <Name>{check.name}</Name> },
   { key: "severity", label: "Severity", width: "5rem", cell: (check) => check.severity },
-  { key: "observed", label: "Seen", width: "10rem", cell: (check) => inline(check.observed) },
-  { key: "expected", label: "Expected", width: "10rem", cell: (check) => check.expected || "–" },
+  { key: "observed", label: "Seen", width: "10rem", cell: (check) => <Clamped>{inline(check.observed)}</Clamped> },
+  { key: "expected", label: "Expected", width: "10rem", cell: (check) => <Clamped>{rule(check.expected)}</Clamped> },
   { key: "rows", label: "Bad rows", figure: true, cell: (check) => count(check.unexpected_rows) },
 ];
+
+/** Three lines; the whole is in the title. */
+function Clamped({ children }: { children: string }) {
+  return <Text as="span" lineClamp={3} title={children}>{children}</Text>;
+}
 
 export function Gate({ gate }: { gate: GateDetail }) {
   return (

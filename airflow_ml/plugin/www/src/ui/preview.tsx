@@ -4,6 +4,7 @@ import { Box, Text } from "@chakra-ui/react";
 
 import type { Json, Table } from "../api/types";
 import { counted, count, number } from "../format/number";
+import { dataTime } from "../format/text";
 import { Grid } from "./grid";
 import { Empty } from "./state";
 
@@ -23,7 +24,7 @@ export function Preview({ table, label }: { table: Table; label: string }) {
           width: "5rem",
           cell: (row) => {
             const value = row[at] ?? null;
-            return value === null ? <Text as="span" color="fg.muted" fontStyle="italic">null</Text> : typeof value === "number" && !Number.isInteger(value) ? number(value, 6) : String(value);
+            return value === null ? <Text as="span" color="fg.muted" fontStyle="italic">null</Text> : typeof value === "number" && !Number.isInteger(value) ? number(value, 6) : dataTime(String(value));
           },
         }))}
       />
