@@ -21,6 +21,9 @@ from airflow_ml.errors import (
     StoreUnavailable,
 )
 
+#: Connections that a client keeps open. All threads of a triggerer share one client; what is beyond is opened for one
+#: request, closed, and warned of.
+CONNECTIONS = 40
 #: Attempts of a write that S3 answers with 409; each waits up to 0.1 s x 2^attempt.
 _RACE_ATTEMPTS = 8
 #: Beyond this size an object is written in parts: S3 takes 5 GiB in one request, and a lost one is sent again whole.
@@ -249,5 +252,10 @@ def default_client() -> Any:
         from botocore.config import Config  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingDependency("A store on S3 needs boto3", "boto3", "Install airflow-ml[amazon].") from error
-    options = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+    options = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=CONNECTIONS,
+    )
     return boto3.client("s3", config=options)

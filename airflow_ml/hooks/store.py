@@ -43,7 +43,7 @@ def artifact_store() -> ArtifactStore:
 
     uri = store_uri()
     conn_id = _connection_in(uri)
-    return open_store(uri, client=_s3_hook(conn_id).get_conn()) if conn_id else open_store(uri)
+    return open_store(uri, client=_s3_client(conn_id)) if conn_id else open_store(uri)
 
 
 def runner_environment() -> dict[str, str]:
@@ -91,6 +91,16 @@ def _s3_hook(conn_id: str) -> Any:
         ) from error
     get_connection(conn_id, conn_type="aws")
     return S3Hook(aws_conn_id=conn_id)
+
+
+def _s3_client(conn_id: str) -> Any:
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    from airflow_ml.adapters.s3_objects import CONNECTIONS
+
+    hook = _s3_hook(conn_id)
+    settings = Config(max_pool_connections=CONNECTIONS).merge(hook.config)  # what the connection says goes first
+    return hook.get_client_type(region_name=hook.region_name, config=settings)
 
 
 def namespace() -> str:

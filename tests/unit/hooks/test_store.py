@@ -7,6 +7,8 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -17,6 +19,7 @@ from airflow_ml.errors import ConfigurationError, ConnectionMissing
 from airflow_ml.hooks import store as hooks
 from airflow_ml.operators.runner_call import run_in_runner
 from airflow_ml.plugin import commands
+from airflow_ml.runtime import remote_results
 
 
 def _double(number: int) -> int:
@@ -56,6 +59,18 @@ def test_task_and_runner_open_the_same_store(connection: None, monkeypatch: pyte
     there = open_store(here.uri)
     assert there.get_bytes(stored) == b"hello"
     assert "lake" not in here.uri
+
+
+def test_many_threads_share_a_client_without_a_warning(
+    connection: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(remote_results, "_READERS", 32)  # as many as a triggerer has threads
+    store, job = hooks.artifact_store(), SimpleNamespace(key="k", epoch=1, indexes=96)
+    for name, value in hooks.runner_environment().items():
+        monkeypatch.setenv(name, value)
+    for one in (store, open_store(store.uri)):
+        assert list(remote_results._index_results(one, cast(Any, SimpleNamespace(request=job)))) == []
+    assert "Connection pool is full" not in caplog.text
 
 
 def test_a_call_comes_back_from_a_store_that_only_the_connection_opens(connection: None) -> None:
