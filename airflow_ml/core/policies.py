@@ -106,6 +106,8 @@ def snowflake_grants() -> list[str]:
         "GRANT SELECT ON FUTURE TABLES IN SCHEMA MY_DATABASE.MY_SCHEMA TO ROLE AIRFLOW_ML;",
         "-- for predict and quarantined rows: tables that the role makes itself",
         "GRANT USAGE, CREATE TABLE, CREATE STAGE ON SCHEMA MY_DATABASE.MY_SCORES TO ROLE AIRFLOW_ML;",
+        "-- for build_features(engine='warehouse'): a temporary table in the connection's own schema",
+        "GRANT CREATE TABLE, CREATE STAGE ON SCHEMA MY_DATABASE.MY_SCHEMA TO ROLE AIRFLOW_ML;",
     ]
 
 
