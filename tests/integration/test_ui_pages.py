@@ -174,7 +174,13 @@ def pages(whole: Pages) -> Iterator[Pages]:
     """The page as the tests before left it, with the host's own answers."""
     whole.problems.clear()
     yield whole
-    for route in ("**/api/overview", "**/api/models/never", "**/actions", "**/taskInstances/*/links?*", "**/taskInstances?state=*"):
+    for route in (
+        "**/api/overview",
+        "**/api/models/never",
+        "**/actions",
+        "**/taskInstances/*/links?*",
+        "**/taskInstances?state=*",
+    ):
         whole.page.unroute(route)
     if whole.answers is not None:
         whole.load(None)
@@ -380,7 +386,7 @@ def later(pages: Pages) -> None:
 
 
 def test_a_task_leads_to_the_pages_of_its_operator(pages: Pages) -> None:
-    """Its links in Airflow stand on its tab: pages of this plugin as routes, others as addresses, none that may not be."""
+    """Its links in Airflow stand on its tab: this plugin's pages as routes, others as addresses, hostile ones never."""
     links = {
         "Sweep": f"{pages.address}plugin/ml/sweep?{RUN}&task_id=train.plan",
         "ML task": f"{pages.address}plugin/ml/task?{RUN}&task_id=select_model",

@@ -114,9 +114,7 @@ class Host(BaseHTTPRequestHandler):
         answers = json.loads(self.fixtures.read_text())
         answer = answers.get(f"{path}?{query}", answers.get(path))
         if answer is None:
-            self._send(
-                404, json.dumps({"detail": "Not found", "remedy": ""}).encode(), "application/json"
-            )
+            self._send(404, json.dumps({"detail": "Not found", "remedy": ""}).encode(), "application/json")
         else:
             self._send(200, json.dumps(answer).encode(), "application/json")
 
