@@ -41,7 +41,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
 
     custom_operator_name = "@task.ml"
     template_fields: Sequence[str] = ("op_args", "op_kwargs")
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "cache": rules.flag(),
         "seed": rules.number(whole=True, optional=True),
         "environment": rules.text(optional=True),
@@ -88,9 +88,9 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
     def run(self, context: Context) -> Any:
         """Call the function where it belongs, or return its earlier result."""
         from airflow_ml.core.provenance import HIT, MISS
-        from airflow_ml.operators.circumstances import refuse_secrets
         from airflow_ml.operators.ml_cache import call_owner, earlier_result, origin_of, remember
         from airflow_ml.operators.remote import is_remote, run_remotely
+        from airflow_ml.operators.secret_masking import refuse_secrets
 
         store = self.store()
         given = bind_arguments(self.python_callable, self.op_args, self.op_kwargs, context)

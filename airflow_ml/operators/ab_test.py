@@ -37,7 +37,7 @@ class ABTestOperator(CanaryOperator):
         "least_data_days",
     )
     ui_color = "#ecfccb"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         **CanaryOperator.argument_rules,
         "weight_percent": rules.number(above=0, below=100, optional=True),
         "least_data_days": rules.number(least=0),
@@ -83,7 +83,7 @@ class ShadowOperator(CanaryOperator):
         "least_data_days",
     )
     ui_color = "#f1f5f9"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         **CanaryOperator.argument_rules,
         "least_data_days": rules.number(least=0),
     }

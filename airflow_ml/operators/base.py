@@ -146,20 +146,3 @@ def task_names(context: Context) -> dict[str, str]:
     names = {"dag": instance.dag_id, "run": instance.run_id, "task": instance.task_id}
     map_index = getattr(instance, "map_index", -1)
     return {**names, "map_index": str(map_index)} if map_index is not None and map_index >= 0 else names
-
-
-def publish(store: ArtifactStore, ref: str, record: Record) -> None:
-    """Append a record to a ref, unless it is the newest entry already (a retry of the same task)."""
-    from airflow_ml.errors import RefConflict
-
-    for _ in range(20):
-        newest = store.latest(ref)
-        wire = record.to_dict()
-        if newest is not None and newest.value == wire:
-            return
-        try:
-            store.append(ref, wire, after=newest.sequence if newest else 0)
-            return
-        except RefConflict:
-            continue  # somebody else's entry came first; ours goes behind it
-    raise RefConflict("The ref is being written by many tasks at once", ref, "Run the task again.")

@@ -69,7 +69,7 @@ class CallJobOperator(MLOperator):
     template_fields: Sequence[str] = ("inputs", "completions", "constants")
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
     ui_color = "#dbeafe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "inputs": rules.either("a list, or a task that returns one", list, Mapping, optional=True),
         "completions": rules.number(least=0, whole=True, optional=True),
         "constants": rules.mapping(),
@@ -143,8 +143,8 @@ class CallJobOperator(MLOperator):
 
     def _jobs(self, store: ArtifactStore, profile: ComputeProfile, context: Context) -> list[CallJob]:
         from airflow_ml.core.call import Call
-        from airflow_ml.operators.circumstances import refuse_secrets
         from airflow_ml.operators.ml_cache import call_owner
+        from airflow_ml.operators.secret_masking import refuse_secrets
         from airflow_ml.runtime.call import CallJob
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.environment import environment_digest

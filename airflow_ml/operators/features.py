@@ -76,7 +76,7 @@ class BuildFeaturesOperator(MLOperator):
 
     template_fields: Sequence[str] = ("view", "views", "spine", "split", "engine", "snowflake_conn_id")
     ui_color = "#dcfce7"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "view": rules.either("a FeatureView, or the name of one of views", Mapping, str, read=read_view),
         "views": rules.sequence(read_views, empty=True),
         "spine": rules.record("DatasetSnapshot"),

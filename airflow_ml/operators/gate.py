@@ -64,7 +64,7 @@ class GateDatasetOperator(MLOperator):
     template_ext: Sequence[str] = (".json",)
     operator_extra_links = (TaskPageLink(), SnapshotPageLink())
     ui_color = "#fef3c7"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "subject": rules.record("DatasetSnapshot"),
         "expectations": rules.either(
             "a list of expectations, or the path of a JSON suite", list, str, Mapping, read=_read_suite

@@ -61,7 +61,7 @@ class GateModelOperator(MLOperator):
         "timeout_seconds",
     )
     ui_color = "#fef3c7"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "selection": rules.record("Selection"),
         "data": rules.record("FeatureSet"),
         "checks": rules.sequence(_read_checks),

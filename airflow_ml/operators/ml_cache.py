@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.provenance import SUCCEEDED
 from airflow_ml.core.record import JSON
-from airflow_ml.operators.base import publish, task_names
+from airflow_ml.operators.base import task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,9 +46,10 @@ def earlier_result(call: Call, store: ArtifactStore) -> CallResult | None:
 def remember(call: Call, value: JSON, store: ArtifactStore, context: Context) -> None:
     """Keep a result that came of a call in the task's own process."""
     from airflow_ml.runtime.call import call_ref
+    from airflow_ml.runtime.ref_append import append_last
 
     result = CallResult(call=call.key, status=SUCCEEDED, value=value, facts=call_owner(context))
-    publish(store, call_ref(call), result)
+    append_last(store, call_ref(call), result.to_dict(), unless_newest=True)
 
 
 def origin_of(result: CallResult) -> str:

@@ -52,7 +52,7 @@ class MonitorOperator(MLOperator):
     template_fields: Sequence[str] = ("scores", "outcomes", "parameters", "as_of", "delay", "snowflake_conn_id")
     template_ext: Sequence[str] = (".sql",)
     ui_color = "#e0f2fe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "scores": rules.record("ScoreTable"),
         "outcomes": rules.text(optional=True),
         "parameters": rules.mapping(),

@@ -84,7 +84,7 @@ class PredictOperator(MLOperator):
     template_ext: Sequence[str] = (".sql",)
     operator_extra_links = (TaskPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#e0f2fe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "model": rules.either(
             "the name of a model with an alias or version, such as churn@champion", str, read=_read_name
         ),

@@ -40,7 +40,7 @@ class ReapJobsOperator(MLOperator):
     """
 
     ui_color = "#fee2e2"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "only_report": rules.flag(),
     }
 

@@ -47,7 +47,7 @@ class ReconcileRolloutsOperator(MLOperator):
 
     template_fields: Sequence[str] = ("router_conn_id",)
     ui_color = "#fee2e2"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "router_conn_id": rules.text(),
         "round_seconds": rules.number(least=0),
     }

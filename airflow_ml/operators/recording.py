@@ -36,16 +36,9 @@ from airflow_ml.core.record import JSON, encode
 from airflow_ml.errors import ArtifactNotFound, RefConflict
 from airflow_ml.hooks import store as store_hook
 from airflow_ml.links import push_links
-from airflow_ml.operators.circumstances import (
-    bundle_of,
-    checkout_of,
-    holds_secret,
-    image,
-    masked,
-    settings,
-    triggered_by,
-    with_changes,
-)
+from airflow_ml.operators.secret_masking import holds_secret, masked, masked_settings
+from airflow_ml.operators.task_origin import bundle_of, checkout_of, image, triggered_by, with_changes
+from airflow_ml.runtime.ref_append import append_last
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -106,7 +99,8 @@ def _write(
         operator.recorded_provenance = record  # for OpenLineage, after the task
         _keep_environment(operator, record.environment, store)
         _append_run(record, context, store)
-        _append(store, task_ref(record.namespace, record.dag, record.run, record.task, record.map_index), record)
+        ref = task_ref(record.namespace, record.dag, record.run, record.task, record.map_index)
+        append_last(store, ref, record.to_dict())
     except Exception as problem:  # the task has done its work: for the lack of a note nothing of it is lost
         _LOG.warning("This task's provenance is not in the store: %s: %s", type(problem).__name__, problem)
 
@@ -157,8 +151,8 @@ def _describe(
         cpu=cpu_name(),
         cpus=available_cpus(),
         environment=call.environment if call is not None else environment_digest(),
-        params=settings(dict(context.get("params") or {})),
-        settings=settings({name: without_records(value) for name, value in given.items()}),
+        params=masked_settings(dict(context.get("params") or {})),
+        settings=masked_settings({name: without_records(value) for name, value in given.items()}),
         seed=_seed_of(operator),
         inputs=tuple(kept[: len(inputs)]),
         outputs=tuple(kept[len(inputs) :]),
@@ -248,26 +242,8 @@ def _append_run(record: Provenance, context: Context, store: ArtifactStore) -> N
         "started_at": encode(began),
         "triggered_by": record.triggered_by,
     }
-    index = index_ref(record.namespace, record.dag)
-    for _ in range(20):
-        newest = store.latest(index)
-        try:
-            store.append(index, head, after=newest.sequence if newest else 0)
-            break
-        except RefConflict:
-            continue
+    append_last(store, index_ref(record.namespace, record.dag), head)
     try:
         store.append(ref, head, after=0)
     except RefConflict:
         return  # another task of the run was first
-
-
-def _append(store: ArtifactStore, ref: str, record: Provenance) -> None:
-    for _ in range(20):
-        newest = store.latest(ref)
-        try:
-            store.append(ref, record.to_dict(), after=newest.sequence if newest else 0)
-            return
-        except RefConflict:
-            continue
-    raise RefConflict("The ref is being written by many tasks at once", ref, "Clear the task.")

@@ -16,7 +16,7 @@ from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.store import namespace
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, publish, task_names
+from airflow_ml.operators.base import MLOperator, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,7 +54,7 @@ class RegisterModelOperator(MLOperator):
     template_fields: Sequence[str] = ("selection", "tags", "mlflow_conn_id")
     operator_extra_links = (TaskPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#fce7f3"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "selection": rules.record("Selection"),
         "name": rules.text(),
         "alias": rules.text(),
@@ -103,7 +103,9 @@ class RegisterModelOperator(MLOperator):
         from airflow_ml.core.registration import ModelVersion
         from airflow_ml.core.selection import Selection
         from airflow_ml.hooks.variant import variant_tags
-        from airflow_ml.operators.circumstances import cause_tags, masked
+        from airflow_ml.operators.secret_masking import masked
+        from airflow_ml.operators.task_origin import origin_tags
+        from airflow_ml.runtime.ref_append import append_last
 
         selection = parse_as(Selection, self.selection)
         features = parse_as(FeatureSet, selection.data)
@@ -136,7 +138,7 @@ class RegisterModelOperator(MLOperator):
                 params={"refit": selection.refit, "groups": selection.groups},
                 metrics=draft.metrics,
                 tags={
-                    **cause_tags(self, context),
+                    **origin_tags(self, context),
                     **provenance_tags(selection, features, names=names, namespace=self.namespace),
                     **variant_tags(draft, data),
                     **{name: str(masked(value, name)) for name, value in self.tags.items()},
@@ -150,7 +152,7 @@ class RegisterModelOperator(MLOperator):
         ref = f"models/{self.namespace}/{self.name}"
         newest = store.latest(ref)
         if newest is None or record_digest(newest.value) != version.fingerprint:  # whoever registered it first stays
-            publish(store, ref, version)
+            append_last(store, ref, version.to_dict())
         context["outlet_events"][create_asset(model=self.name, alias=self.alias)].extra = {
             "version": registered.version,
             "model_digest": version.model_digest,

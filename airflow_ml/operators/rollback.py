@@ -48,7 +48,7 @@ class RollbackOperator(MLOperator):
     template_fields: Sequence[str] = ("model", "reason", "mlflow_conn_id", "router_conn_id")
     operator_extra_links = (TaskPageLink(), CanaryPageLink(), ModelPageLink(), ModelVersionLink())
     ui_color = "#fee2e2"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "model": rules.text(),
         "reason": rules.text(),
         "mlflow_conn_id": rules.text(),

@@ -47,7 +47,7 @@ class SelectModelOperator(MLOperator):
 
     template_fields: Sequence[str] = ("leaderboard", "refit", "constraints", "timeout_seconds")
     ui_color = "#ede9fe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "leaderboard": rules.record("Leaderboard"),
         "refit": rules.one_of(*REFITS),
         "constraints": rules.either("bounds by metric", Mapping, read=_read_constraints),

@@ -55,10 +55,10 @@ class SnapshotDatasetOperator(MLOperator):
 
     template_fields: Sequence[str] = ("sql", "table", "name", "parameters", "as_of", "delay", "snowflake_conn_id")
     template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - Airflow's own convention
+    template_fields_renderers = {"sql": "sql"}
     operator_extra_links = (TaskPageLink(), SnapshotPageLink(), QueryHistoryLink())
     ui_color = "#dbeafe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "sql": rules.text(optional=True),
         "table": rules.text(optional=True),
         "name": rules.text(),

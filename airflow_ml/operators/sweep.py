@@ -148,8 +148,8 @@ class PlanSweepOperator(MLOperator):
     def run(self, context: Context) -> list[Any]:
         """Plan, push the plan aside, and return the shard numbers to map over."""
         from airflow_ml.core.features import FeatureSet
-        from airflow_ml.operators.circumstances import refuse_secrets
         from airflow_ml.operators.remote import is_remote
+        from airflow_ml.operators.secret_masking import refuse_secrets
         from airflow_ml.operators.slots import free_slots
         from airflow_ml.runtime.capture import as_function_ref, capture
         from airflow_ml.runtime.sweep_plan import make_plan

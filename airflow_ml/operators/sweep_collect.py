@@ -13,7 +13,7 @@ from airflow_ml.core.record import JSON, parse_as
 from airflow_ml.errors import CallFailed, CallTimedOut, MissingDependency, NotARecord
 from airflow_ml.links import SweepPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
-from airflow_ml.operators.base import MLOperator, failing_at_once, publish, task_names
+from airflow_ml.operators.base import MLOperator, failing_at_once, task_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,7 +46,7 @@ class CollectSweepOperator(MLOperator):
     template_fields: Sequence[str] = ("plan",)
     operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "pictures": rules.flag(),
     }
 
@@ -67,13 +67,15 @@ class CollectSweepOperator(MLOperator):
         """Collect, judge, and remember the leaderboard for warm starts."""
         from airflow_ml.core.sweep import SweepPlan
         from airflow_ml.runtime.leaderboard import collect
+        from airflow_ml.runtime.ref_append import append_last
 
         store = self.store()
         plan = parse_as(SweepPlan, self.plan)
         leaderboard = collect(plan, store)
         if self.pictures and leaderboard.succeeded >= PICTURED_TRIALS:
             leaderboard = replace(leaderboard, report=self._report(plan, leaderboard, store))
-        publish(store, leaderboard_ref(self.namespace, context, self.task_id), leaderboard)
+        ref = leaderboard_ref(self.namespace, context, self.task_id)
+        append_last(store, ref, leaderboard.to_dict(), unless_newest=True)
         self.log.info(
             "%d of %d trials succeeded; best %s %.5g in group %s with %s", leaderboard.succeeded, leaderboard.trials,
             leaderboard.metric, leaderboard.best.value, leaderboard.best.group, dict(leaderboard.best.params),

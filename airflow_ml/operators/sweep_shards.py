@@ -41,7 +41,7 @@ class RunShardOperator(MLOperator):
     template_fields: Sequence[str] = ("plan", "shard")
     operator_extra_links = (TaskPageLink(), SweepPageLink())
     ui_color = "#ede9fe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "shard": rules.number(least=ALL_SHARDS, whole=True),
     }
 

@@ -46,7 +46,7 @@ class TrackSweepOperator(MLOperator):
 
     template_fields: Sequence[str] = ("leaderboard", "mlflow_conn_id", "tracked_trials")
     ui_color = "#ede9fe"
-    argument_rules = {  # noqa: RUF012 - never changed
+    argument_rules = {
         "leaderboard": rules.record("Leaderboard"),
         "mlflow_conn_id": rules.text(),
         "tracked_trials": rules.number(least=0, whole=True, words=(ALL_TRIALS,)),
@@ -87,7 +87,7 @@ class TrackSweepOperator(MLOperator):
 
     def _log(self, context: Context, board: Leaderboard) -> str:
         from airflow_ml.adapters.mlflow_sweep import MAX_WRITERS, TrackedSweep
-        from airflow_ml.operators.circumstances import cause_tags
+        from airflow_ml.operators.task_origin import origin_tags
         from airflow_ml.runtime.leaderboard import all_rows, best_rows
         from airflow_ml.runtime.sweep_pictures import pictures_of
 
@@ -103,7 +103,7 @@ class TrackSweepOperator(MLOperator):
             files={"leaderboard.parquet": path, **pictures_of(board, store)},
             params={"trials": board.trials, "groups": board.groups, "seed": board.seed},
             metrics={"best_value": board.best.value, "succeeded": board.succeeded, "failed": board.failed},
-            tags={**cause_tags(self, context), **{f"airflow_ml.{key}": value for key, value in names.items()}},
+            tags={**origin_tags(self, context), **{f"airflow_ml.{key}": value for key, value in names.items()}},
             trials=rows,
             writers=MAX_WRITERS if every else 1,
         )

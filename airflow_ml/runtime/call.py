@@ -10,12 +10,12 @@ from typing import Any
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON, Record, parse_as
-from airflow_ml.errors import RefConflict
 from airflow_ml.runtime.checkpoint import Checkpoint, checkpointing
 from airflow_ml.runtime.context import CallContext, running
 from airflow_ml.runtime.cpus import available_cpus, limit_threads
 from airflow_ml.runtime.load import load_function
 from airflow_ml.runtime.pool import Ended, Pool
+from airflow_ml.runtime.ref_append import append_last
 from airflow_ml.runtime.values import call_with, open_arguments, parse_argument, returns_list, to_wire
 from airflow_ml.runtime.worker import Task, seed_everything
 
@@ -83,14 +83,8 @@ def execute_call(
 
 
 def commit_result(call: Call, result: CallResult, store: ArtifactStore) -> None:
-    """Append a result to the call's ref."""
-    while True:
-        latest = store.latest(call_ref(call))
-        try:
-            store.append(call_ref(call), result.to_dict(), after=latest.sequence if latest else 0)
-            return
-        except RefConflict:
-            continue  # the same call elsewhere: both results stay in the history
+    """Append a result to the call's ref; results of the same call elsewhere stay in its history."""
+    append_last(store, call_ref(call), result.to_dict())
 
 
 def run_here(call: Call, store: ArtifactStore, *, function: Callable[..., Any] | None = None) -> dict[str, Any]:

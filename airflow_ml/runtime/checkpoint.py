@@ -23,7 +23,7 @@ from typing import Any
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
-from airflow_ml.errors import RefConflict
+from airflow_ml.runtime.ref_append import append_last
 
 #: Seconds between two checkpoints in the store, and the variable by which a deployment says otherwise.
 EVERY_SECONDS, EVERY_VARIABLE = 60.0, "AIRFLOW_ML_CHECKPOINT_SECONDS"
@@ -90,7 +90,7 @@ class Checkpoint:
                     files.append({"path": name, "digest": artifact.digest, "size_bytes": artifact.size_bytes})
             if _state(self._folder) != before or len(files) != len(before):
                 return False  # somebody wrote meanwhile; what is stored costs nothing and counts for nothing
-            self._append({"files": files})
+            append_last(self._store, self._ref, {"files": files})
             self._kept, self._kept_at = before, time.monotonic()
             return True
 
@@ -104,7 +104,7 @@ class Checkpoint:
         if succeeded:
             with self._lock:
                 if self._store.latest(self._ref) is not None:
-                    self._append({"files": [], "ended": "succeeded"})
+                    append_last(self._store, self._ref, {"files": [], "ended": "succeeded"})
         else:
             self.keep()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -122,15 +122,6 @@ class Checkpoint:
             size = int(item["size_bytes"])
             artifact = Artifact(digest=str(item["digest"]), format="checkpoint", size_bytes=size, uri="")
             shutil.copyfile(self._store.path(artifact), target)
-
-    def _append(self, value: dict[str, JSON]) -> None:
-        while True:
-            newest = self._store.latest(self._ref)
-            try:
-                self._store.append(self._ref, value, after=newest.sequence if newest else 0)
-                return
-            except RefConflict:
-                continue
 
     def _watch(self) -> None:
         while not self._over.wait(min(_TICK_SECONDS, max(0.01, self._every_seconds / 4))):

@@ -34,8 +34,8 @@ AT_WORK = (
     *("runtime.*", "adapters.*", "triggers.*", "gateway.*", "cli.*", "plugin.*", "testing.*"),
     *("core.artifact", "core.call", "core.canary", "core.compute", "core.gate", "core.job", "core.monitoring"),
     *("core.ports", "core.provenance", "core.selection", "core.statistics", "core.sweep", "core.rollout_state"),
-    *("operators.recording", "operators.circumstances", "operators.remote", "operators.runner_call"),
-    *("operators.canary_run", "operators.batch_scoring", "operators.feature_building"),
+    *("operators.recording", "operators.task_origin", "operators.secret_masking", "operators.remote"),
+    *("operators.runner_call", "operators.canary_run", "operators.batch_scoring", "operators.feature_building"),
 )
 #: What some examples name themselves: a compute profile with changes, a suite, a record, constraints, a task's state.
 NAMED = {

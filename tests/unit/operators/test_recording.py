@@ -96,6 +96,21 @@ def test_a_failure_of_ours_is_written_with_what_helps(store: ArtifactStore) -> N
         assert (newest(store).remedy, newest(store).reasons) == ("Raise memory_gib.", ("out_of_memory",))
 
 
+def test_a_run_is_in_the_index_however_many_begin_at_the_same_time(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, append, others = index_ref("prod", "d"), type(store).append, iter(range(30))
+
+    def overtaken(self: ArtifactStore, ref: str, value: Any, *, after: int) -> Any:
+        if ref == index and (number := next(others, None)) is not None:
+            append(self, ref, {**value, "run": f"other_{number}"}, after=after)
+        return append(self, ref, value, after=after)
+
+    monkeypatch.setattr(type(store), "append", overtaken)
+    Stage(answer=None).execute(context())
+    assert [entry.value["run"] for entry in store.history(index)] == [*(f"other_{n}" for n in range(30)), RUN]
+
+
 class Gate(MLOperator):
     """Pushes a record beside what it returns, and may fail afterwards."""
 

@@ -1,9 +1,8 @@
-"""The circumstances of a task that its provenance names: checkout, uncommitted changes, bundle, image, who asked."""
+"""Where a task comes from, as its provenance says: checkout, uncommitted changes, DAG bundle, image, trigger."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # the SDK's own; it has no other door
 
 from airflow_ml.core.fingerprint import canonical_json
-from airflow_ml.core.provenance import GitState, bounded, without_records
-from airflow_ml.core.record import JSON
-from airflow_ml.core.secret_scan import is_secret_name, without_secrets
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.core.provenance import GitState
+from airflow_ml.core.secret_scan import without_secrets
+from airflow_ml.operators.secret_masking import masked_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,45 +22,6 @@ if TYPE_CHECKING:
 
 #: Says which image a worker runs; no orchestrator tells a process that by itself.
 IMAGE_VARIABLE = "AIRFLOW_ML_IMAGE"
-
-
-def masked(value: JSON, name: str | None = None) -> JSON:
-    """Return a value with the secrets that Airflow knows masked, at any depth."""
-    if isinstance(value, Mapping):
-        return {key: masked(item, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return [masked(item, name) for item in value]
-    return str(redact(value, name)) if isinstance(value, str) else value
-
-
-def holds_secret(value: JSON) -> bool:
-    """Tell whether a value holds a secret that Airflow knows, or a text under the name of one, at any depth."""
-    if isinstance(value, Mapping):
-        named = any(isinstance(item, str) and item and is_secret_name(key) for key, item in value.items())
-        return named or any(holds_secret(item) for item in value.values())
-    if isinstance(value, list):
-        return any(holds_secret(item) for item in value)
-    return isinstance(value, str) and str(redact(value)) != value
-
-
-def refuse_secrets(arguments: Mapping[str, JSON]) -> None:
-    """Refuse arguments that hold a secret which Airflow knows: what runs elsewhere is written down first, in the store.
-
-    Raises:
-        ConfigurationError: naming the arguments, never the secret.
-    """
-    found = [name for name, value in arguments.items() if holds_secret({name: value})]
-    if found:
-        raise ConfigurationError(
-            "A secret is an argument of a function that runs in another process",
-            ", ".join(found),
-            'It would be written into the store. Use compute="worker" and read the secret inside of the function.',
-        )
-
-
-def settings(values: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return arguments as JSON with secrets masked; what is very large is named by its digest."""
-    return {str(name): bounded(masked(without_records(value), name)) for name, value in values.items()}
 
 
 def bundle_of(context: Context) -> tuple[str, str]:
@@ -110,14 +69,14 @@ def image() -> str:
     return os.environ.get(IMAGE_VARIABLE, "")
 
 
-def cause_tags(operator: BaseOperator, context: Context) -> dict[str, str]:
-    """Return what a run in a tracking server should say of where it comes from; nothing that is unknown."""
+def origin_tags(operator: BaseOperator, context: Context) -> dict[str, str]:
+    """Return tags that tell where a run of a tracking server comes from; unknown facts have none."""
     import platform
 
     from airflow_ml.runtime.environment import environment_digest
 
     git, (bundle, version) = checkout_of(operator, context), bundle_of(context)
-    params = canonical_json(settings(dict(context.get("params") or {}))).decode()
+    params = canonical_json(masked_settings(dict(context.get("params") or {}))).decode()
     found = {
         "git_commit": git.commit,
         "git_branch": git.branch,

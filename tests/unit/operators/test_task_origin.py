@@ -16,7 +16,7 @@ from airflow.sdk import DAG, task
 from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.provenance import Provenance, task_ref
-from airflow_ml.operators.circumstances import cause_tags
+from airflow_ml.operators.task_origin import origin_tags
 from airflow_ml.runtime import code_state
 from airflow_ml.runtime.codecs import store_value
 
@@ -96,7 +96,7 @@ def test_a_version_of_a_bundle_is_asked_for_once(
 
 def test_tags_for_a_tracking_server(store: FolderStore, checkout: Path) -> None:
     operator, _ = run(store, checkout / "dag.py")
-    tags = cause_tags(operator, {"params": {"depth": 3, "password": "planted"}})  # type: ignore[arg-type,typeddict-item]
+    tags = origin_tags(operator, {"params": {"depth": 3, "password": "planted"}})  # type: ignore[arg-type,typeddict-item]
     assert (tags["airflow_ml.git_branch"], tags["airflow_ml.image"]) == ("fix", "registry.example/ml:3")
     assert json.loads(tags["airflow_ml.params"]) == {"depth": 3, "password": "***"}
     assert "airflow_ml.bundle" not in tags, "what is unknown is no tag"
