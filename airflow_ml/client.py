@@ -1,4 +1,4 @@
-"""Finding runs and what came of their tasks, for notebooks and the command line: needs the store and no Airflow."""
+"""Finding runs and the outcomes of their tasks, for notebooks and the command line: needs the store and no Airflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "runs_until",
 ]
 
-#: In the place of a run's id: the newest run of the DAG, and the one before it.
+#: Instead of a run's id: the newest run of the DAG, and the one before it.
 LATEST, BEFORE = "latest", "before"
 #: Runs among which the beginning of an id is looked for.
 _SEARCHED_RUNS = 2000

@@ -5,7 +5,7 @@
     │   ├── ConnectionMissing (LookupError)      an Airflow connection that is not defined
     │   └── MissingDependency (ImportError)      an optional package that is not installed
     ├── RecordError (ValueError)
-    │   ├── NotARecord                           a value that is no record of ours
+    │   ├── NotARecord                           a value that is not a record of ours
     │   ├── RecordTooNew                         written by a newer airflow_ml
     │   └── RecordTooLarge                       over the XCom limit
     ├── ArtifactError
@@ -45,7 +45,7 @@
     │   ├── RegistryUnavailable (ConnectionError)
     │   ├── ModelNotFound (LookupError)
     │   ├── ModelNotServable (TypeError)         a model without predict
-    │   └── AliasConflict (RuntimeError)         somebody moved the alias meanwhile
+    │   └── AliasConflict (RuntimeError)         somebody else has moved the alias
     └── RolloutError
         ├── RolloutBusy (RuntimeError)           another rollout of that model is under way
         ├── MetricUnreadable (ValueError)        the metric cannot be read for the champion
@@ -108,7 +108,7 @@ class RecordError(AirflowMLError, ValueError):
 
 
 class NotARecord(RecordError):
-    """A value that is no record of ours."""
+    """A value that is not a record of ours."""
 
 
 class RecordTooNew(RecordError):
@@ -308,7 +308,7 @@ class ModelNotServable(RegistryError, TypeError):
 
 
 class AliasConflict(RegistryError, RuntimeError):
-    """Somebody moved the alias meanwhile."""
+    """Somebody else has moved the alias."""
 
 
 class RolloutError(AirflowMLError):

@@ -103,7 +103,7 @@ class Run:
         yield from sorted(found, key=lambda item: (item.started_at, item.task, item.map_index))
 
     def trial(self, task: str, number: int | str) -> RecordedTrial:
-        """Return one trial of a sweep: what it was given, what came of it, and ``again()``.
+        """Return one trial of a sweep: its inputs, its result, and ``again()``.
 
         Args:
             task: The sweep's group, such as ``train``.

@@ -168,7 +168,7 @@ def _require_times(where: str, names: list[str] | tuple[str, ...], present: Mapp
     for name in names:
         if not present[name].startswith("TIMESTAMP"):
             raise ConfigurationError(
-                f"The column {name} of {where} is no timestamp",
+                f"The column {name} of {where} is not a timestamp",
                 present[name],
                 "Make it a timestamp in UTC; a date alone does not say when in the day a value was known.",
             )

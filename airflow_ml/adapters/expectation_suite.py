@@ -21,7 +21,7 @@ def load_suite(suite: object) -> list[dict[str, Any]]:
             expectation objects. Values inside ``kwargs`` are passed on as they are, templates included.
 
     Raises:
-        ConfigurationError: if the file cannot be read, or the value is no suite or an empty one.
+        ConfigurationError: if the file cannot be read, or the value is not a suite or an empty one.
     """
     name = str(suite) if isinstance(suite, str | os.PathLike) else type(suite).__name__
     content = _read_json(Path(suite)) if isinstance(suite, str | os.PathLike) else suite
@@ -45,7 +45,7 @@ def _read_json(path: Path) -> object:
             "Cannot read the expectation suite", f"{path} ({error.strerror})", "Check the path."
         ) from None
     except ValueError as error:
-        raise ConfigurationError(f"The suite {path} is no JSON", str(error)[:200], "Save it as JSON.") from None
+        raise ConfigurationError(f"The suite {path} is not JSON", str(error)[:200], "Save it as JSON.") from None
 
 
 def _as_dict(item: object, name: str) -> dict[str, Any]:

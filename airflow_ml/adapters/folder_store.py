@@ -46,7 +46,7 @@ class FolderStore(FolderRefs, FolderTrash):
         root: An absolute path; created if it does not exist.
 
     Raises:
-        ConfigurationError: for a relative path, or one that is no folder and cannot become one.
+        ConfigurationError: for a relative path, or one that is not a folder and cannot become one.
     """
 
     def __init__(self, root: Path) -> None:
@@ -56,7 +56,7 @@ class FolderStore(FolderRefs, FolderTrash):
             for name in ("blobs", "refs", "tmp", "bad", "trash", "sizes"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigurationError("The store's path is no folder", str(root), "Give a folder.") from error
+            raise ConfigurationError("The store's path is not a folder", str(root), "Give a folder.") from error
         except (FileNotFoundError, PermissionError) as error:
             raise ConfigurationError(
                 "The store's folder cannot be made",

@@ -102,7 +102,7 @@ class GatewayRouter:
         try:
             return decode_traffic(answer.body)
         except (NotARecord, ValueError, TypeError) as error:
-            raise RouterFailed("The gateway's answer is no traffic", error, _REMEDY) from error
+            raise RouterFailed("The gateway's answer is not traffic", error, _REMEDY) from error
 
     def predict(self, model: str, rows: Sequence[Mapping[str, JSON]], *, arm: str = "") -> list[dict[str, Any]]:
         """Score rows ``{"key", "unit", "at", "features": {view digest: {feature: value}}}``, in order.
@@ -185,7 +185,7 @@ class GatewayRouter:
                 "The gateway is up, but takes no requests from here", "no or a wrong token", _TOKEN_REMEDY
             )
         if answer.status not in (200, 503) or not isinstance(models, dict):
-            raise RouterFailed(f"{self._client.address} is no gateway", answer.error, _REMEDY)
+            raise RouterFailed(f"{self._client.address} is not a gateway", answer.error, _REMEDY)
         return f"Gateway {answer.body.get('status')}, models: {', '.join(sorted(models)) or 'none yet'}"
 
     def _call(
@@ -194,7 +194,7 @@ class GatewayRouter:
         try:
             return self._client.call(method, path, body, timeout_seconds=timeout_seconds)
         except _NO_ANSWER as error:
-            raise RouterFailed(f"The gateway at {self._client.address} gives no answer", error, _REMEDY) from error
+            raise RouterFailed(f"The gateway at {self._client.address} does not answer", error, _REMEDY) from error
 
     def _check(self, answer: GatewayAnswer, doing: str) -> None:
         if answer.status == 401:
@@ -222,13 +222,13 @@ class GatewayMetrics:
         try:
             answer = self._client.call("GET", f"{_path(model, 'metrics')}?{query}")
         except _NO_ANSWER as error:
-            raise MetricUnreadable(f"The gateway at {self._client.address} gives no answer", error, _REMEDY) from error
+            raise MetricUnreadable(f"The gateway at {self._client.address} does not answer", error, _REMEDY) from error
         if answer.status != 200:
             raise MetricUnreadable(f"The gateway cannot read {metric} of {model}", answer.error, answer.remedy)
         try:
             reading: Reading = decode(Reading, answer.body)
         except (AirflowMLError, ValueError, TypeError) as error:
-            raise MetricUnreadable("The gateway's answer is no reading", error, _REMEDY) from error
+            raise MetricUnreadable("The gateway's answer is not a reading", error, _REMEDY) from error
         return reading
 
 

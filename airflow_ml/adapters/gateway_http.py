@@ -72,7 +72,7 @@ class GatewayClient:
         """Send a request and return the answer, whatever its status.
 
         Raises:
-            OSError, http.client.HTTPException, ValueError: there was no answer, or one that is no JSON object.
+            OSError, http.client.HTTPException, ValueError: there was no answer, or one that is not a JSON object.
         """
         timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         connection = (
@@ -97,7 +97,7 @@ class GatewayClient:
                 return GatewayAnswer(response.status, {"error": f"HTTP {response.status} {response.reason}"})
             value = json.loads(text)
             if not isinstance(value, dict):
-                raise ValueError("the answer is no JSON object")
+                raise ValueError("the answer is not a JSON object")
             return GatewayAnswer(response.status, value, _clock_ahead_seconds(response.headers.get("Date", "")))
         finally:
             connection.close()

@@ -56,7 +56,7 @@ class PrometheusMetrics:
         """Return the samples of one rollout.
 
         Raises:
-            MetricUnreadable: an unknown metric or model, no answer, or an answer that is no vector.
+            MetricUnreadable: an unknown metric or model, no answer, or an answer that is not a vector.
         """
         sums = self._queries.metrics.get(metric)
         if sums is None:
@@ -68,7 +68,9 @@ class PrometheusMetrics:
 
         seen = self._ask(filled(self._queries.known, model=model, epoch=epoch))
         if seen["resultType"] != "vector" or not seen["result"]:
-            raise MetricUnreadable("Prometheus has no series of this model", model, "Send it traffic, or mend known.")
+            raise MetricUnreadable(
+                "Prometheus has no series of this model", model, "Send it traffic, or correct known."
+            )
         watermark = self._moment(filled(self._queries.watermark, model=model, epoch=epoch))
         places = ask(self._queries.assigned)
         assigned: dict[str, dict[str, int]] = {}
@@ -97,7 +99,7 @@ class PrometheusMetrics:
     def _vector(self, query: str) -> dict[Place, float]:
         result = self._ask(query)
         if result["resultType"] != "vector":
-            raise MetricUnreadable("Not an instant vector", f"{result['resultType']}: {query[:99]}", "Mend the query.")
+            raise MetricUnreadable("Not an instant vector", f"{result['resultType']}: {query[:99]}", "Correct it.")
         found: dict[Place, float] = {}
         for one in result["result"]:
             labels = one["metric"]
@@ -125,10 +127,10 @@ class PrometheusMetrics:
             ) from error
         except (OSError, ValueError) as error:
             raise MetricUnreadable(
-                f"Prometheus at {self._url} gives no answer", error, "Look whether it runs."
+                f"Prometheus at {self._url} does not answer", error, "Check that it runs."
             ) from error
         if not isinstance(data, dict) or data.get("status") != "success" or "resultType" not in data.get("data", {}):
-            raise MetricUnreadable("Prometheus gives no result", str(data)[:200], "Look whether the URL is Prometheus.")
+            raise MetricUnreadable("Prometheus gives no result", str(data)[:200], "Check that the URL is Prometheus'.")
         found: Mapping[str, Any] = data["data"]
         return found
 
@@ -153,7 +155,7 @@ def _sample(place: Place, found: Mapping[str, Mapping[Place, float]], sums: Prom
 
 def _whole(value: float, name: str) -> int:
     if not math.isfinite(value) or value < 0:
-        raise MetricUnreadable(f"{name} is no number of requests", value, "Look at the series.")
+        raise MetricUnreadable(f"{name} is not a number of requests", value, "Check the series.")
     return round(value)
 
 

@@ -75,7 +75,7 @@ def check_after(after: int) -> int:
     """Return the sequence that follows ``after``.
 
     Raises:
-        ConfigurationError: for a negative number or one that is no int.
+        ConfigurationError: for a negative number or one that is not an int.
     """
     if isinstance(after, bool) or not isinstance(after, int) or after < 0:
         raise ConfigurationError("Not a sequence", repr(after), "Give the newest entry's sequence, or 0 for none.")

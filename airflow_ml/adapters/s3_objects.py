@@ -215,7 +215,7 @@ class Objects:
             ) from error
 
     def _refused(self, error: Any) -> AirflowMLError:
-        """Return what an answer of S3 means that is no success."""
+        """Return what an answer of S3 means that is not a success."""
         status, code = _status_of(error), _code_of(error)
         told = f"{code} (HTTP {status}): {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
         if code in _OTHER_BYTES:

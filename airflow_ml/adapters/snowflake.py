@@ -77,7 +77,7 @@ class SnowflakeSource:
 
         Raises:
             TableMissing, ColumnMissing, StatementFailed: as the warehouse says.
-            ConfigurationError: it is no SELECT, a name in it has no value, or a value cannot be bound.
+            ConfigurationError: it is not a SELECT, a name in it has no value, or a value cannot be bound.
         """
         require_select(statement)
         with self._connection() as connection, self._uploaded(connection, uploads or {}, tag):

@@ -161,7 +161,7 @@ def _sample(row: Sequence[Any]) -> Sample:
     values = [float(value) for value in sums]
     if not all(math.isfinite(value) for value in values):
         raise MetricUnreadable(
-            f"A sum of {arm} in stratum {stratum} is no number", values, "Look at scores and labels."
+            f"A sum of {arm} in stratum {stratum} is not a number", values, "Look at scores and labels."
         )
     return Sample(
         variant=str(arm),
@@ -186,5 +186,5 @@ def _moment(rows: Sequence[Any]) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise MetricUnreadable("The watermark is no time", repr(value)[:80], "Select one timestamp.")
+        raise MetricUnreadable("The watermark is not a time", repr(value)[:80], "Select one timestamp.")
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

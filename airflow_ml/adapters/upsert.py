@@ -33,7 +33,7 @@ def check_key(parquet: Path, key: Sequence[str]) -> tuple[pa.Schema, int]:
     distinct = keys.group_by(list(key)).aggregate([]).num_rows
     if nulls or distinct != keys.num_rows:
         raise ConfigurationError(
-            f"{', '.join(key)} is no key of the rows to write",
+            f"{', '.join(key)} is not a key of the rows to write",
             f"{nulls} nulls, {keys.num_rows - distinct} duplicates in {keys.num_rows} rows",
             "Remove them, or name more columns.",
         )

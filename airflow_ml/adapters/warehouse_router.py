@@ -88,7 +88,7 @@ class WarehouseRouter:
         """Return what is in effect; None where the table does not know the model.
 
         Raises:
-            RouterFailed: the warehouse gives no answer, or a row that is no traffic.
+            RouterFailed: the warehouse does not answer, or a row that is not traffic.
         """
         self._create()
         rows = self._run(

@@ -18,7 +18,7 @@ from airflow_ml.errors import ConfigurationError
 if TYPE_CHECKING:
     from airflow_ml.core.job import JobRequest
 
-#: In the place of what only a run knows.
+#: Stands for what only a run knows.
 _RUN, _NO_DIGEST = "render", "sha256:" + "0" * 64
 _NO_STORE = "s3://your-bucket/airflow-ml"
 
@@ -91,7 +91,7 @@ def _print_manifest(options: argparse.Namespace, request: JobRequest) -> None:
     if options.output == "json":
         print(json.dumps(manifest, indent=2, ensure_ascii=False))
         return
-    print(f'# A run has its own id in the place of "{_RUN}", and its own work in the place of the digest of zeros.')
+    print(f'# A run has its own id instead of "{_RUN}", and the digest of its own work instead of the zeros.')
     print(as_yaml(manifest), end="")
 
 

@@ -1,4 +1,4 @@
-"""The verbs ``runs`` and ``show``: which runs there are, and what came of their tasks."""
+"""The verbs ``runs`` and ``show``: which runs there are, and the outcomes of their tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN_HANDLES = 3
 
 
 def runs(options: argparse.Namespace) -> int:
-    """Print runs, newest first, with what came of their tasks."""
+    """Print runs, newest first, with the outcomes of their tasks."""
     found = known_runs(options.dag, store=open_place(options), namespace=options.namespace, limit=options.limit)
     print_rows(options, [_row(run) for run in found])
     return 0

@@ -77,7 +77,7 @@ def _output(address: str, store: ArtifactStore, namespace: str) -> Side:
     record: Record = find_output(address, store=store, namespace=namespace)
     artifact = record if isinstance(record, Artifact) else getattr(record, "artifact", None)
     if not isinstance(artifact, Artifact):
-        raise ConfigurationError("That is no artifact", f"a {type(record).__name__}", "Compare the tasks instead.")
+        raise ConfigurationError("That is not an artifact", f"a {type(record).__name__}", "Compare the tasks instead.")
     return Side(kind=ARTIFACT, title=address, artifact=artifact)
 
 

@@ -161,7 +161,9 @@ def _instant(value: object) -> None:
         try:
             parse_time(str(value))
         except ValueError as error:
-            raise ConfigurationError("as_of is no time", repr(value), "Write it like 2013-04-01T00:00:00Z.") from error
+            raise ConfigurationError(
+                "as_of is not a time", repr(value), "Write it like 2013-04-01T00:00:00Z."
+            ) from error
 
 
 def _number(value: object, *, templated: bool, whole: bool) -> float | None:

@@ -1,7 +1,7 @@
 """Stage 7, canary: how looks come out, and how many of each kind a plan bears.
 
 The four outcomes and their limits are those of Argo Rollouts (docs/features/analysis.md): what fails too often fails
-whatever else was seen, a metric out of reach is no failure, and what is neither success nor failure never passes.
+whatever else was seen, a metric out of reach is not a failure, and what is neither success nor failure never passes.
 """
 
 from __future__ import annotations

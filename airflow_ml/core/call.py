@@ -29,7 +29,7 @@ class FunctionRef(Record):
 class Constant(Record):
     """An argument that JSON has no word for."""
 
-    #: ``datetime``, ``date``, ``timedelta``, ``tuple``, ``set``, ``frozenset``, or ``dict`` where keys are no text.
+    #: ``datetime``, ``date``, ``timedelta``, ``tuple``, ``set``, ``frozenset``, or ``dict`` where keys are not text.
     kind: str
     #: ISO 8601 text, seconds, or the list of items; of a dict the list of its pairs.
     value: JSON
@@ -66,7 +66,7 @@ class Call(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult(Record):
-    """What came of a call, written to a place derived from the call's key."""
+    """The result of a call, written to a place derived from the call's key."""
 
     call: str
     #: ``succeeded``, ``failed``, ``timed_out``, ``killed`` or ``lost``.

@@ -50,7 +50,7 @@ def _option(check: str, name: str, kind: str, value: object) -> object:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ConfigurationError(f"{name} of {check} is no number", repr(value)[:120], "Give a finite number.")
+        raise ConfigurationError(f"{name} of {check} is not a number", repr(value)[:120], "Give a finite number.")
     return number
 
 

@@ -28,5 +28,5 @@ def split_compute(compute: object) -> tuple[str, dict[str, JSON]]:
     if isinstance(compute, Mapping) and isinstance(compute.get("profile"), str):
         return str(compute["profile"]), {str(key): value for key, value in compute.items() if key != "profile"}
     raise ConfigurationError(
-        "compute is no profile", repr(compute)[:120], 'Give its name, or profile("name", cpus=4) for changes.'
+        "compute is not a profile", repr(compute)[:120], 'Give its name, or profile("name", cpus=4) for changes.'
     )

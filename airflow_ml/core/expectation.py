@@ -88,10 +88,10 @@ def _parse(item: Mapping[str, Any], position: int) -> Expectation:
         raise ConfigurationError(f"Expectation {position} has no type", repr(item)[:120], shape)
     kwargs = item.get("kwargs") or {}
     if not isinstance(kwargs, Mapping):
-        raise ConfigurationError(f"The kwargs of expectation {position} are no object", repr(kwargs)[:120], shape)
+        raise ConfigurationError(f"The kwargs of expectation {position} are not an object", repr(kwargs)[:120], shape)
     several = kwargs.get(_SEVERAL_COLUMNS, ())
     if isinstance(several, str) or not isinstance(several, Iterable):
-        raise ConfigurationError(f"column_list of expectation {position} is no list", repr(several)[:120], shape)
+        raise ConfigurationError(f"column_list of expectation {position} is not a list", repr(several)[:120], shape)
     severity = item.get("severity") or CRITICAL
     if severity not in SEVERITIES:
         raise ConfigurationError(

@@ -81,7 +81,7 @@ os._exit(code)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexResult(Record):
-    """What came of one index, written last of all: with it the index is done, whatever becomes of its pod."""
+    """The result of one index, written last: once it exists the index is done, even if its pod then fails."""
 
     job: str
     epoch: int
@@ -147,7 +147,7 @@ def number(variables: Mapping[str, str], name: str, default: int | None = None) 
     if not text and default is not None:
         return default
     if not (text.isascii() and text.isdigit()):
-        raise ConfigurationError(f"The variable {name} is no number", repr(text), "Submit the job again.")
+        raise ConfigurationError(f"The variable {name} is not a number", repr(text), "Submit the job again.")
     return int(text)
 
 

@@ -32,7 +32,7 @@ class FeatureSet(Record):
     predict_at: str
     label: str
     features: tuple[str, ...]
-    #: Columns of the spine that are kept beside the features (the randomization unit, slices) but are no features.
+    #: Columns of the spine that are kept beside the features (the randomization unit, slices) but are not features.
     carried: tuple[str, ...] = ()
     #: Rows in each split.
     split_rows: Mapping[str, int] = field(default_factory=dict)

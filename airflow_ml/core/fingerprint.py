@@ -83,7 +83,7 @@ def parse_time(text: str) -> datetime:
     """Read an ISO 8601 time with a zone and return it in UTC.
 
     Raises:
-        ValueError: if the text is no time or has no zone.
+        ValueError: if the text is not a time or has no zone.
     """
     value = datetime.fromisoformat(text)
     if value.tzinfo is None:
@@ -92,7 +92,7 @@ def parse_time(text: str) -> datetime:
 
 
 def finite(value: object) -> float | None:
-    """Return a number as float, or None where it is no finite number (NaN, infinity, text, bool, None)."""
+    """Return a number as float, or None where it is not a finite number (NaN, infinity, text, bool, None)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None

@@ -147,7 +147,7 @@ def _check_options(on_bad_rows: str, max_quarantine_fraction: float) -> None:
         raise ConfigurationError("Unknown on_bad_rows", repr(on_bad_rows), f"Use one of {', '.join(ON_BAD_ROWS)}.")
     if not 0.0 <= max_quarantine_fraction <= 1.0:
         raise ConfigurationError(
-            "max_quarantine_fraction is no fraction", max_quarantine_fraction, "Use a number from 0 to 1."
+            "max_quarantine_fraction is not a fraction", max_quarantine_fraction, "Use a number from 0 to 1."
         )
 
 

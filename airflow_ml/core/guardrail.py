@@ -31,7 +31,7 @@ class Guardrail:
     #: bad the champion is. None: it is compared with the champion.
     limit: float | None = None
     #: False, a dry run: measured and shown at each look; it decides nothing, takes no share of ``alpha``, and that it
-    #: cannot be read is no trouble.
+    #: cannot be read is not a failure.
     decides: bool = True
     #: Days on the data clock since the challenger's first traffic before which it decides nothing, for what is
     #: otherwise while caches fill. What was measured in them counts afterwards.

@@ -3,7 +3,7 @@
 Over strata the mean is that of all requests: ``sum x / sum n``. Its variance is that of the strata's means around what
 each of them truly was, so a test of it is about the mean of the time so far, at every look, as that of means that vary
 in time (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory", Annals of Statistics 52,
-2024). Which requests came on which day is no chance event here.
+2024). Which requests came on which day is not a chance event here.
 """
 
 from __future__ import annotations

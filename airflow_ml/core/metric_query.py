@@ -40,7 +40,7 @@ class SqlOutcomes(Record):
         """Return itself.
 
         Raises:
-            ConfigurationError: a part is no SELECT, or the exposures are neither a table nor a SELECT.
+            ConfigurationError: a part is not a SELECT, or the exposures are neither a table nor a SELECT.
         """
         for text in (self.outcomes, self.watermark, *([self.covariate] if self.covariate else [])):
             require_select(text)

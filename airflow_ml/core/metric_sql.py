@@ -122,7 +122,7 @@ def _pairs(query: SqlOutcomes) -> str:
 
 
 def improbable_sql(query: SqlOutcomes) -> str:
-    """Return the SELECT of at most one request whose score or label is no probability."""
+    """Return the SELECT of at most one request whose score or label is not a probability."""
     return f"""SELECT e.key, e.score, o.label
 FROM {query.exposures_sql} AS e JOIN {query.outcomes_sql} AS o ON o.key = e.key
 WHERE e.model = %(model)s AND e.epoch = %(epoch)s AND o.label IS NOT NULL

@@ -29,7 +29,7 @@ class Metric:
     direction: str
     #: Whether labels must be 0 or 1 and predictions probabilities.
     binary: bool
-    #: What one row adds, from its label and prediction; None where the metric is no mean over rows.
+    #: What one row adds, from its label and prediction; None where the metric is not a mean over rows.
     per_row: Callable[[float, float], float] | None
     #: Turns the mean over rows into the metric.
     finish: Callable[[float], float] = float

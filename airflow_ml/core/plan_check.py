@@ -70,7 +70,7 @@ def check_plan(plan: RolloutPlan) -> None:
     _check_step_metrics(plan)
     if any(not (math.isfinite(step.data_days) and step.data_days >= 0) for step in plan.steps):
         raise ConfigurationError(
-            "A step's duration is no number of days", [step.data_days for step in plan.steps], "Give 0 or more."
+            "A step's duration is not a number of days", [step.data_days for step in plan.steps], "Give 0 or more."
         )
     _check_values(plan)
     if (plan.margin > 0) != (plan.hypothesis == NON_INFERIORITY) or not math.isfinite(plan.margin):
@@ -85,7 +85,9 @@ def check_plan(plan: RolloutPlan) -> None:
         )
     if not 0 <= plan.expected_effect < math.inf:
         raise ConfigurationError(
-            "expected_effect is no improvement", plan.expected_effect, "Give its size in the metric's unit, above 0."
+            "expected_effect is not an improvement",
+            plan.expected_effect,
+            "Give its size in the metric's unit, above 0.",
         )
     late = [one.name for one in plan.guardrails if one.decides and one.after_data_days >= plan.max_data_days]
     if late:
@@ -194,7 +196,9 @@ def _check_values(plan: RolloutPlan) -> None:
     for name, least in _LIMITS.items():
         value = getattr(plan, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigurationError(f"{name} is no number of looks", repr(value), f"Give a whole number from {least}.")
+            raise ConfigurationError(
+                f"{name} is not a number of looks", repr(value), f"Give a whole number from {least}."
+            )
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -200,7 +200,7 @@ def job_waiting(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
 
 
 def _limit_of_a_volume(status: Mapping[str, Any]) -> Failure | None:
-    """An eviction for the pod's own limit is no disruption: the same pod meets the same limit."""
+    """An eviction for the pod's own limit is not a disruption: the same pod meets the same limit."""
     words = str(status.get("message") or "")
     if status.get("reason") != "Evicted" or "exceeds the" not in words:
         return None

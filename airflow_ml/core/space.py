@@ -237,7 +237,7 @@ def parse_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
     """Return a space of distributions from objects or their wire forms, sorted by name.
 
     Raises:
-        InvalidSpace: no parameters, a name that is no text, or a value that is no distribution.
+        InvalidSpace: no parameters, a name that is not text, or a value that is not a distribution.
     """
     if not isinstance(space, Mapping) or not space:
         raise InvalidSpace(

@@ -106,7 +106,7 @@ def comment(tag: Mapping[str, str]) -> str:
 
 
 def pyformat(statement: str, names: Collection[str]) -> str:
-    """Return a statement in which every ``%`` that is no ``%(name)s`` is doubled, so that ``LIKE 'a%'`` needs no care.
+    """Return a statement in which every ``%`` that is not part of ``%(name)s`` is doubled, so ``LIKE 'a%'`` works.
 
     A ``%`` that is doubled already stays so.
 

@@ -82,7 +82,7 @@ def as_table(data: object, *, where: str) -> dict[str, object]:
         ConfigurationError: it is something else.
     """
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
-        raise ConfigurationError(f"{where} is no table of options", repr(data)[:120], "Write option = value.")
+        raise ConfigurationError(f"{where} is not a table of options", repr(data)[:120], "Write option = value.")
     return dict(data)
 
 
@@ -107,7 +107,7 @@ def _read(hint: Any, value: object, rule: Mapping[str, Any], where: str) -> obje
         return _read(next(one for one in inner if one is not type(None)), value, rule, where)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ConfigurationError(f"{where} is no list", repr(value)[:120], "Write it in brackets, as [ ... ].")
+            raise ConfigurationError(f"{where} is not a list", repr(value)[:120], "Write it in brackets, as [ ... ].")
         return tuple(_read(inner[0], item, rule, f"{where}[{at}]") for at, item in enumerate(value))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         table = as_table(value, where=where)

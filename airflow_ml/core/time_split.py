@@ -43,7 +43,7 @@ class TimeSplit:
         test: Length, for example ``"14d"``.
 
     Raises:
-        ConfigurationError: a length that is no duration, or is zero.
+        ConfigurationError: a length that is not a duration, or is zero.
     """
 
     validate: str

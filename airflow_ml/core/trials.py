@@ -55,7 +55,7 @@ class TrialResult:
     """What a trial came to, as it is committed to the store."""
 
     trial: str
-    #: ``succeeded``, ``failed`` (it raised, or its metric is no finite number), ``timed_out``, ``killed``,
+    #: ``succeeded``, ``failed`` (it raised, or its metric is not a finite number), ``timed_out``, ``killed``,
     #: ``pruned``.
     status: str
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -17,7 +17,7 @@ _SECRET = re.compile(
 
 
 def refuse_taken(names: Iterable[str], *, where: str) -> None:
-    """Refuse what is no name of a variable, or somebody else's.
+    """Refuse what is not the name of a variable, or is reserved.
 
     Raises:
         ConfigurationError: naming the first such variable.

@@ -109,7 +109,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         if self.cache:
             self.cache_outcome = MISS if earlier is None else HIT
         if earlier is not None:
-            self.log.info("Not run: the same call has a result already, from %s (%s).", origin_of(earlier), call.key)
+            self.log.info("Not run: the same call already has a result, from %s (%s).", origin_of(earlier), call.key)
             return self._parts(earlier.value, store)
         if here:
             value = self._call_here(given, store, parts=False)
@@ -123,7 +123,7 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
         return self._value(run_remotely(self, context, [job], profile, namespace=self.namespace), store)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Return what the function returned there; its result is in the store, whatever became of pod or child."""
+        """Return what the function returned there; its result is in the store, even if the pod or child failed."""
         from airflow_ml.operators.remote import collect
 
         with failing_at_once():

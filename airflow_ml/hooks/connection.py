@@ -39,7 +39,7 @@ def base_url(connection: Connection, *, default_port: int) -> str:
     if "://" not in host:
         host = f"{connection.schema or 'http'}://{host}"
     scheme, _, rest = host.partition("://")
-    if ":" in rest.partition("/")[0].rpartition("@")[2].rpartition("]")[2]:  # a colon in user:password is no port
+    if ":" in rest.partition("/")[0].rpartition("@")[2].rpartition("]")[2]:  # a colon in user:password is not a port
         return host
     port = connection.port or (None if scheme == "https" else default_port)
     address, slash, path = rest.partition("/")

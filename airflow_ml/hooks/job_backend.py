@@ -59,7 +59,7 @@ def job_backend(place: ComputeProfile | JobHandle) -> JobBackend:
 
 
 def forget_backends(*, at_once: bool = False) -> None:
-    """Open connections anew from now on, at most once a minute: one does not answer, and may have been changed.
+    """Reopen connections from now on, at most once a minute: one does not answer, and may have been changed.
 
     Args:
         at_once: However often it is asked.

@@ -69,7 +69,7 @@ class MLflowHook(BaseHook):
         Raises:
             ConnectionMissing: the connection is not defined.
             OSError: the server does not answer, or has no such model.
-            ValueError: the address is no http address, or the answer none of MLflow.
+            ValueError: the address is not an http address, or the answer is not MLflow's.
         """
         from airflow_ml.adapters.mlflow_session import split_credentials
 

@@ -57,13 +57,13 @@ class MLOperator(BaseOperator, abc.ABC):
                 )
 
     def execute(self, context: Context) -> Any:
-        """Run, write down what was done, and return the record in wire form."""
+        """Run, record what was done, and return the record in wire form."""
         from airflow_ml.operators.recording import recorded
 
         return recorded(self, context, lambda: self._run_to_wire(context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; what came of the task is written down as for any other."""
+        """Resume after a deferral; the outcome is recorded as for any other task."""
         from airflow_ml.operators.recording import recorded
 
         goes_on = super().resume_execution

@@ -49,7 +49,7 @@ class CallJobOperator(MLOperator):
         python_callable: The function, as for ``@task.ml``: it imports what it uses inside.
         inputs: One call for each item, which is the value of the function's first parameter: a list, or the output of
             another task that is one, in its XCom or as an artifact, or that of another such job (templated).
-        completions: In the place of inputs the number of calls, which are given 0, 1, 2, ... (templated).
+        completions: Instead of ``inputs``, the number of calls; they are given 0, 1, 2, ... (templated).
         constants: Further arguments by name, the same for all calls (templated).
         compute: Name of a compute profile, or `airflow_ml.profile` for one with changes. Default ``local``: processes
             of the worker, as many side by side as it has CPUs; ``worker`` means the same.
@@ -62,7 +62,7 @@ class CallJobOperator(MLOperator):
     Raises:
         CallFailed: too few calls succeeded, by the function's own errors. What succeeded is in the XCom ``partial``.
         JobFailed: too few have any result; the message has the reasons and their remedies.
-        ConfigurationError: no such profile, inputs that are no list, a secret among the arguments, or some that the
+        ConfigurationError: no such profile, inputs that are not a list, a secret among the arguments, or some that the
             function does not take.
     """
 
@@ -131,7 +131,7 @@ class CallJobOperator(MLOperator):
         return self._judged(context, found, store)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, JSON]:
-        """Collect what a remote job left in the store, whatever became of the job itself."""
+        """Collect the results of a remote job from the store, however the job ended."""
         from airflow_ml.operators.remote import collect
 
         with failing_at_once():
@@ -176,7 +176,7 @@ class CallJobOperator(MLOperator):
         """Return the inputs, records in wire form.
 
         Raises:
-            ConfigurationError: they are no list, or the number of calls is none.
+            ConfigurationError: they are not a list, or the number of calls is none.
         """
         from airflow_ml.core.call import CallResults
         from airflow_ml.runtime.call_results import read_values
@@ -184,7 +184,9 @@ class CallJobOperator(MLOperator):
 
         if self.inputs is None:
             if isinstance(self.completions, bool) or not str(self.completions).isdecimal():
-                raise ConfigurationError(f"completions of {self.task_id} is no number", self.completions, "Give one.")
+                raise ConfigurationError(
+                    f"completions of {self.task_id} is not a number", self.completions, "Give one."
+                )
             return range(int(self.completions))
         given = with_lists(self.inputs)
         if isinstance(given, Mapping) and given.get("record") == "CallResults":
@@ -195,7 +197,9 @@ class CallJobOperator(MLOperator):
             given = load_value(Artifact.from_dict(given), store)
         if not isinstance(given, list | tuple):
             raise ConfigurationError(
-                f"inputs of {self.task_id} is no list", type(given).__name__, "Give a list, or a task that returns one."
+                f"inputs of {self.task_id} is not a list",
+                type(given).__name__,
+                "Give a list, or a task that returns one.",
             )
         return given
 

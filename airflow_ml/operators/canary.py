@@ -91,7 +91,7 @@ class CanaryOperator(MLOperator):
         RolloutBusy: another rollout of this model is under way.
         NoTraffic: at the champion's observed traffic the plan can never end with a decision.
         MetricUnreadable, RouterFailed: the pre-flight found that it cannot work.
-        AliasConflict: somebody moved ``champion`` meanwhile, or took over the router.
+        AliasConflict: somebody else moved ``champion`` in the meantime, or took over the router.
     """
 
     template_fields: Sequence[str] = (

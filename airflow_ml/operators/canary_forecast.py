@@ -30,7 +30,7 @@ def forecast_plan(
     log.info("The plan takes at least %g and at most %g data days", days, plan.max_data_days)
     found = driver.forecast(plan, model, namespace)
     if found is None:
-        log.info("No whole day of the champion's traffic is known: nothing can be estimated")
+        log.info("No whole day of the champion's traffic is known yet: nothing can be estimated")
         return plan
     if problem := alike(plan, found.observed):
         raise ConfigurationError(
@@ -40,7 +40,7 @@ def forecast_plan(
         )
     if plan.design != "split":
         log.info(
-            "Pairs of scores decide, each data day is one observation: how they differ is known once there are some"
+            "Pairs of scores decide, one observation for each data day: nothing can be estimated before there are some"
         )
         return plan
     if not fixed_tau:

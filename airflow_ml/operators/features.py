@@ -21,7 +21,7 @@ WORKER, WAREHOUSE = "worker", "warehouse"
 
 
 def read_view(view: Any) -> None:
-    """Refuse a definition that is no view's; a name is looked up among the views."""
+    """Refuse a mapping that is not a view's definition; a name is looked up among the views."""
     from airflow_ml.core.feature_view import FeatureView
 
     if isinstance(view, Mapping):
@@ -29,7 +29,7 @@ def read_view(view: Any) -> None:
 
 
 def read_views(views: Any) -> None:
-    """Refuse a definition that is no view's."""
+    """Refuse whatever is not a view's definition."""
     for view in views:
         if not isinstance(view, Mapping):
             raise ConfigurationError("Not a feature view", repr(view)[:120], "Give FeatureView objects in views.")

@@ -29,7 +29,7 @@ REPORT_KEY = "report"
 
 
 def _read_suite(expectations: Any) -> None:
-    """Refuse a suite that is no suite; a file is read when the task runs."""
+    """Refuse expectations that are not a suite; a file is read when the task runs."""
     if not isinstance(expectations, str):
         from airflow_ml.adapters.expectation_suite import load_suite
 
@@ -188,7 +188,7 @@ def stop_unless_passed(report: GateReport, what: str) -> None:
             f"The gate blocked {what}", report.reason, "The report (XCom 'report') lists each check and what it saw."
         )
     if report.verdict == ERROR:
-        raise GateErrored(f"The gate could not decide on {what}", report.reason, "It stays closed; mend the suite.")
+        raise GateErrored(f"The gate could not decide on {what}", report.reason, "It stays closed; fix the suite.")
 
 
 def gate_dataset(subject: Any, **kwargs: Any) -> Any:

@@ -164,7 +164,7 @@ class GateModelOperator(MLOperator):
             return None
         registered = MLflowHook(self.mlflow_conn_id).registry().by_alias(self.model, CHAMPION)
         if registered is None:
-            self.log.info("%s has no champion yet: nothing to compare with.", self.model)
+            self.log.info("%s has no champion yet: there is nothing to compare with.", self.model)
             return None
         return variant_of(registered)
 

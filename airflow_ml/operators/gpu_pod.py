@@ -119,7 +119,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         if self.reattach_on_restart and not self.do_xcom_push:
             found = self.find_pod(pod_request_obj.metadata.namespace, context=context)
             if found is not None and found.status.phase == PodPhase.SUCCEEDED:
-                self.log.info("Pod %s has ended well while nobody looked: its work counts", found.metadata.name)
+                self.log.info("Pod %s has succeeded in the meantime: it is not run again", found.metadata.name)
                 return found
         try:
             return super().get_or_create_pod(pod_request_obj, context)
@@ -141,7 +141,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
     def on_kill(self) -> None:
         """Delete the pod, unless only the worker is told to end: the task's next try goes on with the pod then."""
         if not _timed_out() and will_be_tried_again(self._instance, self.log):
-            self.log.warning("The task goes on, or its next try does: its pod is left")
+            self.log.warning("The task, or its next try, goes on: its pod is kept")
             return
         super().on_kill()
 

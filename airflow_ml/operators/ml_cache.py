@@ -44,7 +44,7 @@ def earlier_result(call: Call, store: ArtifactStore) -> CallResult | None:
 
 
 def remember(call: Call, value: JSON, store: ArtifactStore, context: Context) -> None:
-    """Keep a result that came of a call in the task's own process."""
+    """Store the result of a call that ran in the task's own process."""
     from airflow_ml.runtime.call import call_ref
     from airflow_ml.runtime.ref_append import append_last
 

@@ -75,7 +75,7 @@ class MonitorOperator(MLOperator):
         **kwargs: Any,
     ) -> None:
         if drift_asset is not None and not isinstance(drift_asset, Asset):
-            raise ConfigurationError("drift_asset is no asset", repr(drift_asset)[:120], 'Give Asset("name").')
+            raise ConfigurationError("drift_asset is not an asset", repr(drift_asset)[:120], 'Give Asset("name").')
         # An outlet that is an asset would emit an event at every success; an alias emits one only where one is added.
         alias = AssetAlias(f"{drift_asset.name}:drift") if drift_asset is not None else None
         outlets = [*kwargs.pop("outlets", []), *([alias] if alias is not None else [])]

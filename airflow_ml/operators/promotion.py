@@ -31,7 +31,7 @@ def move_champion(registry: ModelRegistry, record: Rollout, *, keep_previous: bo
     """Let the alias follow the traffic; what is done already is done.
 
     Raises:
-        AliasConflict: somebody moved it meanwhile.
+        AliasConflict: somebody else moved it in the meantime.
     """
     current = registry.by_alias(record.model, CHAMPION)
     held = current.version if current else ""

@@ -74,7 +74,7 @@ class ReconcileRolloutsOperator(MLOperator):
         seen, found = self._round(at)
         while (lease := self._next_expiry(at, until)) is not None:
             wait_seconds = max(0.0, (lease - datetime.now(UTC)).total_seconds()) + 1.0
-            self.log.info("A lease runs out at %s: waiting %.0f s whether it is renewed", lease, wait_seconds)
+            self.log.info("A lease runs out at %s: waiting %.0f s to see whether it is renewed", lease, wait_seconds)
             time.sleep(wait_seconds)
             done = {(one.model, one.action) for one in found}
             at = datetime.now(UTC)
@@ -99,13 +99,13 @@ class ReconcileRolloutsOperator(MLOperator):
         for one in found:
             log = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
             log("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
-        self.log.info("%d models looked at, %d needed something", seen, len(found))
+        self.log.info("%d models checked, %d needed action", seen, len(found))
         return seen, found
 
     def _next_expiry(self, after: datetime, until: datetime) -> datetime | None:
         """Return when the next lease runs out, or ran out since a round began; None where none does up to a time.
 
-        A round may take long, where a router gives no answer: what runs out meanwhile is for one more of this run. What
+        A round may take long, where a router does not answer: what runs out meanwhile is for one more of this run. What
         had run out before it and could not be ended is for the next run.
         """
         from airflow_ml.runtime.rollout_reconcile import live_rollouts

@@ -1,4 +1,4 @@
-"""Write down what a task did: its provenance record, for success and failure, for every operator of the package."""
+"""Record what a task did: one provenance record for each attempt, successful or not, of every operator."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _CALL_BYTES = 256 * 1024
 
 
 def recorded(operator: BaseOperator, context: Context, work: Callable[[], Any]) -> Any:
-    """Do the work, append what came of it to the task's ref, and return or raise what the work did.
+    """Do the work, append its outcome to the task's ref, and return or raise what the work did.
 
     A task that defers, or waits for a human, is recorded when it goes on. What goes wrong in here is a warning, never
     the task's failure.
@@ -79,7 +79,7 @@ def _show_links(operator: BaseOperator, ti: Any) -> None:
     try:
         push_links(operator, ti)
     except Exception as problem:  # Airflow pushes them again at the end
-        _LOG.debug("The links of this task are not shown yet: %s: %s", type(problem).__name__, problem)
+        _LOG.debug("The links of this task could not be pushed yet: %s: %s", type(problem).__name__, problem)
 
 
 def _write(
@@ -101,8 +101,8 @@ def _write(
         _append_run(record, context, store)
         ref = task_ref(record.namespace, record.dag, record.run, record.task, record.map_index)
         append_last(store, ref, record.to_dict())
-    except Exception as problem:  # the task has done its work: for the lack of a note nothing of it is lost
-        _LOG.warning("This task's provenance is not in the store: %s: %s", type(problem).__name__, problem)
+    except Exception as problem:  # the task has done its work, and must not fail because it could not be recorded
+        _LOG.warning("This task's provenance could not be stored: %s: %s", type(problem).__name__, problem)
 
 
 def _describe(
@@ -183,7 +183,7 @@ def _call_of(operator: BaseOperator) -> tuple[Call | None, str]:
         arguments = encode(call.arguments)
         size = len(canonical_json(arguments))
     except (TypeError, ValueError) as error:
-        return None, f"an argument is no JSON: {error}"
+        return None, f"an argument is not JSON: {error}"
     if size > _CALL_BYTES:
         return None, f"its arguments have {size} bytes, over {_CALL_BYTES}: give large data as an artifact"
     if holds_secret(arguments):

@@ -157,7 +157,7 @@ class RegisterModelOperator(MLOperator):
             "version": registered.version,
             "model_digest": version.model_digest,
         }
-        self.log.info("%s version %s is %s", self.name, registered.version, self.alias)
+        self.log.info("%s version %s has the alias %s", self.name, registered.version, self.alias)
         return version
 
 

@@ -40,7 +40,7 @@ _ONE_LOG_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What came of a job."""
+    """The results of a job."""
 
     jobs: Sequence[CallJob | ShardJob]
     #: For each of them its result in wire form; None where there is none.
@@ -93,7 +93,7 @@ def run_remotely(
         generation=str(getattr(context["ti"], "max_tries", "")),
     )
     if not attempt.live or attempt.handle is None:
-        operator.log.info("All %d results are in the store: an earlier try ran them", len(jobs))
+        operator.log.info("All %d results are in the store already, from an earlier try", len(jobs))
         return _collected(remote, attempt, jobs, JobStatus(phase=SUCCEEDED, indexes=attempt.request.indexes))
     operator.log.info(
         "%d calls in %d indexes of %s on %s (profile %s): %s, epoch %d",
@@ -186,7 +186,7 @@ def _log_outcome(
     there = sum(result is not None for result in found.results)
     log, handle = operator.log, attempt.handle
     if status.phase != SUCCEEDED and not found.failures:
-        log.warning("The job is %s, and the results of all %d calls are in the store: they count", status.phase, there)
+        log.warning("The job is %s, but all %d results are in the store, which is what counts", status.phase, there)
     if status.phase == LOST:
         log.warning("%s", status.waiting_for)
     if handle is None:
@@ -204,7 +204,7 @@ def _log_outcome(
         for failure in found.failures[:_SHOWN]:
             for line in backend.log(handle, failure.index, tail_lines=_TAIL_LINES):
                 log.info("index %d | %s", failure.index, line)
-    log.info("%d of %d results are there; logs of all indexes: %s", there, len(found.results), log_address(handle))
+    log.info("%d of %d results are in the store; logs: %s", there, len(found.results), log_address(handle))
 
 
 def _free(operator: BaseOperator, attempt: JobAttempt) -> None:
@@ -214,7 +214,7 @@ def _free(operator: BaseOperator, attempt: JobAttempt) -> None:
     try:
         job_backend(attempt.handle).cancel(attempt.handle)
     except AirflowMLError as error:
-        operator.log.warning("The job could not be ended; airflow-ml reap does it: %s", error)
+        operator.log.warning("The job could not be ended; `airflow-ml reap --yes` will end it: %s", error)
 
 
 def _where(attempt: JobAttempt) -> str:

@@ -41,7 +41,7 @@ class RollbackOperator(MLOperator):
 
     Raises:
         ModelNotFound: there is neither a rollout nor a previous version.
-        AliasConflict: somebody moved ``champion`` meanwhile.
+        AliasConflict: somebody else moved ``champion`` in the meantime.
         RouterFailed: traffic could not be set.
     """
 

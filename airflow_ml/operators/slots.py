@@ -28,4 +28,4 @@ def free_slots(dag: Any, *, executor: str | None, max_active_tis_per_dagrun: int
     name = executor or str(conf.get("core", "executor", fallback=_ONE_MACHINE)).partition(",")[0]
     if _ONE_MACHINE in name:
         limits.append(available_cpus())
-    return max(1, min(int(limit) for limit in limits if limit))  # a parallelism of 0 is no limit
+    return max(1, min(int(limit) for limit in limits if limit))  # a parallelism of 0 is not a limit

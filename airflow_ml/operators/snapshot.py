@@ -150,13 +150,15 @@ def resolve_as_of(context: Context, *, as_of: str | None, delay: str) -> datetim
     """Return the instant that a task's data stands for (aware, UTC).
 
     Raises:
-        ConfigurationError: ``as_of`` is no time with a zone.
+        ConfigurationError: ``as_of`` is not a time with a zone.
     """
     if as_of:
         try:
             return parse_time(str(as_of))
         except ValueError as error:
-            raise ConfigurationError("as_of is no time", repr(as_of), "Write it like 2013-04-01T00:00:00Z.") from error
+            raise ConfigurationError(
+                "as_of is not a time", repr(as_of), "Write it like 2013-04-01T00:00:00Z."
+            ) from error
     run = context["dag_run"]
     return parse_time(run.run_after.isoformat()) - timedelta(seconds=parse_duration(delay))
 

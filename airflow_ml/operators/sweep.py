@@ -40,7 +40,7 @@ class PlanSweepOperator(MLOperator):
         python_callable: The user's ``train(data, params, trial)``.
         data: The `FeatureSet` (templated).
         space: Search space by parameter name (templated). ``When`` makes a parameter depend on others.
-        trials: In the place of a space, the parameters of each trial: a list for every group, or lists by group
+        trials: Instead of a space, the parameters of each trial: one list for all groups, or a list by group
             (templated).
         by: Column of the features that makes the groups; None for one group (templated).
         trials_per_group: Trials in each group; a grid ignores it (templated). Default 20.
@@ -209,7 +209,7 @@ class PlanSweepOperator(MLOperator):
         ref = f"warm_starts/{self.namespace}/{run}"
         if store.latest(ref) is None:
             found = newest_best_params(store, leaderboard_ref(self.namespace, context, self.task_id))
-            with suppress(RefConflict):  # another attempt was first; its word counts
+            with suppress(RefConflict):  # another attempt was first; its entry counts
                 store.append(ref, {"params": cast(JSON, found)}, after=0)
         first = store.latest(ref)
         return cast("dict[str, list[dict[str, JSON]]]", first.value["params"]) if first is not None else {}

@@ -64,6 +64,6 @@ class ProgressReporter:
             self._stored_at = now
             try:
                 self._store.set(PROGRESS_KEY, cast(Any, progress.to_dict()))
-            except Exception as error:  # a display that fails is no reason to end the trials
-                log.warning("The progress is not in the task state store: %s", error)
+            except Exception as error:  # a failing display must not end the trials
+                log.warning("The progress could not be written to the task state store: %s", error)
                 self._store = None

@@ -32,7 +32,7 @@ def will_be_tried_again(instance: Any, log: Any) -> bool:
         try:
             answers.append(task_state(instance))
         except Exception as error:  # the API server is away
-            log.warning("The state of the task cannot be asked: %s", error)
+            log.warning("The state of the task cannot be read: %s", error)
 
     thread = threading.Thread(target=ask, name="task-state", daemon=True)
     thread.start()

@@ -39,7 +39,7 @@ def call_ref(call: Call) -> str:
 
 
 def newest_result(call: Call, store: ArtifactStore) -> CallResult | None:
-    """Return what came of a call last, of whatever status; None where nothing did."""
+    """Return the newest result of a call, whatever its status; None if there is none."""
     newest = store.latest(call_ref(call))
     return parse_as(CallResult, newest.value) if newest is not None else None
 
@@ -107,7 +107,7 @@ def run_here(call: Call, store: ArtifactStore, *, function: Callable[..., Any] |
 
 
 def result_of(call: Call, ended: Ended, *, facts: Mapping[str, JSON] | None = None) -> CallResult:
-    """Return what came of a call as a record, however it ended.
+    """Return the result of a call as a record, however the call ended.
 
     Args:
         call: The call.

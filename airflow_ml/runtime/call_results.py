@@ -14,7 +14,7 @@ from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.runtime.call import CallJob
 
-#: In the place of a status: no result came back.
+#: Instead of a status: no result came back.
 LOST = "lost"
 
 

@@ -61,7 +61,7 @@ def execute_calls(
     """
     done = {job.call.key: found for job in jobs if (found := finished(job.call, store, facts)) is not None}
     if done:
-        log(f"{len(done)} of {len(jobs)} calls were finished before; {len(jobs) - len(done)} to run")
+        log(f"{len(done)} of {len(jobs)} calls were finished earlier; {len(jobs) - len(done)} to run")
     missing = [job for job in jobs if job.call.key not in done]
     limit_threads(os.environ, max(1, available_cpus() // workers))
     for limit, some in groupby(missing, key=lambda job: job.timeout_seconds):

@@ -89,13 +89,13 @@ class Checkpoint:
                     artifact = self._store.put_file(self._folder / name, format="checkpoint")
                     files.append({"path": name, "digest": artifact.digest, "size_bytes": artifact.size_bytes})
             if _state(self._folder) != before or len(files) != len(before):
-                return False  # somebody wrote meanwhile; what is stored costs nothing and counts for nothing
+                return False  # the function wrote again in the meantime: this state is not complete
             append_last(self._store, self._ref, {"files": files})
             self._kept, self._kept_at = before, time.monotonic()
             return True
 
     def close(self, *, succeeded: bool) -> None:
-        """End the watch. After a success the next call begins anew, after anything else it goes on from here."""
+        """Stop the watch. After a success the next call starts from nothing, otherwise it resumes from here."""
         if self._folder is None:
             return
         self._over.set()
@@ -129,7 +129,7 @@ class Checkpoint:
                 try:
                     self.keep()
                 except Exception as error:  # the store is away: the training goes on, the next try finds an older one
-                    print(f"The checkpoint is not in the store: {type(error).__name__}: {error}", flush=True)  # noqa: T201
+                    print(f"The checkpoint could not be stored: {type(error).__name__}: {error}", flush=True)  # noqa: T201
                     self._kept_at = time.monotonic()
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:

@@ -47,7 +47,7 @@ def _write_pandas(value: pd.DataFrame, path: Path) -> Written:
     # ValueError as well, but for a kind of column that it has no type for.
     except (pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError) as error:
         raise NoCodec(
-            "A column holds values that are no table data", str(error)[:300], "Give each column one type."
+            "A column holds values that are not table data", str(error)[:300], "Give each column one type."
         ) from error
     return _write_arrow(table, path)
 
@@ -120,7 +120,7 @@ def _write_polars(value: Any, path: Path) -> Written:
     try:
         write(path, compression=_COMPRESSION)
     except Exception as error:  # polars' own classes; a column of Python objects is the usual cause
-        raise NoCodec("A column holds values that are no table data", str(error)[:300], "Cast it first.") from error
+        raise NoCodec("A column holds values that are not table data", str(error)[:300], "Cast it first.") from error
     return Written(rows=pq.read_metadata(path).num_rows, columns=columns_of(pq.read_schema(path)))
 
 

@@ -212,11 +212,11 @@ def _loaded(entry: EntryPoint) -> Codec:
         raise ConfigurationError(
             f"The codec of entry point {entry.name} cannot be loaded",
             f"{entry.value}: {error}",
-            "Mend or remove the package that brings it.",
+            "Fix or remove the package that provides it.",
         ) from error
     if not isinstance(codec, Codec):
         raise ConfigurationError(
-            f"Entry point {entry.name} of {ENTRY_POINT_GROUP} is no Codec",
+            f"Entry point {entry.name} of {ENTRY_POINT_GROUP} is not a Codec",
             f"{entry.value} is a {type(codec).__qualname__}",
             "Point it to an airflow_ml.runtime.codecs.Codec.",
         )

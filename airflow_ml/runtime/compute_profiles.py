@@ -16,18 +16,18 @@ def read_profiles(path: str | Path) -> dict[str, ComputeProfile] | None:
     """Return the profiles of a TOML file by name, checked; None where there is no such file.
 
     Raises:
-        ConfigurationError: the file is there and cannot be read, is no TOML, or a profile in it cannot work.
+        ConfigurationError: the file is there and cannot be read, is not TOML, or a profile in it cannot work.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError("The compute profiles cannot be read", f"{path}: {error}", "Mend the file.") from error
+        raise ConfigurationError("The compute profiles cannot be read", f"{path}: {error}", "Fix the file.") from error
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError("The compute profiles are no TOML", f"{path}: {error}", "Mend that line.") from error
+        raise ConfigurationError("The compute profiles are not TOML", f"{path}: {error}", "Fix that line.") from error
     return {name: profile_from_dict(name, table, source=str(path)) for name, table in tables.items()}
 
 

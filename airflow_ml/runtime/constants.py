@@ -17,7 +17,7 @@ def encode_constant(value: object) -> JSON:
     """Return the tagged JSON of a constant.
 
     Raises:
-        TypeError: the value, or something in it, is no constant; the message says what and where.
+        TypeError: the value, or something in it, is not a constant; the message says what and where.
         ValueError: a number is not finite, or the whole is over 64 KiB.
     """
     encoded = _encode(value, "")

@@ -155,7 +155,7 @@ def frame_for_model(
 
     Raises:
         ColumnMissing: a feature is not a column of the frame.
-        ConfigurationError: a numeric feature holds something that is no number.
+        ConfigurationError: a numeric feature holds something that is not a number.
     """
     import pandas as pd
 

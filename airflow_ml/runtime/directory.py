@@ -53,7 +53,7 @@ def put_directory(folder: Path, store: ArtifactStore, *, metadata: dict[str, str
 
 
 def inner_artifacts(artifact: Artifact, store: ArtifactStore) -> list[Artifact]:
-    """Return the files that an artifact's manifest names; none where it is no folder."""
+    """Return the files that an artifact's manifest names; none where it is not a folder."""
     return files_of(store.get_bytes(artifact)) if artifact.format == FORMAT else []
 
 

@@ -176,10 +176,13 @@ def _errors(table: Any, score: str, label: str, time: str) -> tuple[dict[str, fl
 
     kind = table[time].type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        raise ConfigurationError(f"{time} is no time", str(kind), "Name a timestamp or date column.")
+        raise ConfigurationError(f"{time} is not a time", str(kind), "Name a timestamp or date column.")
     try:
         predicted, truth = table[score].cast(pa.float64()), table[label].cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # text that is no number; a type that never is one
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowNotImplementedError,
+    ) as error:  # text, or a type that is never a number
         raise ConfigurationError(
             "Score and outcome must be numbers", str(error)[:200], "Check the columns' types."
         ) from None

@@ -47,7 +47,7 @@ def remembered(name: str, make: Callable[[], dict[str, JSON]], *, folder: Path |
             description: dict[str, JSON] = kept["description"]
             return description
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there yet, or damaged: make it anew
+        pass  # not there yet, or damaged: make it again
     description = make()
     _keep(file, {"description": description, "digest": digest_json(description)})
     return description

@@ -46,7 +46,7 @@ def score_holdout(
 
     Raises:
         EmptyDataset: the test split or the training split has no rows.
-        ColumnMissing: a slice, or a feature of a model, is no column.
+        ColumnMissing: a slice, or a feature of a model, is not a column.
         FeatureViewMismatch: the champion's features lack rows of the holdout, or hold a key twice.
         ConfigurationError: the label is text.
     """

@@ -1,4 +1,4 @@
-"""One index of a job, in a pod or Batch child: the work's lines of this index, their results, and a word at the end.
+"""One index of a job, in a pod or Batch child: run its lines of the work, store their results, leave a last message.
 
 The contract is in ``core/far_side.py``. An index that is begun again, because its pod was evicted or because somebody
 counted wrong, runs only what has no result yet, and nothing at all where its own result is there.
@@ -120,7 +120,7 @@ def _commit(result: IndexResult, store: ArtifactStore, ref: str) -> None:
     try:
         store.append(ref, result.to_dict(), after=0)
     except RefConflict:
-        _say(f"Index {result.index} was finished by another process meanwhile; its word counts")
+        _say(f"Index {result.index} was finished by another process; that result counts")
 
 
 def _small(results: Sequence[Record]) -> tuple[JSON, ...]:

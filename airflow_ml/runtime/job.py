@@ -46,7 +46,7 @@ class Progress(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardOutcome(Record):
-    """What came of a shard. The results themselves are in the store."""
+    """The outcome of a shard. The results themselves are in the store."""
 
     sweep: str
     shard: int

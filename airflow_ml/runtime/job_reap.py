@@ -49,7 +49,7 @@ def running_jobs(
         try:
             yield from open_backend(profile).found(place)
         except AirflowMLError as error:
-            log(f"{profile.kind} {place} could not be looked at: {error}")
+            log(f"{profile.kind} {place} could not be checked: {error}")
 
 
 def orphans(

@@ -314,5 +314,5 @@ def _judge(
     raise SweepFailed(
         f"{succeeded} of {len(rows)} trials succeeded, {asked}",
         f"most common error ({count} times): {reason}{others}",
-        f"All trials with their reasons: {artifact.uri}. Mend the function or lower min_success_fraction.",
+        f"All trials with their reasons: {artifact.uri}. Fix the function or lower min_success_fraction.",
     )

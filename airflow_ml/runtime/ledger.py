@@ -59,7 +59,7 @@ class Ledger:
         self.read()
 
     def read(self) -> list[str]:
-        """Read what others have committed meanwhile, and return the trials."""
+        """Read what others have committed since, and return those trials."""
         new: list[str] = []
         known = self._sequence
         unread = list(takewhile(lambda one: one.sequence > known, self._store.history(self._ref, newest_first=True)))
@@ -71,7 +71,7 @@ class Ledger:
         return new
 
     def add(self, result: TrialResult) -> list[str]:
-        """Take a finished trial; it counts once it is committed. Returns trials that others finished meanwhile."""
+        """Take a finished trial; it counts once it is committed. Returns trials that others have finished since."""
         if result.trial in self.results or result.trial in self._waiting:
             # It was in flight here when somebody else's commit was read, or it is told a second time.
             self.superseded += 1
@@ -127,7 +127,7 @@ class Ledger:
         return others
 
     def flush(self) -> list[str]:
-        """Commit everything that is finished, now. Returns trials that others finished meanwhile.
+        """Commit everything that is finished, now. Returns trials that others have finished since.
 
         Raises:
             StoreUnavailable: the store is away; what is not committed is kept.
@@ -158,7 +158,7 @@ class Ledger:
         return others
 
     def stop(self, reason: str) -> None:
-        """Commit everything, and that the others were not begun. That is no result: another attempt runs them."""
+        """Commit everything, and that the others were not begun. That is not a result: another attempt runs them."""
         self.finish()
         while True:
             try:

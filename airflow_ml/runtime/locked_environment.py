@@ -84,7 +84,7 @@ def read_locked(file: Path) -> LockedEnvironment:
     """Read a requirements file in which everything is pinned.
 
     Raises:
-        ConfigurationError: there is no such file, or a line in it is no ``name==version``.
+        ConfigurationError: there is no such file, or a line in it is not a ``name==version``.
     """
     try:
         text = file.read_text(encoding="utf-8")

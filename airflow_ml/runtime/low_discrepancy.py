@@ -42,7 +42,7 @@ def spread_points(
     for group in groups:
         sequence = kind(d=len(space), scramble=True, rng=seed_of("sequence", sampler, str(seed), group))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a number of points that is no power of two is less balanced, no more
+            warnings.simplefilter("ignore")  # a number of points that is not a power of two is less balanced, no more
             units = sequence.random(count)
         found[group] = [
             {name: item.at(float(unit)) for (name, item), unit in zip(space.items(), row, strict=True)} for row in units

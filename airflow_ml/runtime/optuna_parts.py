@@ -64,7 +64,7 @@ def build(name: str, options: Mapping[str, Any], *, seed: int | None = None) -> 
             warnings.simplefilter("ignore")  # that a class is experimental, for each trial
             return made(**given)
     except (TypeError, ValueError) as error:
-        raise InvalidSpace(f"Optuna's {made.__name__} refuses its options", str(error)[:300], "Mend them.") from error
+        raise InvalidSpace(f"Optuna's {made.__name__} refuses its options", str(error)[:300], "Fix them.") from error
 
 
 def describe(part: Any) -> dict[str, JSON]:
@@ -72,7 +72,7 @@ def describe(part: Any) -> dict[str, JSON]:
     sweep's seed rules.
 
     Raises:
-        NotPortable: it is no class of Optuna's own, or holds something that is no plain value.
+        NotPortable: it is not a class of Optuna's own, or holds something other than plain values.
     """
     kind = type(part)
     if not kind.__module__.startswith("optuna.") or _find(kind.__name__) is not kind:

@@ -1,4 +1,4 @@
-"""One trial of a finished sweep, found by its number: what it was given, what came of it, and the function again."""
+"""One trial of a finished sweep, found by its number: its inputs, its result, and how to run it again."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class RemoteJobs:
 
         Raises:
             JobConflict, ConfigurationError, BackendUnavailable: as ``JobBackend.submit``.
-            FencedOut: another worker began the same job meanwhile, and leads it.
+            FencedOut: another worker has begun the same job, and leads it.
         """
         what = digest_json([_identity(job) for job in jobs])
         while True:
@@ -250,7 +250,7 @@ class RemoteJobs:
         try:
             handle = self._backend(attempt.request.profile).submit(attempt.request)
         except AirflowMLError as error:
-            if not error.retryable:  # the next attempt begins anew, by whatever the profile says then
+            if not error.retryable:  # the next attempt starts again, with the profile as it is then
                 self._write_mine(
                     replace(attempt, state=ENDED, reason=f"{type(error).__name__}: {error}"), after=sequence
                 )
@@ -264,7 +264,7 @@ class RemoteJobs:
         """Write the next entry of an attempt.
 
         Raises:
-            FencedOut: another worker has taken it over meanwhile; the job is that one's.
+            FencedOut: another worker has taken it over and leads the job.
         """
         try:
             self._write(attempt, after=after)

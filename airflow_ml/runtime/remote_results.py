@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_ml.core.ports import ArtifactStore
 
 _READERS = 16
-#: In the place of a result that is too large for the index's record: a call's own ref has it.
+#: Stands for a result that is too large for the index's record: the call's own ref has it.
 IN_ITS_REF: dict[str, Any] = {"record": "CallResult", "status": "succeeded", "in_ref": True}
 
 

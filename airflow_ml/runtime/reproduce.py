@@ -45,7 +45,7 @@ _SHOWN_DISTRIBUTIONS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """What was recorded, what came of it here, and how the two agree."""
+    """What was recorded, the result here, and how the two agree."""
 
     what: str
     comparison: Comparison
@@ -118,7 +118,7 @@ def reproduce_trial(attempts: Iterable[Provenance], name: str, store: ArtifactSt
 
 
 def _trial_outcome(result: CallResult, recorded: TrialResult) -> dict[str, JSON]:
-    """Return what came of a trial here, in the form in which it was recorded."""
+    """Return the result of a trial that was run here, in the form in which trials are recorded."""
     if isinstance(result.value, Mapping):
         return {name: result.value[name] for name in ("status", "metrics", "reason")}
     if result.status == LOST:

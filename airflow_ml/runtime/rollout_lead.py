@@ -81,7 +81,7 @@ class RolloutLead:
     def look(self, state: RolloutState) -> RolloutState:
         """Take one look: renew the lease, read, decide, act. Returns the newest record.
 
-        A metric or router out of reach is no error here: it is written down and, if it lasts, ends the rollout.
+        A metric or router out of reach is not an error here: it is written down and, if it lasts, ends the rollout.
 
         Raises:
             FencedOut: another attempt took over, or another rollout began.

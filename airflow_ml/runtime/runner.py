@@ -1,4 +1,4 @@
-"""Run user code in a clean interpreter, from an Airflow task or a laptop, and bring back what came of it.
+"""Run user code in a clean interpreter, from an Airflow task or a laptop, and bring back the result.
 
 A task process can neither fork nor spawn safely (its standard input is the supervisor's socket, its signal handlers are
 Airflow's), so the code runs in ``python -m airflow_ml.runtime``: own session, no standard input, allow-listed

@@ -42,7 +42,7 @@ def score(
 
     Raises:
         EmptyDataset: there are no rows.
-        ColumnMissing: a feature of the model is no column.
+        ColumnMissing: a feature of the model is not a column.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -80,7 +80,7 @@ def execute_shard(
     missing = [trial for trial in trials if trial.trial not in ledger.results]
     watch = Watch(job, trials, ledger, on_progress)
     if len(missing) < len(trials):
-        log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished before; {len(missing)} to run")
+        log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished earlier; {len(missing)} to run")
     learning = in_sequence(plan.sampler, plan.pruner)
     side_by_side = min(len(missing), plan.batch_size * len({trial.group for trial in missing}))
     side_by_side = side_by_side if learning else len(missing)
@@ -104,12 +104,12 @@ def execute_shard(
             watch.stopped = run(pool, plan, trials, missing, ledger, watch)
         except Stopped:
             ledger.flush()
-            log(f"Stopped; {len(ledger.results)} of {len(trials)} trials are finished and will not run again")
+            log(f"Stopped; {len(ledger.results)} of {len(trials)} trials are finished and will not be run again")
             raise
         ledger.finish()
         if watch.stopped:
             ledger.stop(watch.stopped)
-            log(f"{len(trials) - len(ledger.results)} of {len(trials)} trials are not begun: {watch.stopped}")
+            log(f"{len(trials) - len(ledger.results)} of {len(trials)} trials were not started: {watch.stopped}")
     return watch.outcome(workers)
 
 

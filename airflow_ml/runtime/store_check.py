@@ -150,7 +150,7 @@ def _read_refs(store: ArtifactStore) -> tuple[dict[str, _Named], list[Finding], 
         entries += len(found)
         for value in found.values():
             for digest, format in digests_in(value):
-                # A digest that stands alone may be one of code or of a record, which is no blob.
+                # A digest that stands alone may be one of code or of a record, which is not a blob.
                 if format:
                     _name(names, digest, format, (ref,))
     return names, findings, refs, entries

@@ -75,5 +75,5 @@ def _from_pods(profile: ComputeProfile, uri: str) -> Finding:
 def _from_jobs(uri: str) -> Finding:
     check = "store from the jobs"
     if urlsplit(uri).scheme != "s3":
-        return missing(check, f"{uri} is no store that a job can reach", "Use a store on S3.")
+        return missing(check, f"{uri} is not a store that a job can reach", "Use a store on S3.")
     return unknown(check, "by the job role of the job definition; --probe would show")

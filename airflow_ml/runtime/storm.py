@@ -15,7 +15,7 @@ STORM_SHARE = 0.95
 
 class Storm:
     """Looks at the first results of one attempt at a shard. They should come from as many groups as there are: one bad
-    group is no storm."""
+    group is not a storm."""
 
     def __init__(self) -> None:
         self._seen = 0

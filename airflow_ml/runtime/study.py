@@ -1,4 +1,4 @@
-"""One trial's view of its group's Optuna study, made anew in the worker out of the trials before it.
+"""One trial's view of its group's Optuna study, rebuilt in the worker from the trials before it.
 
 So a trial's parameters are a pure function of the sweep's seed, its position and those trials: the same after a kill,
 in any worker, without a database. Optuna is imported here and nowhere else.
@@ -94,7 +94,7 @@ class StudyTrial:
             _TRIAL: storage.get_trial(self._trial._trial_id).system_attrs,
             _STUDY: storage.get_study_system_attrs(self._study._study_id),
         }
-        # Enqueued parameters are in ``params``; everything that is no JSON would be lost on the way.
+        # Enqueued parameters are in ``params``; everything that is not JSON would be lost on the way.
         read: dict[str, JSON] = json.loads(json.dumps({name: value for name, value in notes.items() if value}))
         return read
 
@@ -102,7 +102,7 @@ class StudyTrial:
         """Tell the pruner a value; of two at one step the first counts.
 
         Raises:
-            ConfigurationError: a step that is no whole number from 0 on.
+            ConfigurationError: a step that is not a whole number from 0 on.
         """
         if step < 0 or step != int(step):
             raise ConfigurationError("A pruner counts steps", f"step={step!r}", "Report whole numbers from 0 on.")

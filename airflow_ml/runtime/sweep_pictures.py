@@ -182,7 +182,7 @@ def _draw(
             with Image.open(folder / f"{name}.png") as picture:  # 128 colours are a third of the bytes
                 picture.convert("RGB").quantize(128).save(folder / f"{name}.png", optimize=True)
             made[name] = folder / f"{name}.png"
-        except Exception as error:  # a picture less is no reason to lose the others
+        except Exception as error:  # one missing picture must not cost the others
             current().log(f"No picture {name}: {type(error).__name__}: {error}")
         finally:
             pyplot.close("all")

@@ -95,7 +95,7 @@ def make_plan(
         InvalidSpace: nothing to try, no such sampler or pruner, or one that cannot be used so.
         MissingDependency: the sampler or pruner needs a package that is not installed.
         ColumnMissing, EmptyDataset: no such column, or no row to train on.
-        ConfigurationError: a limit or direction that makes no sense, or constants that are no JSON.
+        ConfigurationError: a limit or direction that makes no sense, or constants that are not JSON.
     """
     _check(direction, timeout_seconds, min_success_fraction, max_train_rows, constants or {})
     if keep_top < 0:
@@ -258,7 +258,7 @@ def _fixed_shards(store: ArtifactStore, sweep: str, wanted: int, *, max_shards: 
         before = store.latest(ref)
         if before is not None and int(cast(int, before.value["shards"])) <= max_shards:
             return int(cast(int, before.value["shards"]))
-        with suppress(RefConflict):  # another plan of the same sweep was first; its word counts
+        with suppress(RefConflict):  # another plan of the same sweep was first; its entry counts
             store.append(ref, {"shards": wanted}, after=before.sequence if before else 0)
 
 
@@ -277,12 +277,14 @@ def _listed(trials: Any, groups: Sequence[str], space: object) -> dict[str, list
         items = by_group[group]
         if not isinstance(items, list | tuple) or not items or not all(isinstance(item, Mapping) for item in items):
             raise InvalidSpace(
-                f"The trials of group {group!r} are no list of parameters", repr(items)[:120], "Write [{...}, {...}]."
+                f"The trials of group {group!r} are not a list of parameters",
+                repr(items)[:120],
+                "Write [{...}, {...}].",
             )
     try:
         found: dict[str, list[dict[str, JSON]]] = json.loads(canonical_json({one: by_group[one] for one in groups}))
     except (TypeError, ValueError) as error:
-        raise InvalidSpace("A listed trial is no JSON", str(error)[:200], "Use JSON values.") from None
+        raise InvalidSpace("A listed trial is not JSON", str(error)[:200], "Use JSON values.") from None
     return found
 
 
@@ -332,4 +334,4 @@ def _check(
     try:
         canonical_json(dict(constants))
     except (TypeError, ValueError) as error:
-        raise ConfigurationError("A constant argument is no JSON", str(error), "Give JSON values.") from None
+        raise ConfigurationError("A constant argument is not JSON", str(error), "Give JSON values.") from None

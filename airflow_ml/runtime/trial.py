@@ -69,7 +69,7 @@ class Trial:
             value: Of the metric that decides.
 
         Raises:
-            ConfigurationError: with a pruner, a step that is no whole number.
+            ConfigurationError: with a pruner, a step that is not a whole number.
         """
         number = _number(value)
         if self._study is not None and number is not None:

@@ -29,7 +29,7 @@ def load_pickle(artifact: Artifact, path: Path) -> Any:
         path: The verified file.
 
     Raises:
-        ConfigurationError: this process is no clean interpreter.
+        ConfigurationError: this process is not a clean interpreter.
         MissingDependency: a ``.joblib`` file, and joblib is not installed.
     """
     if not os.environ.get(MARKER):

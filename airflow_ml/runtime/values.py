@@ -234,7 +234,7 @@ def _rows(record: DatasetSnapshot | Artifact, table: Artifact, store: ArtifactSt
 
 
 def _containers(value: Any, store: ArtifactStore) -> JSON:
-    """Return a value as JSON, with what is no JSON as artifacts."""
+    """Return a value as JSON, with what is not JSON as artifacts."""
     if isinstance(value, Record):
         return value.to_dict()
     plain = _as_json(value)

@@ -31,7 +31,7 @@ def read_work(packed: bytes, *, first: int = 0, count: int | None = None) -> lis
     """Return ``count`` jobs from line ``first`` on; fewer, or none, where the lines end.
 
     Raises:
-        RecordError: a line is no job.
+        RecordError: a line is not a job.
     """
     lines = gzip.decompress(packed).split(b"\n")
     return [_job(line) for line in islice(lines, first, None if count is None else first + count) if line]
@@ -44,4 +44,4 @@ def _job(line: bytes) -> CallJob | ShardJob:
         raise RecordError("A line of the work cannot be read", str(error), "Submit the job again.") from error
     if isinstance(job, CallJob | ShardJob):
         return job
-    raise RecordError("A line of the work is no job", type(job).__name__, "Submit the job again.")
+    raise RecordError("A line of the work is not a job", type(job).__name__, "Submit the job again.")

@@ -146,7 +146,7 @@ class CanaryTrigger(BaseTrigger):
     def _stop(self) -> None:
         state = task_state(self.task_instance)
         if state not in ENDED_BY_USER:
-            self.log.info("The task is %s: its rollout is left to whoever leads it, or to its lease", state)
+            self.log.info("The task is %s: its rollout is left to the next attempt or to its lease", state)
             return
         driver = self._connected()
         try:

@@ -29,9 +29,9 @@ class GpuPodTrigger(KubernetesPodTrigger):  # type: ignore[misc]  # untyped
         try:
             state = await asyncio.to_thread(task_state, self.task_instance)
         except Exception as error:  # the API server is away: a pod that is left is found again, one that is gone is not
-            self.log.warning("The task's state cannot be asked, so its pod is left: %s", error)
+            self.log.warning("The task's state cannot be read, so its pod is kept: %s", error)
             return
         if state == "deferred":
-            self.log.info("The task is deferred: its pod is left")
+            self.log.info("The task is deferred: its pod is kept")
             return
         await super().on_kill()

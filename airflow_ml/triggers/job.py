@@ -99,7 +99,7 @@ class JobTrigger(BaseTrigger):
                     yield self._event(error=str(error))
                     return
                 except Exception as error:  # a store or cluster out of reach: the job goes on without a look
-                    self.log.warning("Job %s: a look failed: %s: %s", self.key, type(error).__name__, error)
+                    self.log.warning("Job %s: a status check failed: %s: %s", self.key, type(error).__name__, error)
                     self._jobs = None
                     backend_hook.forget_backends()  # connections may have changed
                 else:
@@ -107,7 +107,7 @@ class JobTrigger(BaseTrigger):
                         yield self._event(status=status.to_dict(), log_seen=self._log_seen)
                         return
             else:
-                self.log.warning("Job %s: a look has been running for over %g s", self.key, self.look_seconds)
+                self.log.warning("Job %s: a status check takes more than %g s", self.key, self.look_seconds)
             if self.deadline_at is not None and time.time() >= self.deadline_at:
                 await asyncio.to_thread(self.cancel, f"took longer than {self.timeout_seconds:g} s")
                 yield self._event(timed_out=True)
@@ -147,10 +147,10 @@ class JobTrigger(BaseTrigger):
     def _stop(self) -> None:
         state = task_state(self.task_instance)
         if state not in ENDED_BY_USER:
-            self.log.info("The task is %s: its job is left to whoever leads it", state)
+            self.log.info("The task is %s: its job is left to the next attempt", state)
             return
         done = self.cancel(f"its task was set to {state}")
-        self.log.info("Job %s is %s", self.key, "cancelled" if done else "led by another attempt, or over: left alone")
+        self.log.info("Job %s is %s", self.key, "cancelled" if done else "led by another attempt, or ended: left alone")
 
     def _connected(self) -> RemoteJobs:
         if self._jobs is None:

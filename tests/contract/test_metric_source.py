@@ -133,7 +133,7 @@ class TestPrometheus(MetricSourceContract):
         server.set("assigned", {**names, **good}, 10)
         server.set("watermark_seconds", names, 1_400_000_000)
         server.set("brier_requests", {**names, **good}, float("nan"))
-        with pytest.raises(MetricUnreadable, match="requests is no number"):
+        with pytest.raises(MetricUnreadable, match="requests is not a number"):
             source.read("m", metric="brier", epoch=1)
         sums = PrometheusSums(requests="a", sum_x="b", sum_xx="c")
         queries = PrometheusQueries(
@@ -143,7 +143,7 @@ class TestPrometheus(MetricSourceContract):
             PrometheusMetrics(server.url, queries, password="a token").read("m", metric="m", epoch=1)
         with pytest.raises(MetricUnreadable, match=r"refused the query \(401\)"):
             PrometheusMetrics(server.url, queries, password="another").read("m", metric="m", epoch=1)
-        with pytest.raises(MetricUnreadable, match="gives no answer"):
+        with pytest.raises(MetricUnreadable, match="does not answer"):
             PrometheusMetrics("http://127.0.0.1:9", queries).read("m", metric="m", epoch=1)
         bare = replace(queries, assigned="assigned")
         server.set("assigned", {"model": "x"}, 3)

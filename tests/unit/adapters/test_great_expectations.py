@@ -224,7 +224,7 @@ def test_templates_and_other_values_pass_through_untouched() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("3", "Not an expectation suite"),
         ("{}", "Not an expectation suite"),
         ('{"expectations": []}', "holds no expectations"),

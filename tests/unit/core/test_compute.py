@@ -55,14 +55,17 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"gpus": {"counts": 2}}, "[p]: gpus has no option: counts. Did you mean count?"),
     ({"gpus": {"mig": "half"}}, "gpus: mig cannot be: 'half'. It is a MIG profile such as 1g.10gb."),
     ({"kubernetes": {}}, "[p] has no option: kubernetes"),
-    ({**CLUSTER, "kubernetes": 7}, "compute.toml, [p.kubernetes] is no table of options: 7"),
+    ({**CLUSTER, "kubernetes": 7}, "compute.toml, [p.kubernetes] is not a table of options: 7"),
     (
         {**CLUSTER, "kubernetes": {"name_space": "x"}},
         "[p] kubernetes has no option: name_space. Did you mean namespace?",
     ),
     ({**CLUSTER, "kubernetes": {"namespace": "My Team"}}, "namespace cannot be: 'My Team'. It is a name of Kubernetes"),
     ({**CLUSTER, "kubernetes": {"spot": "sometimes"}}, "Use any or prefer or only or never."),
-    ({**CLUSTER, "kubernetes": {"tolerations": {"key": "x"}}}, "tolerations is no list: {'key': 'x'}. Write it in br"),
+    (
+        {**CLUSTER, "kubernetes": {"tolerations": {"key": "x"}}},
+        "tolerations is not a list: {'key': 'x'}. Write it in",
+    ),
     ({**CLUSTER, "kubernetes": {"env": {"DB_PASSWORD": "x"}}}, "env would show a secret: DB_PASSWORD"),
     ({**CLUSTER, "kubernetes": {"env": {"AIRFLOW__CORE__FERNET_KEY": "x"}}}, "env cannot set the variable: AIRFLOW__"),
     ({**CLUSTER, "kubernetes": {"env": {"A": "1"}, "secrets": {"A": "s/k"}}}, "env and secrets both set: A"),
@@ -132,7 +135,7 @@ def test_an_unknown_profile_names_those_there_are() -> None:
         named_profile("gpu-larg", {"gpu-large": base})
     assert named_profile("worker", {}).kind == "worker"
     assert base.kind == BATCH
-    with pytest.raises(ConfigurationError, match="compute is no profile: 7"):
+    with pytest.raises(ConfigurationError, match="compute is not a profile: 7"):
         named_profile(7, {})  # type: ignore[arg-type]
 
 

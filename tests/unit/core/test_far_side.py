@@ -85,7 +85,7 @@ def test_the_index_is_the_child_behind_the_first_one(child: int, first: int, nam
 
 @pytest.mark.parametrize("text", ["-1", "one", "1.5", "٣", " 1"])
 def test_what_is_no_index_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no number"):
+    with pytest.raises(ConfigurationError, match="is not a number"):
         far_side.index_of({"JOB_COMPLETION_INDEX": text})
 
 

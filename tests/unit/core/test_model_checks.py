@@ -66,7 +66,7 @@ def test_numbers_may_be_text_as_a_template_renders_them() -> None:
 def test_anything_may_wait_in_a_check_until_it_is_read() -> None:
     later = object()
     assert MinMetric("auc", at_least=later).to_dict()["at_least"] is later  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="at_least of MinMetric is no number"):
+    with pytest.raises(ConfigurationError, match="at_least of MinMetric is not a number"):
         evaluate([MinMetric("auc", at_least=later)], SCORED)  # type: ignore[arg-type]
 
 
@@ -81,7 +81,7 @@ def test_anything_may_wait_in_a_check_until_it_is_read() -> None:
         ({"check": "MinMetric", "metric": "brier"}, "Give at_most"),
         ({"check": "MinMetric", "at_least": 1}, "MinMetric needs: metric"),
         ({"check": "MinMetric", "metric": "auc", "minimum": 1}, "no option: minimum"),
-        ({"check": "MinMetric", "metric": "auc", "at_least": "high"}, "at_least of MinMetric is no number: 'high'"),
+        ({"check": "MinMetric", "metric": "auc", "at_least": "high"}, "at_least of MinMetric is not a number: 'high'"),
         ({"check": "MinMetric", "metric": "auc", "at_least": math.nan}, "no number"),
         ({"check": "MinMetric", "metric": "auc", "at_least": 0.5, "severity": "fatal"}, "severity"),
         ({"check": "SliceMetric", "metric": "auc", "at_least": 0.5}, "SliceMetric needs: by"),

@@ -69,7 +69,7 @@ def test_cache_runs_once(store_uri: str) -> None:
 
 
 def test_unknown_compute(store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="compute is no profile"):
+    with pytest.raises(ConfigurationError, match="compute is not a profile"):
         built(task.ml(compute=7), total, {})
     file = tmp_path / "profiles.toml"
     file.write_text('[gpu-large]\nkind = "local"\n')

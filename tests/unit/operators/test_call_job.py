@@ -170,7 +170,7 @@ def test_large_values_are_artifacts_in_the_table_and_arrive_loaded(here: None) -
         ({"inputs": [1], "completions": 1}, "both"),
         ({}, "neither"),
         ({"inputs": [1], "constants": {"folders": "x"}}, "cannot be called"),
-        ({"inputs": [1], "compute": 3}, "compute is no profile"),
+        ({"inputs": [1], "compute": 3}, "compute is not a profile"),
     ],
 )
 def test_a_mistake_shows_when_the_file_is_parsed(settings: dict[str, Any], said: str) -> None:

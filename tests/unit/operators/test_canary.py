@@ -319,7 +319,7 @@ def test_a_human_between_the_end_and_its_projection_is_never_overwritten(line: L
         (("challenger", "champion"), {}, "ModelNotFound: The alias challenger of 'flights' points to the champion"),
         (("challenger",), {"busy": "queue"}, "busy of canary cannot be"),
         (("challenger",), {"inconclusive": "promote"}, "inconclusive of canary cannot be"),
-        (("challenger",), {"limits": {"failure_limit": -1}}, "failure_limit is no number"),
+        (("challenger",), {"limits": {"failure_limit": -1}}, "failure_limit is not a number"),
         (("challenger",), {"steps": [50, 5]}, "Not the weights of a rollout"),
         (("challenger",), {"lease_seconds": 60, "poll_interval_seconds": 60.0}, "The lease is too"),
         (("challenger",), {"router_seconds": 179.0}, "The router would end the split before"),

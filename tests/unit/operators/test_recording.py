@@ -184,7 +184,7 @@ def test_no_store_costs_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     monkeypatch.setenv("AIRFLOW__ML__ARTIFACT_STORE", "")
     with caplog.at_level(logging.WARNING):
         assert Stage(answer=7).execute(context()) == 7
-    assert "provenance is not in the store" in caplog.text
+    assert "provenance could not be stored" in caplog.text
 
 
 def add(frame: Any, number: int) -> Any:

@@ -88,7 +88,7 @@ CASES: list[tuple[str, Callable[[], Any], str]] = [
         r"EmptyDataset: .*0 of at least 1",
     ),
     ("no select", lambda: taken(table=None, sql="DROP TABLE rows"), r"ConfigurationError: .*SELECT"),
-    ("as_of without zone", lambda: taken(as_of="2024-01-31"), r"as_of is no time: '2024-01-31'"),
+    ("as_of without zone", lambda: taken(as_of="2024-01-31"), r"as_of is not a time: '2024-01-31'"),
     ("bad delay", lambda: taken(delay="two hours"), r"Not a duration: 'two hours'"),
     ("not a record", lambda: gated(subject={"a": 1}, expectations="{}"), r"Expected a DatasetSnapshot"),
     (

@@ -294,7 +294,7 @@ def test_an_entry_point_is_found_by_the_module_of_the_type(monkeypatch: pytest.M
 
 def test_a_broken_entry_point_is_named(monkeypatch: pytest.MonkeyPatch, store: FolderStore) -> None:
     name = Odd.__module__.partition(".")[0]
-    for target, said in (("no.such.module:X", "cannot be loaded"), ("json:dumps", "is no Codec")):
+    for target, said in (("no.such.module:X", "cannot be loaded"), ("json:dumps", "is not a Codec")):
         entry = EntryPoint(name, target, "airflow_ml.codecs")
         monkeypatch.setattr(codecs, "_entries", lambda entry=entry: (entry,))
         with pytest.raises(ConfigurationError, match=said):

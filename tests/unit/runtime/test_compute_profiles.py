@@ -60,5 +60,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_profiles(tmp_path)
     file.write_text("cpus = 2")
-    with pytest.raises(ConfigurationError, match=r"compute\.toml, \[cpus\] is no table of options: 2"):
+    with pytest.raises(ConfigurationError, match=r"compute\.toml, \[cpus\] is not a table of options: 2"):
         read_profiles(file)

@@ -140,7 +140,7 @@ def test_one_row_is_no_evidence(tmp_path: Path) -> None:
         ({"late": None}, {}, ColumnMissing, "late"),
         ({"distance": ["far"] * 700}, {}, ConfigurationError, "distance changed its type"),
         ({"distance": [[1]] * 700}, {}, ConfigurationError, "Features are numbers"),
-        ({"predict_at": ["today"] * 700}, {}, ConfigurationError, "predict_at is no time"),
+        ({"predict_at": ["today"] * 700}, {}, ConfigurationError, "predict_at is not a time"),
         ({"late": ["maybe"] * 700}, {}, ConfigurationError, "Score and outcome must be numbers"),
         ({}, {"features": []}, ConfigurationError, "No features"),
         ({}, {"features": ["elevation"]}, ColumnMissing, "not in the reference: elevation"),

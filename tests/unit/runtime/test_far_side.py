@@ -229,7 +229,7 @@ def test_work_that_cannot_be_read_is_not_tried_again(tmp_path: Path, store: Fold
     code, output = run(replace(request, work=missing), tmp_path)
     assert (code, "No blob sha256:000" in output) == (far_side.BAD_INPUT, True)
     code, output = run(request, tmp_path, AIRFLOW_ML_EPOCH="two")
-    assert (code, "AIRFLOW_ML_EPOCH is no number: 'two'" in output) == (far_side.BAD_INPUT, True)
+    assert (code, "AIRFLOW_ML_EPOCH is not a number: 'two'" in output) == (far_side.BAD_INPUT, True)
 
 
 def test_large_results_stay_in_their_refs(tmp_path: Path, store: FolderStore) -> None:
