@@ -34,9 +34,9 @@ class MLDecoratedOperator(DecoratedOperator, MLOperator):
     list) becomes an artifact, and within a list or dict each such item becomes one.
 
     Retry, clear: calls the function again, unless ``cache`` finds its result. Kill, timeout: with ``compute="local"``
-    the interpreter and all its children are ended. Where the profile is a cluster or queue, the task is deferred while
-    the job runs: a retry goes on with the job of the try before, a clear ends it and starts another, marking the task
-    failed or successful ends it, and a restart of Airflow's processes does nothing to it.
+    the interpreter and all its children are ended. If the profile is a cluster or queue, the task is deferred while the
+    job runs: a retry continues with the job of the previous try, a clear ends it and starts another, marking the task
+    failed or successful ends it, and a restart of Airflow's processes does not affect it.
     """
 
     custom_operator_name = "@task.ml"
@@ -247,21 +247,21 @@ def ml_task(
 
     Args:
         python_callable: The function.
-        multiple_outputs: Push each value of the returned dict as an XCom of its own, large ones as artifacts; default
+        multiple_outputs: Push each value of the returned dict as an XCom of its own, large ones as artifacts. Default:
             by the function's annotation, as for ``@task``.
-        compute: Name of a compute profile, or `airflow_ml.profile` for one with changes: ``worker`` (default: in the
-            task's process, Airflow's connections at hand), ``local`` (a clean interpreter beside it, without
+        compute: Name of a compute profile, or `airflow_ml.profile` for one with changes: ``worker`` (default: the
+            task's own process, with Airflow's connections), ``local`` (a clean interpreter beside it, without
             connections and secrets), or one of the deployment's, such as a GPU pod.
-        cache: Return the stored result where the same code met the same arguments, seed, environment and namespace,
-            as long as the artifacts that it names are in the store.
-        seed: Of `random` and numpy, set before the call. None (default) leaves them alone in the task's process; with
-            ``cache``, and wherever the function runs outside of it, None is 0, so that the call can be repeated.
+        cache: Return the stored result if the same code was called with the same arguments, seed, environment and
+            namespace before, and the artifacts of that result are still in the store. Default False.
+        seed: Of `random` and numpy, set before the call. None (default) leaves them alone in the task's own process;
+            with ``cache``, and outside that process, None means 0, so that the call can be repeated.
         environment: A requirements file with every version pinned (``.txt`` or ``.lock``, beside the DAG file), for
             this function alone: it runs in a clean interpreter with a virtual environment that is built once for the
-            file's content. With a compute profile of a cluster it is an image.
+            file's content. With a compute profile of a cluster: an image.
         trusted: Load files named ``.pkl``, ``.pickle`` or ``.joblib`` among the arguments, which runs their author's
-            code; the function then runs in a clean interpreter. Without it they arrive as paths.
-        timeout_seconds: After which the function is ended, wherever it runs outside of the task's process.
+            code; the function then runs in a clean interpreter. Default False: they arrive as paths.
+        timeout_seconds: Time limit of the function outside the task's own process. None (default) for no limit.
         kwargs: Arguments of any Airflow task.
     """
     wanted: Any = attr.NOTHING if multiple_outputs is None else multiple_outputs

@@ -133,13 +133,13 @@ def sweep_task(
     pictures: bool = True,
     **task_arguments: Any,
 ) -> Any:
-    """Decorate ``train(data, params, trial)``; arguments as `PlanSweepOperator`, `CollectSweepOperator`,
-    `TrackSweepOperator`, and those of any Airflow task. ``mlflow_conn_id=None`` leaves MLflow, and the group's task
-    ``track``, out.
+    """Decorate ``train(data, params, trial)``; arguments as for `PlanSweepOperator`, `CollectSweepOperator`,
+    `TrackSweepOperator` and any Airflow task.
 
-    The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time-outs given here go to
-    the tasks that run trials. ``objectives={"auc": "maximize", "seconds": "minimize"}`` stands for several metrics, the
-    first of which decides.
+    The function returns a number, a dict of metrics, or ``(metrics, model)``. Retries and time limits given here apply
+    to the tasks that run trials. ``objectives={"auc": "maximize", "seconds": "minimize"}`` replaces ``minimize`` and
+    ``maximize`` if there are several metrics; the first one decides. ``mlflow_conn_id=None`` leaves out MLflow and the
+    group's task ``track``.
 
     Raises:
         ConfigurationError: not exactly one of ``minimize``, ``maximize`` and ``objectives``, not exactly one of

@@ -13,20 +13,20 @@ _OF_A_PROMOTION = frozenset({"steps", "hypothesis", "margin", "design"})
 
 
 class ABTestOperator(CanaryOperator):
-    """Compare one or more challengers with the champion at one weight, and promote nothing.
+    """Compare one or more challengers with the champion at a fixed weight, and promote nothing.
 
-    It is a canary with one step that ends with its decision: outcome ``concluded`` where a difference is shown, in
-    whichever direction, ``inconclusive`` where none is in time, and ``rolled_back`` where a guardrail is broken or the
-    split is not the one that was set. In each case all traffic is the champion's again and no alias moves; ``effect``
-    and ``interval`` of the record say what was found. Retry, clear, kill, timeout: as for `CanaryOperator`.
+    A canary with one step that ends with a decision: ``concluded`` if a difference is shown in either direction,
+    ``inconclusive`` if none is shown in time, ``rolled_back`` if a guardrail is broken or the split differs from the
+    one that was set. In each case the champion has all traffic again and no alias moves; ``effect`` and ``interval`` of
+    the record say what was found. Retry, clear, kill, timeout: as for `CanaryOperator`.
 
-    With several ``challengers`` each has the weight, one that is shown worse is stopped, and the test concludes once a
+    Several ``challengers`` each get the weight, and one shown to be worse is stopped. The test concludes once a
     difference is shown for each of the others; or, when ``max_data_days`` have passed, with those that are shown. The
     record's ``arms`` has all of them. ``alpha`` holds for all of them together.
 
     Args:
-        weight_percent: Each challenger's share (templated), above 0 and below 100. None (default): equal shares for all
-            of them and the champion, which need the least traffic.
+        weight_percent: Each challenger's share (templated), above 0 and below 100. None (default): equal shares for
+            champion and challengers, which need the least traffic.
         least_data_days: Data days before a decision counts, however early it is shown: weekdays differ (templated).
         kwargs: Those of `CanaryOperator`, without ``steps``, ``design``, ``hypothesis`` and ``margin``.
     """
@@ -63,18 +63,18 @@ class ABTestOperator(CanaryOperator):
 
 
 class ShadowOperator(CanaryOperator):
-    """Let one or more challengers score the champion's requests unheard, and compare the pairs of scores.
+    """Let challengers score the champion's requests without serving the scores, and compare the pairs of scores.
 
-    Nobody gets a challenger's answer, so nothing is at risk; and the difference of two scores of the same request is
-    free of what makes requests unlike, so it takes few days. It says something where an outcome does not depend on the
-    prediction. It ends ``concluded`` where a difference is shown, ``inconclusive`` where none is in time, and promotes
-    nothing: `CanaryOperator` with ``design="paired_shadow"`` does. The champion's answers are neither changed nor
-    delayed: the gateway mirrors a request after it was answered, batch scoring scores all rows with each version.
+    No challenger's answer is served, so nothing is at risk; and the difference of two scores of the same request is
+    free of the variation between requests, so few days are enough. It is meaningful only if the outcome does not depend
+    on the prediction. It ends ``concluded`` if a difference is shown, ``inconclusive`` if none is shown in time, and
+    promotes nothing: `CanaryOperator` with ``design="paired_shadow"`` does. The champion's answers are neither changed
+    nor delayed: the gateway mirrors a request after answering it, batch scoring scores all rows with each version.
     Retry, clear, kill, timeout: as for `CanaryOperator`.
 
     Args:
         least_data_days: Data days before a decision counts (templated). A day is one observation, so fewer than five
-            hardly ever show anything.
+            rarely show anything.
         kwargs: Those of `CanaryOperator`, without ``steps``, ``design``, ``hypothesis`` and ``margin``.
     """
 

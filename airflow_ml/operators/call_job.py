@@ -35,35 +35,35 @@ _LOGGED = 20
 
 
 class CallJobOperator(MLOperator):
-    """Call a function once for each of many inputs, and return all that it returned as one `CallResults`.
+    """Call a function once for each of many inputs, and return all results as one `CallResults`.
 
-    Mapped task instances cost Airflow seconds each; this is one task, whatever the number of calls. Where the compute
-    profile is a cluster or queue, the task is deferred while an Indexed Job or array runs them, ``calls_per_index`` in
-    each pod or child. Each result is in the store before the next call begins.
+    Mapped task instances cost Airflow seconds each; this is one task, whatever the number of calls. If the compute
+    profile is a cluster or queue, the task is deferred while an Indexed Job or array runs the calls, so many in each
+    pod or child as ``calls_per_index`` says. Each result is stored before the next call begins.
 
-    Retry: runs only the calls that have no success yet, and goes on with a job that still runs. Clear: ends the job and
-    runs all calls again. Kill: ends it. Timeout: ends it; what had ended is kept. A restart of Airflow's processes does
-    nothing to a remote job.
+    Retry: runs only the calls that have not succeeded yet, and continues with a job that still runs. Clear: ends the
+    job and runs all calls again. Kill: ends the job. Timeout: ends the job; finished results are kept. A restart of
+    Airflow's processes does not affect a remote job.
 
     Args:
         python_callable: The function, as for ``@task.ml``: it imports what it uses inside.
-        inputs: One call for each item, which is the value of the function's first parameter: a list, or the output of
-            another task that is one, in its XCom or as an artifact, or that of another such job (templated).
+        inputs: One call for each item, which is passed as the function's first parameter: a list, or the output of
+            another task that is one, in its XCom or as an artifact, or the output of another such job (templated).
         completions: Instead of ``inputs``, the number of calls; they are given 0, 1, 2, ... (templated).
         constants: Further arguments by name, the same for all calls (templated).
         compute: Name of a compute profile, or `airflow_ml.profile` for one with changes. Default ``local``: processes
             of the worker, as many side by side as it has CPUs; ``worker`` means the same.
-        seed: Each call's own seed, of `random` and numpy, is derived from this and its number. Default 0.
+        seed: The seed of each call, for `random` and numpy, is derived from this and the call's number. Default 0.
         timeout_seconds: Of one call; None (default) for no limit but the profile's.
-        min_success_fraction: Fewer successful calls than this share fail the task. Default 1: all must succeed. The
-            list of values has None for those that did not.
-        poll_interval_seconds: Pause between looks at a remote job. Default 15: one request each.
+        min_success_fraction: Below this share of successful calls the task fails. Default 1: all must succeed. The list
+            of values has None for calls that did not.
+        poll_interval_seconds: Pause between checks of a remote job, of one request each. Default 15.
 
     Raises:
-        CallFailed: too few calls succeeded, by the function's own errors. What succeeded is in the XCom ``partial``.
-        JobFailed: too few have any result; the message has the reasons and their remedies.
-        ConfigurationError: no such profile, inputs that are not a list, a secret among the arguments, or some that the
-            function does not take.
+        CallFailed: too few calls succeeded, because of the function's own errors. The XCom ``partial`` has the others.
+        JobFailed: too few calls have any result; the message has the reasons and their remedies.
+        ConfigurationError: no such profile, inputs that are not a list, a secret among the arguments, or arguments that
+            the function does not take.
     """
 
     template_fields: Sequence[str] = ("inputs", "completions", "constants")

@@ -20,78 +20,81 @@ if TYPE_CHECKING:
 
 
 class CanaryOperator(MLOperator):
-    """Give a challenger growing shares of traffic and promote it once it is shown better; else put it back.
+    """Give a challenger growing shares of traffic; promote it once it is shown to be better, else roll it back.
 
-    The challenger and champion are the versions with these aliases. Without a champion the challenger is installed. The
-    worker checks everything and creates the rollout at weight 0; then the task is deferred, and its trigger alone
-    looks, decides and moves traffic. At the end the alias ``champion`` follows what the router was proven to serve,
-    the alias ``previous`` keeps the old one, and ``mlflow://<model>@champion`` is told as an asset event.
+    Champion and challenger are the versions with these aliases. Without a champion the challenger is installed. The
+    worker checks everything and creates the rollout at weight 0; then the task defers, and its trigger alone looks,
+    decides and moves traffic. At the end the alias ``champion`` follows what the router was shown to serve, the alias
+    ``previous`` keeps the old version, and the asset ``mlflow://<model>@champion`` gets an event.
 
-    Retry, clear: goes on with the task's own rollout at the same step and with the same evidence; a rollout that
-    evidence has ended is not repeated, one that ended by a kill starts anew. Kill, mark failed, mark success: traffic
-    is back at the champion at once, and in any case after ``router_seconds``. Timeout: ``execution_timeout`` does not
-    count while the task is deferred; ``max_data_days`` bounds the rollout.
+    Retry, clear: continues the task's own rollout at the same step with the same evidence. A rollout that evidence has
+    ended is not repeated; one that ended because the task was killed starts again. Kill, mark failed, mark success:
+    traffic returns to the champion at once, and in any case after ``router_seconds``. Timeout: ``execution_timeout``
+    does not count while the task is deferred; ``max_data_days`` limits the rollout.
 
     Args:
         model: Name of the registered model (templated).
         metric: What is compared, per request: for the gateway ``brier``, ``log_loss``, ``squared_error`` or ``mae``
             (templated).
         direction: ``minimize`` (default: losses) or ``maximize``.
-        challengers: Aliases or versions of what is compared with the champion (templated). Of several the best that is
-            shown better is promoted, and one that shows harm is stopped while the others go on; each answers a step's
-            weight, and ``alpha`` holds for all of them together.
-        design: ``split`` (default), or ``paired_shadow``: every request is scored by champion and challengers alike,
-            and the differences decide, clustered by data day. For outcomes that do not depend on the prediction; its
-            steps begin with one in shadow, ``[("shadow", "14d"), 100]`` (templated).
-        cluster: ``unit`` (default): requests of one unit may be alike. ``request``: each counts as independent; the
-            rollout is refused where the design effect is above 1.5 (templated).
+        challengers: Aliases or versions to compare with the champion (templated). If there are several, the best of
+            those shown to be better is promoted, and one shown to do harm is stopped while the others continue. Each
+            answers a step's weight; ``alpha`` holds for all of them together.
+        design: ``split`` (default), or ``paired_shadow``: champion and challengers score every request, and the
+            differences decide, clustered by data day. For outcomes that do not depend on the prediction. Its steps
+            begin with one in shadow, ``[("shadow", "14d"), 100]`` (templated).
+        cluster: ``unit`` (default): requests of one unit may be correlated. ``request``: each counts as independent;
+            the rollout is refused if the design effect is above 1.5 (templated).
         hypothesis: ``superiority`` (default) or ``non_inferiority`` with a ``margin``.
         margin: In the metric's unit: how much worse still counts as no worse.
         guardrails: Metrics that must not get worse by more than a margin: ``[("log_loss", 0.02)]``, or mappings with
-            the fields of `Guardrail` (templated), for example a ``limit`` of the challenger's own mean, or
-            ``"decides": False`` for a dry run. Shown worse, the rollout goes back; it is promoted only when shown to
-            hold all of them. ``alpha`` is divided among them and the metric.
+            the fields of `Guardrail` (templated), for example a ``limit`` for the challenger's own mean, or
+            ``"decides": False`` for a dry run. A guardrail shown to be broken rolls back; all must be shown to hold
+            before the promotion. ``alpha`` is divided among them and the metric.
         expected_effect: In the metric's unit, above 0: the improvement you hope for (templated). The log then says how
-            long it takes, and a plan that could hardly ever show it is refused.
-        steps: Weights in percent, or pairs of weight and data days or duration: ``[(5, "2d"), (25, "2d"), 50, 100]``
-            (templated). A step's duration is a minimum. The default is one data day each. In a weight's place
-            ``"shadow"`` lets challengers score the champion's requests unheard, and ``"aa"`` compares the champion
-            with itself, which proves the way of measuring: ``[("aa", "1d"), ("shadow", "2d"), 5, 25, 50, 100]``.
-            A mapping may say ``min_units`` of each arm, and ``metrics`` that must be shown before the next step.
-        alpha: Chance of a wrong decision over the whole rollout, however often it is looked at (templated).
-        min_units: Randomization units of each arm before anything is decided (templated).
-        tau_requests: Tunes the test, see `RolloutPlan`. None (default): before the start it is fixed for
-            ``expected_effect``, or the margin, at the champion's observed traffic; without these it is 100.
+            long it takes to show it, and a plan with little chance of showing it is refused.
+        steps: Weights in percent, or pairs of weight and duration in data days: ``[(5, "2d"), (25, "2d"), 50, 100]``
+            (templated). A step's duration is a minimum; the default is one data day each. Instead of a weight,
+            ``"shadow"`` lets challengers score the champion's requests without serving the scores, and ``"aa"``
+            compares the champion with itself, to test the measurement: ``[("aa", "1d"), ("shadow", "2d"), 5, 100]``.
+            A mapping may add ``min_units`` of each arm, and ``metrics`` that must be shown before the next step.
+        alpha: Probability of a wrong decision over the whole rollout, however often it is looked at (templated).
+        min_units: Randomization units that each arm needs before anything is decided (templated).
+        tau_requests: Tunes the test, see `RolloutPlan`. None (default): fixed before the start for ``expected_effect``,
+            or the margin, at the champion's observed traffic; 100 without either.
         max_data_days: Data days after which an undecided rollout ends at weight 0 (templated).
-        max_silence_seconds: Wall-clock time without new outcomes after which it does so.
-        inconclusive: What follows when no decision came in time. ``roll_back`` (default): the end at weight 0.
-            ``hold``: stay at the step until a human resumes or stops it. ``ask``: weight 0 without a lease, and
-            Airflow's own approval with the evidence; approved, it goes on at its step (templated).
-        ask_timeout_seconds: An approval that nobody gives in this time is a rejection. Three days: over a weekend.
-        busy: What to do while another rollout of the model is under way: ``fail`` (default), ``skip`` the task, or
-            ``wait`` deferred until its end (templated).
-        notifiers: Airflow's notifiers, called with the record as ``rollout`` in their context where it ends badly.
-        limits: Looks of a kind that are borne (templated), by the names of `RolloutPlan`: ``failure_limit`` (0),
-            ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: none).
-        poll_interval_seconds: Pause between looks. 60 s by default: peeking is free here, but each look is a query.
+        max_silence_seconds: Wall-clock time without new outcomes after which it ends likewise.
+        inconclusive: What follows if no decision was reached in time. ``roll_back`` (default): the rollout ends at
+            weight 0. ``hold``: it stays at its step until somebody resumes or stops it. ``ask``: it waits at weight 0,
+            without a lease, for Airflow's own approval with the evidence; approved, it continues at its step
+            (templated).
+        ask_timeout_seconds: An approval that nobody gives within this time counts as a rejection. Three days: over a
+            weekend.
+        busy: What to do while another rollout of the model is running: ``fail`` (default), ``skip`` the task, or
+            ``wait``, deferred, until it has ended (templated).
+        notifiers: Airflow notifiers, called with the record as ``rollout`` in their context if it ends badly.
+        limits: How many looks of a kind are tolerated (templated), by the names of `RolloutPlan`: ``failure_limit``
+            (0), ``consecutive_successes`` (1), ``inconclusive_limit`` and ``consecutive_error_limit`` (-1: no limit).
+        poll_interval_seconds: Pause between looks. Default 60: peeking does not inflate the error rate, but each look
+            is a query.
         lease_seconds: How long the rollout may go without a look before anybody may roll it back.
-        router_seconds: How long after the last look the router itself goes back; at least the lease.
+        router_seconds: How long after the last look the router itself returns to the champion; at least the lease.
         mlflow_conn_id: Airflow connection of the registry (templated).
         router_conn_id: Airflow connection of the router (templated): a gateway, or a warehouse whose batch scoring is
             divided (`predict` with the same ``router_conn_id``).
-        source: Where the metric is read, if not from the gateway's own log: `SqlOutcomes` (with a warehouse as the
-            router always) or `PrometheusQueries` (templated); or a function ``(model, metric=..., epoch=...)`` that
-            returns a `Reading`. With a function the task is not deferred: the worker leads, with looks at least 60 s
-            apart, since a triggerer runs no code of yours; until a slot is free the weight is 0.
-        source_conn_id: Its Airflow connection, if it is not the router's (templated).
+        source: Where the metric is read, if not from the gateway's own log: `SqlOutcomes` (required if the router is a
+            warehouse) or `PrometheusQueries` (templated); or a function ``(model, metric=..., epoch=...)`` that returns
+            a `Reading`. With a function the task is not deferred, since a triggerer runs no user code: the worker
+            leads, with looks at least 60 s apart, and until a slot is free the weight is 0.
+        source_conn_id: Airflow connection of the source, if it is not the router's (templated).
 
     Raises:
-        ModelNotFound: no version has the alias ``challenger``, or it is the champion already.
+        ModelNotFound: no version has the alias ``challenger``, or that version is the champion already.
         ModelNotServable: a version was not registered by airflow_ml.
-        RolloutBusy: another rollout of this model is under way.
+        RolloutBusy: another rollout of this model is running.
         NoTraffic: at the champion's observed traffic the plan can never end with a decision.
-        MetricUnreadable, RouterFailed: the pre-flight found that it cannot work.
-        AliasConflict: somebody else moved ``champion`` in the meantime, or took over the router.
+        MetricUnreadable, RouterFailed: the checks before the start failed.
+        AliasConflict: somebody else moved ``champion``, or took over the router.
     """
 
     template_fields: Sequence[str] = (

@@ -43,14 +43,14 @@ def check_view(view: Any, views: Any) -> None:
 
 
 def _read_split(split: Any) -> None:
-    """Refuse lengths that are none."""
+    """Refuse malformed lengths."""
     from airflow_ml.core.time_split import TimeSplit
 
     TimeSplit.from_dict(split)
 
 
 class BuildFeaturesOperator(MLOperator):
-    """Build the features of a view for every row of a spine, point in time.
+    """Build the features of a view for every row of a spine, each as known at the row's own time.
 
     The joined tables are read as of the spine's instant: only the columns that the view names, and only rows that can
     reach a row of the spine: `AsOf` looks back by ``max_age``, `Rolling` by ``window``; a `Lookup` table is read whole.
@@ -60,18 +60,18 @@ class BuildFeaturesOperator(MLOperator):
 
     Args:
         view: A `FeatureView`, or the name of one of ``views`` (templated).
-        views: Views to choose from by name, where a DAG's parameter decides. The default is none.
+        views: Views to choose from by name, if a parameter of the DAG decides. Default none.
         spine: The `DatasetSnapshot` with one row per prediction (templated).
-        split: A `TimeSplit`, back from the spine's ``as_of`` (templated).
+        split: A `TimeSplit`, counted back from the spine's ``as_of`` (templated).
         engine: ``"worker"`` (default) builds with DuckDB in the task's process; ``"warehouse"`` builds in Snowflake,
             for joined tables that are too large to read. Then only the spine goes there and only the result comes back;
             the tables are not kept as artifacts (templated).
         snowflake_conn_id: Airflow connection of the joined tables (templated).
 
     Raises:
-        FeatureKnownTooLate: an input is known only after the moment of prediction.
+        FeatureKnownTooLate: an input is known only after the time of prediction.
         ColumnMissing, TableMissing: the spine or a joined table lacks what the view names.
-        EmptyDataset: a split without rows.
+        EmptyDataset: a split has no rows.
     """
 
     template_fields: Sequence[str] = ("view", "views", "spine", "split", "engine", "snowflake_conn_id")

@@ -37,10 +37,10 @@ def _read_suite(expectations: Any) -> None:
 
 
 class GateDatasetOperator(MLOperator):
-    """Test a snapshot with Great Expectations and pass it on, without the rows that break a row-level rule.
+    """Test a snapshot with Great Expectations and pass it on, if need be without the rows that break a row-level rule.
 
-    The report is a record of its own, under the XCom key ``report``; it is there when the gate blocks, too. The gate
-    fails closed: an expectation that raises, an unknown column or an empty table stop the line.
+    The report is a record of its own, under the XCom key ``report``, also if the gate blocks. The gate fails closed: an
+    expectation that raises, an unknown column or an empty table blocks.
 
     Retry, clear: tests the same snapshot again, with the same result. Kill, timeout: nothing is passed on.
 
@@ -48,11 +48,11 @@ class GateDatasetOperator(MLOperator):
         subject: The `DatasetSnapshot` to test (templated).
         expectations: A list of expectations (dicts ``{"type", "kwargs", "severity"}`` or Great Expectations objects),
             or the path of a JSON suite beside the DAG file (templated). Severity ``critical`` (default) blocks,
-            ``warning`` warns, ``info`` only tells.
+            ``warning`` warns, ``info`` is only reported.
         on_bad_rows: What to do with rows that break a critical row-level rule: ``block`` (default: nothing is dropped
-            silently), ``quarantine`` (take them out, keep them as an artifact), ``warn`` (let them through).
-        max_quarantine_fraction: Above this share of bad rows the gate blocks: that is no longer a few bad rows. The
-            default is 5 %.
+            silently), ``quarantine`` (remove them and keep them as an artifact), ``warn`` (let them through).
+        max_quarantine_fraction: Above this share of bad rows the gate blocks: the source is broken, and removing so
+            many would bias the rest. Default 0.05.
 
     Raises:
         GateBlocked: the data did not pass.

@@ -32,8 +32,8 @@ def _read_checks(checks: Any) -> None:
 class GateModelOperator(MLOperator):
     """Test a selected model on the holdout that no trial has seen, and pass it on.
 
-    This is the one place that opens the test split. The champion, where there is one, is scored on the same rows, over
-    the features of its own view. The report is a record of its own, under the XCom key ``report``.
+    This is the only place that opens the test split. The champion, if there is one, is scored on the same rows with the
+    features of its own view. The report is a record of its own, under the XCom key ``report``.
 
     Retry, clear: tests again, with the same result while the champion is the same. Kill, timeout: nothing is passed on.
 
@@ -41,10 +41,11 @@ class GateModelOperator(MLOperator):
         selection: The `Selection` to test (templated).
         data: The `FeatureSet` whose test split is the holdout (templated).
         checks: Checks such as ``MinMetric``, ``SliceMetric``, ``NotWorseThanChampion``, ``BeatsBaseline`` (templated).
-        model: Name of the registered model whose champion is the comparison; None where none is wanted (templated).
+        model: Name of the registered model with whose champion to compare; None (default) for no comparison
+            (templated).
         mlflow_conn_id: Airflow connection of the registry (templated).
         snowflake_conn_id: Airflow connection of tables that only the champion's view joins (templated).
-        timeout_seconds: Of the scoring. Default 30 minutes.
+        timeout_seconds: Of the scoring. Default 1800.
 
     Raises:
         GateBlocked: a critical check failed.

@@ -42,25 +42,25 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
     """A pod with the resources, GPUs, tolerations and security of a compute profile.
 
     Everything else is Airflow's KubernetesPodOperator, whose import takes 1.6 s and loads the Kubernetes client; only
-    DAG files that use it pay for that. Results belong into the artifact store or another place that the command writes
-    to: there is no XCom sidecar unless ``do_xcom_push=True`` asks for it.
+    DAG files that use it pay for that. Let the command write its results to the artifact store or another place: there
+    is no XCom sidecar unless ``do_xcom_push=True``.
 
-    A pod that fails, is evicted, loses its node or does not begin ends the task with `JobFailed`, whose reason is a row
-    of the failure table: ``retry_policy=GpuRetryPolicy()`` retries what can succeed, with more memory where the profile
-    allows it. How long it may wait for a node, and then for its image, is the profile's.
+    A pod that fails, is evicted, loses its node or does not start ends the task with `JobFailed`, whose reason is a row
+    of the failure table: ``retry_policy=GpuRetryPolicy()`` retries what can succeed, with more memory if the profile
+    allows it. The profile says how long the pod may wait for a node, and then for its image.
 
-    Retry: goes on with the pod of the try before, where that still runs, or has ended well meanwhile. Clear, kill,
-    timeout: deletes the pod. The end of its worker does nothing to it, where the task has a try left to go on with it.
+    Retry: continues with the previous try's pod if it still runs or has succeeded in the meantime. Clear, kill,
+    timeout: deletes the pod. The end of the worker does not delete it, as long as the task has a try left to continue.
 
     Args:
         compute: Name of a profile of kind ``kubernetes``, or `airflow_ml.profile` for one with changes.
         image: Default: the profile's.
         cmds, arguments: Default: the image's own.
-        kwargs: Arguments of KubernetesPodOperator; what is given there wins over the profile.
+        kwargs: Arguments of KubernetesPodOperator; they take precedence over the profile.
 
     Raises:
         ConfigurationError: the profile is of another kind, or cannot work.
-        JobFailed: the pod failed; the message says why and what helps.
+        JobFailed: the pod failed; the message has the reason and the remedy.
     """
 
     def __init__(self, *, compute: Any, image: str | None = None, do_xcom_push: bool = False, **kwargs: Any) -> None:

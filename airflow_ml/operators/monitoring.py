@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 
 class MonitorOperator(MLOperator):
-    """Measure how far scored rows moved from the training data, and the error of those whose outcome is known.
+    """Measure how far scored rows have moved from the training data, and the error of rows whose outcome is known.
 
-    Drift is an event of ``drift_asset``: a training DAG scheduled on it starts the line again. Without drift the task
-    succeeds without an event.
+    The reference is the holdout on which the model was accepted: rows that it did not learn from. Drift emits an event
+    of ``drift_asset``, so that a training DAG scheduled on it runs again. Without drift the task succeeds without an
+    event.
 
     Retry, clear: measures again, with the same result. Kill, timeout: nothing is stored.
-
-    The reference is the holdout on which the model was accepted: rows it did not learn from.
 
     Args:
         scores: The `ScoreTable` of a predict task (templated).
@@ -41,12 +40,12 @@ class MonitorOperator(MLOperator):
             file; None measures drift only (templated).
         parameters: Values bound into ``outcomes`` (templated).
         as_of, delay: As in `SnapshotDatasetOperator` (templated).
-        drift_asset: The `Asset` that tells drift. The default tells nobody.
+        drift_asset: The `Asset` that gets an event on drift. None (default): no event.
         snowflake_conn_id: Airflow connection of the outcomes (templated).
 
     Raises:
         ColumnMissing: the outcomes lack the key or the label.
-        ConfigurationError: the outcomes name a key twice.
+        ConfigurationError: the outcomes contain a key twice.
     """
 
     template_fields: Sequence[str] = ("scores", "outcomes", "parameters", "as_of", "delay", "snowflake_conn_id")

@@ -30,18 +30,18 @@ def _read_name(model: Any) -> None:
 
 
 class PredictOperator(MLOperator):
-    """Score rows of the warehouse with a registered model and write the scores back, once for each key.
+    """Score rows of the warehouse with a registered model, and upsert the scores by key.
 
     The features are those of the model's own view, as of each row's time.
 
-    With ``router_conn_id`` a rollout in the warehouse is honoured: a hash of each row's unit, computed in SQL, chooses
-    champion or challenger by the weight in effect when the batch starts; each scores its rows with its own view. Who
-    was scored by what goes into ``exposures``, from which the rollout reads its metric. In a step in shadow the
-    champion scores all rows, and so does each challenger afterwards, into ``shadow_scores``; if that fails, the batch
-    is none the worse.
+    With ``router_conn_id`` a rollout in the warehouse is respected: a hash of each row's unit, computed in SQL, chooses
+    champion or challenger by the weight in effect when the batch starts, and each scores its rows with its own view.
+    Which version scored which unit is written to ``exposures``, from which the rollout reads its metric. During a step
+    in shadow the champion scores all rows, and so does each challenger afterwards, into ``shadow_scores``; a failure
+    there does not fail the batch.
 
-    Retry, clear: writes the same rows again under the same keys; nothing is doubled. Kill: the upsert is one
-    transaction. Timeout: as kill.
+    Retry, clear: writes the same rows again under the same keys; nothing is duplicated. Kill, timeout: the upsert is
+    one transaction.
 
     Args:
         model: ``<name>@<alias>`` or ``<name>/<version>`` (templated).
@@ -50,13 +50,13 @@ class PredictOperator(MLOperator):
         views: Views to choose from by name.
         spine: A SELECT of the rows to score, or the path of a ``.sql`` file beside the DAG file (templated).
         into: Table that the scores are upserted into, by the view's key and the model's name (templated).
-        parameters: Values bound into ``spine`` (templated); ``%(as_of)s`` is always there.
+        parameters: Values bound into ``spine`` (templated); ``%(as_of)s`` is always bound.
         as_of, delay: As in `SnapshotDatasetOperator` (templated).
-        router_conn_id: Airflow connection of the warehouse that `canary` divides the rows in (templated); None: the
-            model alone scores. Until there is a rollout it does so, too.
+        router_conn_id: Airflow connection of the warehouse in which `canary` divides the rows (templated). None: the
+            model scores all rows, as it also does before the first rollout.
         unit: With ``router_conn_id``: the spine's column of the randomization unit, for example a customer (templated).
         exposures: With ``router_conn_id``: the table of exposures, created at the first batch (templated).
-        shadow_scores: Likewise the table of what challengers said in shadow (templated).
+        shadow_scores: Likewise the table of the challengers' scores in shadow (templated).
         snowflake_conn_id, mlflow_conn_id: Airflow connections (templated).
 
     Raises:

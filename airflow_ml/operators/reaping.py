@@ -24,19 +24,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class ReapJobsOperator(MLOperator):
-    """End the jobs of all compute profiles that lost their owner: its task ended, its run or DAG is gone, a newer
-    attempt leads, or nobody has looked after it for six hours.
+    """End the jobs of all compute profiles that have lost their owner: the task ended, its run or DAG is gone, a newer
+    attempt leads, or nothing has checked the job for six hours.
 
-    A deferred task's trigger ends its job when its user ends the task; this is for the times when no triggerer was
-    there to do it. Run it every ten minutes, as ``dags_examples/reap.py`` does. A job of which the store has no attempt
-    is of another deployment, and left alone.
+    The trigger of a deferred task ends its job when the user ends the task; this operator covers the times when no
+    triggerer was there to do it. Run it every ten minutes, as ``dags_examples/reap.py`` does. A job without an attempt
+    in the store belongs to another deployment and is left alone.
 
-    The output is a list with one object ``{job, dag, run, task, reason, ended}`` for each of them.
+    The output is a list with one object ``{job, dag, run, task, reason, ended}`` for each such job.
 
-    Retry, clear, kill, timeout: the next run goes on.
+    Retry, clear, kill, timeout: the next run continues.
 
     Args:
-        only_report: Only say what would be ended. Default False.
+        only_report: Report what would be ended, without ending it. Default False.
     """
 
     ui_color = "#fee2e2"

@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 
 class ReconcileRolloutsOperator(MLOperator):
-    """Roll back every rollout of the namespace whose lease has expired; set right a router that was left split.
+    """Roll back every rollout of the namespace whose lease has expired, and correct a router that was left split.
 
-    A trigger that is lost, a deleted DAG, a killed Airflow leave a rollout without an owner. The router serves the
-    champion by itself after 300 s; this operator does it sooner and in the record as well. Run it every minute, as
-    ``dags_examples/reconcile.py`` does. Where a lease runs out before the next run, it waits for that moment, so that a
-    lost rollout ends within seconds of its lease; leases that are renewed in time keep it no longer. A rollout whose
-    owner still looks is left alone. Each rollout is ended at the gateway that its record names.
+    A lost trigger, a deleted DAG or a killed Airflow leaves a rollout without an owner. The router returns to the
+    champion by itself after 300 s; this operator does it sooner, and in the record as well. Run it every minute, as
+    ``dags_examples/reconcile.py`` does. If a lease runs out before the next run, it waits for that moment, so that a
+    lost rollout ends within seconds of its lease. A rollout whose owner still looks is left alone. Each rollout is
+    ended at the gateway that its record names.
 
     The output is a list with one object ``{model, namespace, epoch, action, reason}`` for each rollout that needed
-    something, so it is empty as a rule. Actions: ``ended``; ``reasserted`` (an ended rollout's router was set again);
-    ``unreachable`` (an ended rollout's router gave no answer: a warning, since a split ends by itself).
+    action; it is normally empty. Actions: ``ended``; ``reasserted`` (the router of an ended rollout was set again);
+    ``unreachable`` (the router of an ended rollout did not answer: a warning, since a split ends by itself).
 
-    Retry, clear: what is done is found done. Kill, timeout: the next run goes on; two at once do no harm, since every
-    change is written by compare-and-swap and fenced by epoch.
+    Retry, clear: finds what is done. Kill, timeout: the next run continues. Two at once do no harm, since every change
+    is written by compare-and-swap and fenced by epoch.
 
     Args:
         router_conn_id: Airflow connection of the gateway, for records that name none (templated).
         round_seconds: Time until the next run of its DAG. 0: look once.
 
     Raises:
-        RouterFailed: a lost rollout could not be ended. All others were looked at before; the next run tries again.
+        RouterFailed: a lost rollout could not be ended. All others were checked first; the next run tries again.
     """
 
     template_fields: Sequence[str] = ("router_conn_id",)

@@ -31,18 +31,18 @@ EXAMPLE_ROWS = 5
 
 
 class RegisterModelOperator(MLOperator):
-    """Register a selection as a new version, with the alias ``challenger``, and tell it as an asset event.
+    """Register a selection as a new model version with the alias ``challenger``, and emit the alias' asset event.
 
-    The version has the model's files, signature, input example, metrics, the leaderboard and tags for its lineage.
+    The version has the model's files, signature, input example, metrics, the leaderboard, and tags for its lineage.
 
-    Retry, clear, of this task or of any before it: the same models from the same features are the same version; a
-    second one is never made, and the alias points to it again. Kill, timeout: run again.
+    Retry, clear, of this task or of any before it: the same models from the same features are the same version; no
+    second one is created, and the alias points to it again. Kill, timeout: run again.
 
     Args:
         selection: The `Selection` that passed its gate (templated).
         name: Name of the registered model. Not templated: it names the asset that other DAGs are scheduled on, which
             Airflow must know when it parses the file.
-        alias: Alias that the version gets. Default ``challenger``; ``champion`` is refused, it moves by canary only.
+        alias: Alias for the version. Default ``challenger``; ``champion`` is refused, as only a canary moves it.
         tags: Further tags (templated).
         mlflow_conn_id: Airflow connection of the registry (templated).
 

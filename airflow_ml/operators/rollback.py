@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class RollbackOperator(MLOperator):
-    """Stop a rollout that is under way; without one, let the version with the alias ``previous`` serve again.
+    """Stop a running rollout; without one, let the version with the alias ``previous`` serve again.
 
-    Traffic moves first, is read back, and the alias ``champion`` follows.
+    Traffic moves first and is read back; then the alias ``champion`` follows.
 
-    Retry, clear: a rollback that is done is not done twice, and a second one finds no other version to go back to.
-    Kill, timeout: what was begun is finished by the retry.
+    Retry, clear: a rollback that is done is not done twice, and a second one finds no other version to return to.
+    Kill, timeout: the retry finishes what was begun.
 
     Args:
         model: Name of the registered model (templated).

@@ -18,7 +18,7 @@ REFITS = ("none", "train", "train+validate")
 
 
 def _read_constraints(constraints: Any) -> None:
-    """Refuse bounds that are none."""
+    """Refuse malformed bounds."""
     if constraints:
         from airflow_ml.core.selection import check_constraints
 
@@ -26,23 +26,23 @@ def _read_constraints(constraints: Any) -> None:
 
 
 class SelectModelOperator(MLOperator):
-    """Choose the best trial of each group by a leaderboard, and fit its parameters again on all rows.
+    """Choose the best trial of each group from a leaderboard, and refit it on all rows.
 
-    A group that training never saw is answered by a pooled model over all groups, with the parameters of the group that
+    Groups that training never saw are served by a pooled model over all groups, with the parameters of the group that
     has the most rows.
 
     Retry, clear: chooses the same trials and fits again with the same seeds. Kill, timeout: the runner is ended.
 
     Args:
         leaderboard: The `Leaderboard` of a sweep (templated).
-        refit: ``train+validate`` (default: the newest rows are the most like tomorrow's), ``train``, or ``none``: fit
-            as the trial did.
+        refit: ``train+validate`` (default: the newest rows are most like future ones), ``train``, or ``none``: fit as
+            the trial did (templated).
         constraints: Bounds on other metrics, ``value`` or ``seconds``, e.g. ``{"seconds": {"max": 5}}`` (templated).
-        timeout_seconds: Of the whole refit. Default one hour.
+        timeout_seconds: Of the whole refit (templated). Default 3600.
 
     Raises:
-        SweepFailed: no trial keeps the constraints.
-        ModelNotServable: the function returns no model, or one without predict.
+        SweepFailed: no trial satisfies the constraints.
+        ModelNotServable: the function returns no model, or one without ``predict``.
     """
 
     template_fields: Sequence[str] = ("leaderboard", "refit", "constraints", "timeout_seconds")

@@ -29,27 +29,27 @@ SHOWN_COLUMNS = 60
 class SnapshotDatasetOperator(MLOperator):
     """Read a table or query as of one instant into a Parquet artifact.
 
-    Where the warehouse has Time Travel the rows are those of ``as_of`` (tables, and queries with the placeholder
-    ``{at}`` behind a table's name); elsewhere it is a plain read, and the record's ``consistency`` says which.
+    If the warehouse has Time Travel, the rows are those of ``as_of`` (tables, and queries with the placeholder ``{at}``
+    after a table's name); elsewhere it is a plain read. The record's ``consistency`` says which.
 
-    Retry, clear: read again as of the same instant. With Time Travel these are the same rows; the artifact is the same
-    one where the query has an ORDER BY, since no warehouse promises an order without it. Kill: the statement is left
-    to the warehouse's own timeout, nothing is stored. Timeout: as kill.
+    Retry, clear: read again as of the same instant. With Time Travel these are the same rows. The artifact is the same
+    only if the query has an ORDER BY, since no warehouse promises an order without it. Kill, timeout: the statement is
+    left to the warehouse's own timeout, nothing is stored.
 
     Args:
-        sql: A SELECT, or the path of a ``.sql`` file beside the DAG file (templated). Values come in by
-            ``%(name)s`` from ``parameters``, never by Jinja; ``%(as_of)s`` is always there.
+        sql: A SELECT, or the path of a ``.sql`` file beside the DAG file (templated). Values are bound as ``%(name)s``
+            from ``parameters``, never inserted by Jinja; ``%(as_of)s`` is always bound.
         table: Instead of ``sql``: ``[[database.]schema.]table`` (templated).
-        name: What the data is called; the default is the table's name, or the query file's, or the task's.
+        name: Name of the dataset. Default: the table's name, or the query file's, or the task's.
         parameters: Values to bind (templated).
-        as_of: The instant as ISO 8601 with a zone, or an aware datetime (templated). The default is the run's
-            ``run_after`` minus ``delay``: asset-triggered runs have no logical date.
-        delay: How long rows take to arrive, e.g. ``"2h"`` (templated). The default is none.
-        min_rows: Fewer rows than this is an error: an empty snapshot is never what a model wants.
+        as_of: The instant as ISO 8601 with a zone, or an aware datetime (templated). Default: the run's ``run_after``
+            minus ``delay``, since asset-triggered runs have no logical date.
+        delay: How long rows take to arrive, e.g. ``"2h"`` (templated). Default none.
+        min_rows: Fewer rows than this are an error. Default 1: an empty snapshot is of no use to a model.
         snowflake_conn_id: Airflow connection of the warehouse (templated).
 
     Raises:
-        TableMissing, ColumnMissing, StatementFailed: as the warehouse says.
+        TableMissing, ColumnMissing, StatementFailed: as reported by the warehouse.
         EmptyDataset: fewer than ``min_rows`` rows.
     """
 

@@ -34,7 +34,7 @@ class PlanSweepOperator(MLOperator):
     """Fix all trials of a sweep: parameters, seeds, and which shard runs which.
 
     The plan is a pure function of the code, the data, the space and the seed, so a retry or clear plans the same trials
-    and finds those that are finished already.
+    and finds those that are already finished.
 
     Args:
         python_callable: The user's ``train(data, params, trial)``.
@@ -42,31 +42,32 @@ class PlanSweepOperator(MLOperator):
         space: Search space by parameter name (templated). ``When`` makes a parameter depend on others.
         trials: Instead of a space, the parameters of each trial: one list for all groups, or a list by group
             (templated).
-        by: Column of the features that makes the groups; None for one group (templated).
+        by: Column of the features that defines the groups; None for one group (templated).
         trials_per_group: Trials in each group; a grid ignores it (templated). Default 20.
-        sampler: ``random`` (default), ``grid``, ``sobol`` or ``halton`` (evenly spread), or one of Optuna's that learns
-            from the group's batches before: ``tpe``, ``gp``, ``cmaes``, ``nsgaii``, ``nsgaiii``, the name of a class of
-            ``optuna.samplers``, or such an object. An object's seed does not count, the sweep's does.
-        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna, a class of ``optuna.pruners`` or such an object: ends
-            trials whose reports show no hope, see ``trial.should_prune()``. None (default) for none.
-        batch_size: With such a sampler or pruner, trials of a group that are chosen together, from the results of the
-            batches before, and run side by side. Default 1 with groups, which run side by side themselves; 8 without.
-        metric, direction: The metric that decides, and ``minimize`` or ``maximize``; in the decorator one of its
-            arguments ``minimize`` and ``maximize``.
-        also: Further objectives with their directions, for a sampler of several such as ``nsgaii`` or ``tpe``; the
-            leaderboard then says which trials no other one beats (``pareto``). In the decorator ``objectives``.
-        keep_top: Models of each group's best trials to store as artifacts, named in the leaderboard's column ``model``;
-            the function then returns ``(metrics, model)``. Default 0: `select_model` fits the winners again.
-        seed: Seed of the whole sweep; each trial derives its own (templated). Default 0.
+        sampler: ``random`` (default), ``grid``, ``sobol`` or ``halton`` (evenly spread), or one of Optuna's, which
+            learn from the group's earlier batches: ``tpe``, ``gp``, ``cmaes``, ``nsgaii``, ``nsgaiii``, the name of a
+            class of ``optuna.samplers``, or such an object. An object's own seed is ignored; the sweep's counts.
+        pruner: ``median``, ``asha`` or ``hyperband`` of Optuna, a class of ``optuna.pruners`` or such an object: stops
+            trials whose reports are not promising, see ``trial.should_prune()``. None (default) for none.
+        batch_size: With such a sampler or pruner: trials of a group that are chosen together, from the results of
+            earlier batches, and run side by side. Default 1 with groups, which themselves run side by side; 8 without.
+        metric, direction: The metric that decides, and ``minimize`` or ``maximize``; the decorator has the arguments
+            ``minimize`` and ``maximize`` instead.
+        also: Further objectives with their directions, for a sampler that supports several, such as ``nsgaii`` or
+            ``tpe``; the leaderboard then marks the trials that no other one beats (``pareto``). In the decorator:
+            ``objectives``.
+        keep_top: How many models of each group's best trials to store as artifacts, named in the leaderboard's column
+            ``model``; the function must then return ``(metrics, model)``. Default 0: `select_model` refits the winners.
+        seed: Seed of the whole sweep; each trial's seed is derived from it (templated). Default 0.
         timeout_seconds: Of one trial. Default 600.
-        max_train_rows: Rows of a group that a trial fits on at most, sampled by seed; None (default) for all.
-        min_success_fraction: Fewer successful trials than this share fail the sweep. Default 0.95.
-        warm_start: Begin each group with the best parameters of a `Leaderboard` that is given (templated), or with True
-            of this task's last one, as the first attempt of a run finds it, so that a retry or clear plans the same
+        max_train_rows: At most so many rows of a group are used to fit a trial, sampled by seed; None (default): all.
+        min_success_fraction: Below this share of successful trials the sweep fails. Default 0.95.
+        warm_start: Start each group with the best parameters of the given `Leaderboard` (templated). True: of this
+            task's previous leaderboard, as the first attempt of a run found it, so that a retry or clear plans the same
             trials. Default False.
-        max_shards: Task instances at most; default and ceiling 200. There are as many as groups (or trials, without
+        max_shards: Task instances at most; default and upper limit 200. There are as many as groups (or trials, without
             groups), but no more than four for each task that can run at the same time.
-        max_active_shards: How many shards Airflow runs at the same time, where that is limited (the decorator's
+        max_active_shards: How many shards Airflow runs at the same time, if that is limited (the decorator's
             ``max_active_tis_per_dagrun``). None (default) for the deployment's limits.
         compute: Name of a compute profile, or `airflow_ml.profile` for one with changes. Default ``local``: processes
             of the worker. With a profile of a cluster or queue one task submits all shards as one job.

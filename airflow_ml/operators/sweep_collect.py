@@ -29,15 +29,15 @@ PICTURES_SECONDS = 300.0
 
 
 class CollectSweepOperator(MLOperator):
-    """Make the leaderboard out of what the shards left in the store, and alone decide whether the sweep succeeded.
+    """Build the leaderboard from what the shards stored, and alone decide whether the sweep succeeded.
 
-    Runs whatever became of the shards. Retry, clear: reads the store again.
+    Runs even if shards failed. Retry, clear: reads the store again.
 
     Args:
         plan: The `SweepPlan` (templated).
-        pictures: Also say which parameters mattered, in numbers and pictures (`Leaderboard.report`); needs Optuna and
-            matplotlib, and some seconds in a clean interpreter. Default True, for 20 successful trials or more; without
-            the libraries a line in the log.
+        pictures: Also compute which parameters mattered, as numbers and pictures (`Leaderboard.report`); needs Optuna
+            and matplotlib, and some seconds in a clean interpreter. Default True, from 20 successful trials on; without
+            the libraries the log says so.
 
     Raises:
         SweepFailed: fewer successful trials than ``min_success_fraction``, or none at all.

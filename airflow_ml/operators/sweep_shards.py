@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 class RunShardOperator(MLOperator):
     """Run one shard's trials in a clean interpreter; each finished trial is durable and never runs again.
 
-    When nearly all of the first 20 trials, from as many groups as there are, fail alike, the others are not begun.
+    If nearly all of the first 20 trials, taken from as many groups as there are, fail with the same error, the others
+    are not started.
 
     Retry, clear: run only the trials that are not finished. Kill, timeout, a worker's restart: the runner and all its
-    children are ended; finished trials stay. Where the sweep's profile is a cluster or queue, this is one task for all
-    shards, deferred while they run: a retry goes on with the job of the try before, a clear ends it and starts another,
-    marking the task failed or successful ends it, and a restart of Airflow's processes does nothing to it.
+    children are ended; finished trials stay. If the sweep's profile is a cluster or queue, this is one task for all
+    shards, deferred while they run: a retry continues with the job of the previous try, a clear ends it and starts
+    another, marking the task failed or successful ends it, and a restart of Airflow's processes does not affect it.
 
     Args:
         plan: The `SweepPlan` (templated).

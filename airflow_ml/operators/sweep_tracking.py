@@ -31,17 +31,18 @@ RETRIES, RETRY_DELAY = 30, timedelta(minutes=1)
 class TrackSweepOperator(MLOperator):
     """Log a sweep to MLflow as one run with its leaderboard and pictures, and its best trials as child runs.
 
-    The leaderboard in the store is what is logged, so MLflow may be away while trials run. Where it is away now,
-    Airflow tries again each minute, for half an hour; then, or where the server refuses, the task is skipped with a
-    warning. It never fails, and what follows the sweep does not wait for it.
+    It logs the leaderboard in the store, so MLflow may be down while trials run. If it is down now, Airflow tries again
+    each minute, for half an hour; after that, or if the server refuses, the task is skipped with a warning. It never
+    fails, and nothing that follows the sweep waits for it.
 
-    Retry, clear: logs what is missing; no run is made twice. Kill, timeout: what is logged stays.
+    Retry, clear: logs what is missing; no run is created twice. Kill, timeout: what is logged stays.
 
     Args:
         leaderboard: The `Leaderboard` (templated).
         mlflow_conn_id: Airflow connection of MLflow (templated). Its experiment, else the DAG's name, holds the runs.
-        tracked_trials: Best trials that become child runs, or ``all``: three requests each, by four writers, so that
-            20,000 take a good part of an hour on MLflow's SQLite (templated). Default 5.
+        tracked_trials: How many of the best trials become child runs, or ``all`` (templated). Each takes three
+            requests; with ``all``, four writers share them, and 20,000 trials take the better part of an hour on
+            MLflow's SQLite. Default 5.
     """
 
     template_fields: Sequence[str] = ("leaderboard", "mlflow_conn_id", "tracked_trials")
