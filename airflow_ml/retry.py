@@ -54,7 +54,7 @@ class GpuRetryPolicy(RetryPolicy):
         if not isinstance(exception, AirflowMLError):
             return RetryDecision.default()
         decision = self._decide(exception, context)
-        _tell(context, FAILURE_KEY, decision.reason)
+        _remember(context, FAILURE_KEY, decision.reason)
         return decision
 
     def _decide(self, error: AirflowMLError, context: Context | None) -> RetryDecision:
@@ -66,7 +66,7 @@ class GpuRetryPolicy(RetryPolicy):
         if "out_of_memory" in reasons and error.retryable:
             if _read(context, GROWTH_KEY):
                 return RetryDecision.fail(f"more memory did not help: {said}"[:_REASON_LENGTH])
-            _tell(context, GROWTH_KEY, True)
+            _remember(context, GROWTH_KEY, True)
             return RetryDecision.retry(timedelta(0), f"again with more memory: {said}"[:_REASON_LENGTH])
         if isinstance(error, CallFailed | CallTimedOut) or "user_error" in reasons:
             return RetryDecision.retry(reason=said) if self.user_errors else RetryDecision.fail(said)
@@ -108,7 +108,7 @@ def _read(context: Any, key: str) -> Any:
         return None
 
 
-def _tell(context: Any, key: str, value: Any) -> None:
+def _remember(context: Any, key: str, value: Any) -> None:
     store = (context or {}).get("task_state_store")
     try:
         if store is not None:

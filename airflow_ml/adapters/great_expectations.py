@@ -176,8 +176,8 @@ def _collect(
 
 def _refuse_exception(rule: Expectation, result: Any, frame: pd.DataFrame) -> None:
     """Raise if the library met an exception: it reports those as a failed rule, one level down or two."""
-    told = result.exception_info or {}
-    entries = [told, *(value for value in told.values() if isinstance(value, Mapping))]
+    info = result.exception_info or {}
+    entries = [info, *(value for value in info.values() if isinstance(value, Mapping))]
     raised = [entry for entry in entries if entry.get("raised_exception")]
     if raised:
         kinds = ", ".join(f"{name} is {frame[name].dtype}" for name in rule.columns)

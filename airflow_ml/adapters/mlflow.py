@@ -165,13 +165,13 @@ class MLflowRegistry:
                     partial(operation.client.set_model_version_tag, name, str(version), tag, value),
                 )
 
-    def log_sweep(self, sweep: TrackedSweep, *, told: Callable[[int], None] = lambda done: None) -> str:
+    def log_sweep(self, sweep: TrackedSweep, *, on_progress: Callable[[int], None] = lambda done: None) -> str:
         """Log a sweep as one run with its leaderboard, and trials as child runs; return the parent's id.
 
         Raises:
             RegistryUnavailable, RegistryError: as ``register``.
         """
-        return log_sweep(self._session, sweep, told=told)
+        return log_sweep(self._session, sweep, on_progress=on_progress)
 
     def _by_alias(self, operation: Operation, name: str, alias: str) -> RegisteredModel | None:
         model = operation.step(

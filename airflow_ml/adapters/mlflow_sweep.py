@@ -47,13 +47,13 @@ class TrackedSweep:
     writers: int = 1
 
 
-def log_sweep(session: Session, sweep: TrackedSweep, *, told: Callable[[int], None] = lambda done: None) -> str:
+def log_sweep(session: Session, sweep: TrackedSweep, *, on_progress: Callable[[int], None] = lambda done: None) -> str:
     """Log a sweep and return the id of its run. What an earlier call logged is neither made nor written again.
 
     Args:
         session: The server.
         sweep: What to log.
-        told: Called now and then with the number of child runs that are there.
+        on_progress: Called now and then with the number of child runs that are there.
 
     Raises:
         RegistryUnavailable: no answer in time; running again goes on from there.
@@ -79,12 +79,12 @@ def log_sweep(session: Session, sweep: TrackedSweep, *, told: Callable[[int], No
                 _log_trial(operation, experiment_id, parent_id, sweep.key, row, there)
             done[0] += 1
             if done[0] % 500 == 0:
-                told(done[0])
+                on_progress(done[0])
 
     with ThreadPoolExecutor(max_workers=writers) as pool:
         for ended in [pool.submit(write, part) for part in parts]:
             ended.result()
-    told(done[0])
+    on_progress(done[0])
     with session.operation() as operation:
         finish(operation, parent_id)
     return parent_id

@@ -217,15 +217,15 @@ class Objects:
     def _refused(self, error: Any) -> AirflowMLError:
         """Return what an answer of S3 means that is not a success."""
         status, code = _status_of(error), _code_of(error)
-        told = f"{code} (HTTP {status}): {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
+        reply = f"{code} (HTTP {status}): {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
         if code in _OTHER_BYTES:
-            return ArtifactCorrupt("The file changed while it was stored", told, "Store it when it is complete.")
+            return ArtifactCorrupt("The file changed while it was stored", reply, "Store it when it is complete.")
         if status == 0 or status == 429 or status >= 500 or code in _LATER:
-            return StoreUnavailable(f"The store {self._uri} does not serve now", told, "Run the task again.")
+            return StoreUnavailable(f"The store {self._uri} does not serve now", reply, "Run the task again.")
         remedy = "Check that the bucket exists and that these credentials may read, write and list in it."
         if status not in (301, 400, 401, 403, 404):
             remedy = "Check the bucket's settings, and that the service is S3 or does what S3 does."
-        return ConfigurationError(f"The store {self._uri} refused a request", told, remedy)
+        return ConfigurationError(f"The store {self._uri} refused a request", reply, remedy)
 
 
 def _status_of(error: Any) -> int:

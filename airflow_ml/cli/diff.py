@@ -33,8 +33,8 @@ def diff(options: argparse.Namespace) -> int:
     store = open_place(options)
     first, second = (find_side(address, store, options.namespace) for address in (options.first, options.second))
     if first.kind != second.kind:
-        told = f"{first.title} is a {first.kind}, {second.title} a {second.kind}"
-        raise ConfigurationError("Two different kinds of things", told, "Compare things of one kind.")
+        kinds = f"{first.title} is a {first.kind}, {second.title} a {second.kind}"
+        raise ConfigurationError("Two different kinds of things", kinds, "Compare things of one kind.")
     changes = [*_changes(first, second, store)]
     code = [*_code(first.attempts, second.attempts, store), *_definitions(first.attempts, second.attempts, store)]
     data = list(_data(first, second, store)) if not options.no_data else []
@@ -67,10 +67,10 @@ def _changes(first: Side, second: Side, store: ArtifactStore) -> list[Change]:
     found = [change for change in diff_runs(first.attempts, after) if not _is_environment(change)]
     found += _environment(first.attempts, second.attempts, store)
     if first.model is not None and second.model is not None:
-        told = {(change.kind, change.what) for change in found}
+        known = {(change.kind, change.what) for change in found}
         before, now = (encode(item.model.metrics) for item in (first, second) if item.model is not None)
         extra = [Change(kind=METRICS, task=second.title, what=what) for what in value_changes("metrics", before, now)]
-        found += [change for change in extra if (change.kind, change.what) not in told]
+        found += [change for change in extra if (change.kind, change.what) not in known]
     if first.artifact is not None and second.artifact is not None and first.kind == ARTIFACT:
         for name in ("format", "rows", "size_bytes"):
             old, new = getattr(first.artifact, name), getattr(second.artifact, name)
@@ -95,9 +95,9 @@ def _environment(before: Sequence[Provenance], after: Sequence[Provenance], stor
             return [Change(kind=ENVIRONMENT, task=item.title, what="environment: another list of distributions")]
         old, new = lists
         names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-        told = [f"{name}: {old.get(name, 'absent')} > {new.get(name, 'absent')}" for name in names]
-        more = [f"and {len(told) - _DISTRIBUTIONS} distributions more"] if len(told) > _DISTRIBUTIONS else []
-        return [Change(kind=ENVIRONMENT, task=item.title, what=what) for what in (*told[:_DISTRIBUTIONS], *more)]
+        changes = [f"{name}: {old.get(name, 'absent')} > {new.get(name, 'absent')}" for name in names]
+        more = [f"and {len(changes) - _DISTRIBUTIONS} distributions more"] if len(changes) > _DISTRIBUTIONS else []
+        return [Change(kind=ENVIRONMENT, task=item.title, what=what) for what in (*changes[:_DISTRIBUTIONS], *more)]
     return []
 
 
@@ -115,11 +115,11 @@ def _code(first: Sequence[Provenance], second: Sequence[Provenance], store: Arti
     before, after = _packages(first), _packages(second)
     if len(first) == len(second) == 1:  # two tasks: whatever their functions are called
         before, after = ({"": next(iter(packages.values()))} if packages else {} for packages in (before, after))
-    told = set()
+    seen = set()
     for name in sorted({*before} & {*after}):
         pair = (before[name].digest, after[name].digest)
-        if pair[0] != pair[1] and pair not in told:
-            told.add(pair)
+        if pair[0] != pair[1] and pair not in seen:
+            seen.add(pair)
             old, new = (json.loads(store.get_bytes(packages[name])) for packages in (before, after))
             yield from code_diff(old, new)
 

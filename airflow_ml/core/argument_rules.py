@@ -94,8 +94,8 @@ def number(
         return found is not None and least <= found <= most and above < found < below
 
     bounds = [("from", least), ("above", above), ("to", most), ("below", below)]
-    told = [f"{word} {bound:,g}".replace(",", "") for word, bound in bounds if math.isfinite(bound)]
-    meant = " ".join(["a whole number" if whole else "a number", *told])
+    limits = [f"{word} {bound:,g}".replace(",", "") for word, bound in bounds if math.isfinite(bound)]
+    meant = " ".join(["a whole number" if whole else "a number", *limits])
     others = [*(repr(word) for word in words), *(["None"] if optional else [])]
     return Rule(", or ".join([meant, *others]), holds)
 

@@ -228,12 +228,12 @@ def decide_drift(measures: Sequence[DriftMeasure]) -> tuple[bool, str]:
     if not measures:
         raise EmptyDataset("No drift was measured", "0 columns", "Name the features, and pass rows of both sides.")
     ordered = sorted(measures, key=_excess, reverse=True)
-    told = "; ".join(
+    shown = "; ".join(
         f"{one.column} {one.statistic} {one.value:.3g} over {one.threshold:.3g}" for one in ordered[:3] if one.drifted
     )
     drifted = sum(1 for one in measures if one.drifted)
     if drifted:
-        return True, f"{drifted} of {len(measures)} measures drifted: {told}."
+        return True, f"{drifted} of {len(measures)} measures drifted: {shown}."
     most = ordered[0]
     return False, (
         f"None of {len(measures)} measures drifted; the most: "

@@ -160,24 +160,24 @@ def _failed(checks: Sequence[CheckResult]) -> tuple[list[CheckResult], list[Chec
 
 def _passed(checks: Sequence[CheckResult]) -> str:
     """Say how many passed; what failed for information only is named, or "all passed" would be a lie."""
-    told = [check.name for check in checks if check.passed is not True]
-    if not told:
+    noted = [check.name for check in checks if check.passed is not True]
+    if not noted:
         return f"All {_count(len(checks), 'check')} passed"
     return (
-        f"{len(checks) - len(told)} of {_count(len(checks), 'check')} passed (for information: {', '.join(told[:5])})"
+        f"{len(checks) - len(noted)} of {_count(len(checks), 'check')} passed (for information: {', '.join(noted[:5])})"
     )
 
 
 def _listed(checks: Sequence[CheckResult], rows: int) -> str:
-    shown = "; ".join(_told(check, rows) for check in checks[:5])
+    shown = "; ".join(_describe(check, rows) for check in checks[:5])
     return f"{shown}; and {len(checks) - 5} more" if len(checks) > 5 else shown
 
 
-def _told(check: CheckResult, rows: int) -> str:
+def _describe(check: CheckResult, rows: int) -> str:
     if check.unexpected_rows and rows:
         return f"{check.name}: {_count(check.unexpected_rows, 'row')} ({_percent(check.unexpected_rows, rows)})"
-    told = check.name if check.observed is None else f"{check.name}: {str(check.observed)[:160]}"
-    return f"{told} (expected {check.expected[:120]})" if check.expected else told
+    noted = check.name if check.observed is None else f"{check.name}: {str(check.observed)[:160]}"
+    return f"{noted} (expected {check.expected[:120]})" if check.expected else noted
 
 
 def _percent(part: float, whole: int) -> str:

@@ -106,13 +106,17 @@ class SliceMetric(ModelCheck):
         title = f"{self.metric} by {self.by}"
         if not values:
             largest = max(map(len, rows.values()))
-            told = f"none of {len(rows)} slices has min_rows={self.min_rows} rows, the largest has {largest}"
-            return self._result(title, False, told, expected)
+            observed = f"none of {len(rows)} slices has min_rows={self.min_rows} rows, the largest has {largest}"
+            return self._result(title, False, observed, expected)
         broken = [name for name, value in values.items() if not _within(value, self.at_least, self.at_most)]
         worst = max(broken or values, key=lambda name: measured.sign * values[name])
-        told = f"worst {worst} {values[worst]:.5g} ({len(rows[worst]):,} rows), {len(broken)} of {len(values)} outside"
+        observed = (
+            f"worst {worst} {values[worst]:.5g} ({len(rows[worst]):,} rows), {len(broken)} of {len(values)} outside"
+        )
         small = len(rows) - len(values)
-        return self._result(title, not broken, f"{told}, {small} too small to judge" if small else told, expected)
+        return self._result(
+            title, not broken, f"{observed}, {small} too small to judge" if small else observed, expected
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,9 @@ class NotWorseThanChampion(ModelCheck):
         if scored.champion is None:
             return self._result(self.metric, True, "no champion to compare with", expected)
         harm = _harm(self, scored, scored.champion, "champion")
-        observed = f"{_told(self.metric, scored, scored.champion)}, harm {harm.estimate:.3g}, at least {harm.lower:.3g}"
+        observed = (
+            f"{_versus(self.metric, scored, scored.champion)}, harm {harm.estimate:.3g}, at least {harm.lower:.3g}"
+        )
         return self._result(self.metric, harm.lower <= self.margin, f"{observed} ({harm.clusters} clusters)", expected)
 
 
@@ -170,7 +176,7 @@ class BeatsBaseline(ModelCheck):
     def judge(self, scored: ScoredHoldout) -> CheckResult:
         """Bound the harm against the baseline."""
         harm = _harm(self, scored, scored.baseline, "baseline")
-        observed = f"{_told(self.metric, scored, scored.baseline)}, better by at least {-harm.upper:.3g}"
+        observed = f"{_versus(self.metric, scored, scored.baseline)}, better by at least {-harm.upper:.3g}"
         expected = f"better than {self.baseline} at {self.confidence:.4g} confidence"
         return self._result(self.metric, harm.upper < 0, f"{observed} ({harm.clusters} clusters)", expected)
 
@@ -226,10 +232,10 @@ def _within(value: float, at_least: float | None, at_most: float | None) -> bool
 
 
 def _bounds(at_least: float | None, at_most: float | None) -> str:
-    told = [
+    observed = [
         f"{word} {bound:.5g}" for word, bound in (("at least", at_least), ("at most", at_most)) if bound is not None
     ]
-    return " and ".join(told)
+    return " and ".join(observed)
 
 
 def _harm(
@@ -255,6 +261,6 @@ def _harm(
     )
 
 
-def _told(name: str, scored: ScoredHoldout, other: Sequence[float]) -> str:
+def _versus(name: str, scored: ScoredHoldout, other: Sequence[float]) -> str:
     measured = metric(name)
     return f"{measured(scored.label, scored.candidate):.5g} against {measured(scored.label, other):.5g}"

@@ -109,7 +109,7 @@ class TrackSweepOperator(MLOperator):
             writers=MAX_WRITERS if every else 1,
         )
         return hook.registry().log_sweep(
-            sweep, told=lambda done: self.log.info("%d of %d trials are in MLflow", done, len(rows))
+            sweep, on_progress=lambda done: self.log.info("%d of %d trials are in MLflow", done, len(rows))
         )
 
 

@@ -24,8 +24,8 @@ def git_state(folder: Path) -> GitState:
     """
     if not any((level / ".git").exists() for level in (folder, *folder.parents)):
         return GitState()
-    told = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=all")
-    return read_status(told) if told is not None else GitState()
+    output = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=all")
+    return read_status(output) if output is not None else GitState()
 
 
 def git_state_of_version(folder: Path, version: str) -> GitState:
@@ -44,10 +44,10 @@ def git_state_of_version(folder: Path, version: str) -> GitState:
 
 def uncommitted(folder: Path) -> str | None:
     """Return the difference of tracked files from the commit, at most 1 MiB of it; None without an answer."""
-    told = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
-    if told is None or len(told) <= MAX_DIFF_CHARACTERS:
-        return told
-    return f"{told[:MAX_DIFF_CHARACTERS]}\n... {len(told) - MAX_DIFF_CHARACTERS} characters more\n"
+    output = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
+    if output is None or len(output) <= MAX_DIFF_CHARACTERS:
+        return output
+    return f"{output[:MAX_DIFF_CHARACTERS]}\n... {len(output) - MAX_DIFF_CHARACTERS} characters more\n"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

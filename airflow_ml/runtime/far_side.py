@@ -97,7 +97,7 @@ def _run(variables: Mapping[str, str], control: Control) -> None:
         if isinstance(item, ShardJob):
             from airflow_ml.runtime.shard import execute_shard  # with all of a sweep's modules, which a call needs not
 
-            results.append(execute_shard(item, store, log=_say, on_progress=_tell, started=watch))
+            results.append(execute_shard(item, store, log=_say, on_progress=_log_progress, started=watch))
         else:
             calls.append(item)
     done = execute_calls(calls, store, facts=facts, log=_say, started=watch) if calls else []
@@ -165,7 +165,7 @@ def _leave(code: int, error: Exception) -> int:
     return code
 
 
-def _tell(progress: Progress) -> None:
+def _log_progress(progress: Progress) -> None:
     _say(f"Shard {progress.shard}: {progress.finished} of {progress.trials} trials, {progress.failed} failed")
 
 

@@ -71,9 +71,9 @@ def orphans(
             Without it only a newer attempt, an end, or a lease that is over makes an orphan.
     """
     for handle, notes in found:
-        told = {key.removeprefix("airflow-ml")[1:]: value for key, value in notes.items()}
-        owner = {part: told[part] for part in OWNER if part in told}
-        attempt = remote.latest(told.get("key", ""))
+        facts = {key.removeprefix("airflow-ml")[1:]: value for key, value in notes.items()}
+        owner = {part: facts[part] for part in OWNER if part in facts}
+        attempt = remote.latest(facts.get("key", ""))
         if attempt is None:
             continue
         reason = ""

@@ -112,8 +112,8 @@ def _trial_cells(trial: RecordedTrial, task: str, store_uri: str) -> Iterator[tu
 
 
 def _outcome(result: TrialResult) -> str:
-    told = ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()) or result.reason
-    return f"- {result.status}, {result.seconds:.1f} s\n- {told}"
+    shown = ", ".join(f"{name} {value:.6g}" for name, value in result.metrics.items()) or result.reason
+    return f"- {result.status}, {result.seconds:.1f} s\n- {shown}"
 
 
 def _code_cells(function: FunctionRef, store: ArtifactStore) -> Iterator[tuple[str, str]]:

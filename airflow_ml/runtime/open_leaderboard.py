@@ -60,8 +60,8 @@ class OpenLeaderboard:
 
     def __repr__(self) -> str:
         best = self.record.best
-        told = f"best {self.record.metric} {best.value:.6g} in group {best.group}"
-        return f"Leaderboard({self.record.trials} trials, {self.record.succeeded} succeeded, {told})"
+        shown = f"best {self.record.metric} {best.value:.6g} in group {best.group}"
+        return f"Leaderboard({self.record.trials} trials, {self.record.succeeded} succeeded, {shown})"
 
 
 class BestTrial:

@@ -23,27 +23,27 @@ class LineLog:
         self._prefix = prefix
         self._partial = b""
         self._cut = False
-        self._told = 0
+        self._written = 0
         self._dropped = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take a chunk; lines that it ends are logged."""
-        if self._told >= self._limit:
+        if self._written >= self._limit:
             self._dropped += len(chunk)
             return
         *lines, rest = (self._partial + chunk).split(b"\n")
         for index, line in enumerate(lines):
-            if self._told >= self._limit:
+            if self._written >= self._limit:
                 self._dropped += sum(len(item) + 1 for item in lines[index:]) + len(rest)
                 self._partial = b""
                 return
             if not self._cut:
-                self._tell(line)
+                self._write_line(line)
             self._cut = False
         self._partial = rest
         if len(rest) > LINE_BYTES:  # tell the beginning now, and forget the rest of the line as it comes
             if not self._cut:
-                self._tell(rest)
+                self._write_line(rest)
             else:
                 self._dropped += len(rest)
             self._cut, self._partial = True, b""
@@ -51,15 +51,15 @@ class LineLog:
     def end(self) -> None:
         """Log what is left, and how much was left out."""
         if self._partial and not self._cut:
-            self._tell(self._partial)
+            self._write_line(self._partial)
         if self._dropped:
             self._log(f"{self._prefix}... {self._dropped} bytes of output left out")
         self._partial, self._cut, self._dropped = b"", False, 0
 
-    def _tell(self, line: bytes) -> None:
+    def _write_line(self, line: bytes) -> None:
         if len(line) > LINE_BYTES:
             self._dropped += len(line) - LINE_BYTES
             line = line[:LINE_BYTES] + b" ..."
-        self._told += len(line) + 1
+        self._written += len(line) + 1
         text = line.decode("utf-8", "replace").rstrip("\r").replace("\x00", "\\0")
         self._log(self._prefix + text.replace("\r", "\\r"))

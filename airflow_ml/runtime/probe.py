@@ -1,4 +1,4 @@
-"""One call sent the whole way: submitted, run where a profile runs, its result read from the store."""
+"""An end-to-end check of a compute profile: submit one call, let it run there, read its result from the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_ml.errors import AirflowMLError
 from airflow_ml.runtime.call import CallJob
 from airflow_ml.runtime.capture import as_function_ref, capture
 from airflow_ml.runtime.environment import environment_digest
-from airflow_ml.runtime.look_around import look_around
+from airflow_ml.runtime.host_facts import host_facts
 from airflow_ml.runtime.work import store_work
 from airflow_ml.runtime.zipapp import store_runtime
 
@@ -70,12 +70,12 @@ def probe(
     if result is None or result["status"] != "succeeded":
         yield missing("a call there", str((result or {}).get("error") or "no result"), "See the log of the pod or job.")
         return
-    yield from _told(profile, result["value"], time.monotonic() - began)
+    yield from _findings(profile, result["value"], time.monotonic() - began)
 
 
 def _request(profile: ComputeProfile, store: ArtifactStore) -> JobRequest:
     call = Call(
-        function=as_function_ref(capture(look_around), store),
+        function=as_function_ref(capture(host_facts), store),
         arguments={},
         seed=0,
         environment=environment_digest(),
@@ -119,7 +119,7 @@ def _why(status: JobStatus, timeout_seconds: float) -> str:
     return f"the job {status.phase} and left no result: {status.waiting_for or 'no words'}"
 
 
-def _told(profile: ComputeProfile, found: Any, seconds: float) -> Iterator[Finding]:
+def _findings(profile: ComputeProfile, found: Any, seconds: float) -> Iterator[Finding]:
     yield present(
         "a call there",
         f"Python {found['python']} on {found['machine']}, {found['cpus']} CPUs, {found['packages']} packages, "

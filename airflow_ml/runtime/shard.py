@@ -29,9 +29,9 @@ from airflow_ml.runtime.optuna_parts import require_optuna
 from airflow_ml.runtime.pool import Ended, Pool, Stopped
 from airflow_ml.runtime.preload import preload
 from airflow_ml.runtime.sequence import Sequences
+from airflow_ml.runtime.shard_progress import ShardProgress
 from airflow_ml.runtime.storm import STORM_TRIALS, Storm
 from airflow_ml.runtime.trial import TrialRunner
-from airflow_ml.runtime.watch import Watch
 from airflow_ml.runtime.worker import Task
 
 
@@ -78,7 +78,7 @@ def execute_shard(
     ref = shard_ref(plan.sweep, job.shard, plan.shards)
     ledger = Ledger(store, ref, batch_seconds=LOCAL_BATCH_SECONDS if local else REMOTE_BATCH_SECONDS, log=log)
     missing = [trial for trial in trials if trial.trial not in ledger.results]
-    watch = Watch(job, trials, ledger, on_progress)
+    progress = ShardProgress(job, trials, ledger, on_progress)
     if len(missing) < len(trials):
         log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished earlier; {len(missing)} to run")
     learning = in_sequence(plan.sampler, plan.pruner)
@@ -101,16 +101,16 @@ def execute_shard(
         started(pool)
         run = _run_in_sequence if learning else _run_in_any_order
         try:
-            watch.stopped = run(pool, plan, trials, missing, ledger, watch)
+            progress.stopped = run(pool, plan, trials, missing, ledger, progress)
         except Stopped:
             ledger.flush()
             log(f"Stopped; {len(ledger.results)} of {len(trials)} trials are finished and will not be run again")
             raise
         ledger.finish()
-        if watch.stopped:
-            ledger.stop(watch.stopped)
-            log(f"{len(trials) - len(ledger.results)} of {len(trials)} trials were not started: {watch.stopped}")
-    return watch.outcome(workers)
+        if progress.stopped:
+            ledger.stop(progress.stopped)
+            log(f"{len(trials) - len(ledger.results)} of {len(trials)} trials were not started: {progress.stopped}")
+    return progress.outcome(workers)
 
 
 def _run_in_any_order(
@@ -119,7 +119,7 @@ def _run_in_any_order(
     trials: Sequence[PlannedTrial],
     missing: Sequence[PlannedTrial],
     ledger: Ledger,
-    watch: Watch,
+    progress: ShardProgress,
 ) -> str:
     storm = Storm()
     with closing(pool.run([_task(trial.to_dict()) for trial in scouts_first(missing)])) as ends:
@@ -129,10 +129,10 @@ def _run_in_any_order(
             else:
                 result = _result(ended)
                 pool.skip(ledger.add(result) + ledger.tick())
-                watch.ran += 1
+                progress.ran += 1
                 if reason := storm.add(result):
                     return reason
-            watch.tell(last=False)
+            progress.report(last=False)
     return ""
 
 
@@ -142,7 +142,7 @@ def _run_in_sequence(
     trials: Sequence[PlannedTrial],
     missing: Sequence[PlannedTrial],
     ledger: Ledger,
-    watch: Watch,
+    progress: ShardProgress,
 ) -> str:
     storm, sequences = Storm(), _sequences(plan, trials, ledger)
     with closing(pool.run([_task(payload) for payload in sequences.first()])) as ends:
@@ -153,13 +153,13 @@ def _run_in_sequence(
                 result = _result(ended)
                 ledger.add(result)
                 ledger.tick()
-                watch.ran += 1
+                progress.ran += 1
                 if reason := storm.add(result):
                     return reason
                 for payload in reversed(sequences.after(result)):
                     # One group after the other, whose data is loaded; at first one trial of each, to know them all.
                     pool.add(_task(payload), next=not storm.is_looking())
-            watch.tell(last=False)
+            progress.report(last=False)
     return ""
 
 

@@ -70,19 +70,19 @@ def _compare(name: str, before: Any, after: Any) -> ColumnDifference | None:
         old, new = alike(reduce_column(before, name), reduce_column(after, name))
     except AirflowMLError:  # a time, a list: its range says most
         return _plain_difference(name, before, after)
-    told = [
+    changes = [
         f"{label} {_said(left)} > {_said(right)}"
         for label, left, right in _figures(old, new)
         if _said(left) != _said(right)
     ]
     if not old.rows or not new.rows:
-        return ColumnDifference(column=name, what=", ".join(told) or "no rows on one side")
+        return ColumnDifference(column=name, what=", ".join(changes) or "no rows on one side")
     measured = measure_column(name, old, new)
-    if not told and old.rows != new.rows:
+    if not changes and old.rows != new.rows:
         return None  # the same values, and only more or fewer of them
     return ColumnDifference(
         column=name,
-        what=", ".join(told) or "other order or single values",
+        what=", ".join(changes) or "other order or single values",
         psi=round(measured.value, 4),
         drifted=measured.drifted,
     )
@@ -122,14 +122,14 @@ def _plain_difference(name: str, before: Any, after: Any) -> ColumnDifference:
 
     try:
         ranges = [pc.min_max(table[name]).as_py() for table in (before, after)]
-        told = [
+        changes = [
             f"{label} {ranges[0][label]} > {ranges[1][label]}"
             for label in ("min", "max")
             if ranges[0][label] != ranges[1][label]
         ]
     except pa.ArrowNotImplementedError:  # lists, structs and the like have no order
-        told = []
-    return ColumnDifference(column=name, what=", ".join(told) or "other values")
+        changes = []
+    return ColumnDifference(column=name, what=", ".join(changes) or "other values")
 
 
 def _mean(column: Numbers) -> float | None:

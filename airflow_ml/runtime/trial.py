@@ -148,7 +148,7 @@ class TrialRunner:
                 given["trial"] = trial
             returned = self._function(**given)
             metrics = read_metrics(returned, self._plan.metric)
-            told = self._keep(returned, metrics, planned) if not trial.pruned else {}
+            facts = self._keep(returned, metrics, planned) if not trial.pruned else {}
             if checkpoint is not None:
                 checkpoint.close(succeeded=True)
         except BaseException as error:
@@ -157,16 +157,16 @@ class TrialRunner:
             if not is_pruned(error):
                 failed = {"status": "failed", "reason": describe(error), "traceback": last_frames(error)}
                 return {**failed, "reports": trial.reports}
-            trial.pruned, metrics, told = True, {}, {}
-        told |= {"reports": trial.reports, **({"notes": study.notes} if study is not None else {})}
+            trial.pruned, metrics, facts = True, {}, {}
+        facts |= {"reports": trial.reports, **({"notes": study.notes} if study is not None else {})}
         too_much = check_size(metrics)
         numbers_only = {} if too_much else {name: value for name, value in metrics.items() if _finite(value)}
         if trial.pruned:
             reason = f"pruned after {len(trial.reports)} reports"
-            return {"status": PRUNED, "reason": reason, "metrics": numbers_only, **told}
+            return {"status": PRUNED, "reason": reason, "metrics": numbers_only, **facts}
         problem = too_much or next(filter(None, (check_metric(metrics, name) for name in self._plan.objectives)), "")
         status = {"status": "failed", "reason": problem} if problem else {}
-        return {**status, "metrics": numbers_only, **told}
+        return {**status, "metrics": numbers_only, **facts}
 
     def _keep(self, returned: object, metrics: Mapping[str, Any], planned: PlannedTrial) -> dict[str, Any]:
         """Store the model of a success, if it is one of the best."""

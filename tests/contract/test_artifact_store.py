@@ -319,5 +319,5 @@ def test_a_folder_is_opened_by_address_or_path(tmp_path: Path) -> None:
     artifact = open_store(str(folder)).put_bytes(b"x", format="bytes")
     assert open_store(folder.as_uri()).get_bytes(artifact) == b"x"
     (folder / "file").touch()
-    with pytest.raises(ConfigurationError, match="no folder"):
+    with pytest.raises(ConfigurationError, match="not a folder"):
         open_store(str(folder / "file"))

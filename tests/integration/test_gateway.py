@@ -424,9 +424,9 @@ def test_nobody_there() -> None:
     router = GatewayRouter("http://127.0.0.1:9", timeout_seconds=2)
     with pytest.raises(RouterFailed, match="connection names its address"):
         router.read("m")
-    with pytest.raises(RouterFailed, match="no answer"):
+    with pytest.raises(RouterFailed, match="does not answer"):
         router.ping()
-    with pytest.raises(MetricUnreadable, match="no answer"):
+    with pytest.raises(MetricUnreadable, match="does not answer"):
         GatewayMetrics("http://127.0.0.1:9", timeout_seconds=2).read("m", metric="brier", epoch=1)
 
 

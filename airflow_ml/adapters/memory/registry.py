@@ -113,9 +113,9 @@ class MemoryRegistry:
                 tags={**old.tags, **fit_tags(tags, MAX_VERSION_TAG_CHARS)},
             )
 
-    def log_sweep(self, sweep: TrackedSweep, *, told: Callable[[int], None] = lambda done: None) -> str:
+    def log_sweep(self, sweep: TrackedSweep, *, on_progress: Callable[[int], None] = lambda done: None) -> str:
         """Remember a sweep and return its run id, the same one for the same key."""
         check_plain("key", sweep.key)
-        told(len(sweep.trials))
+        on_progress(len(sweep.trials))
         with self._lock:
             return self._sweeps.setdefault(sweep.key, f"sweep-{len(self._sweeps) + 1}")

@@ -108,8 +108,8 @@ class MemoryMetrics:
         if model not in self._requests:
             raise MetricUnreadable("No such model", model, "Write its traffic first.")
         requests = [request for request in self._requests[model] if request.epoch == epoch]
-        told = [at for (name, when), at in self._watermarks.items() if name == model and when >= epoch]
-        watermark = max(told, default=None)
+        watermarks = [at for (name, when), at in self._watermarks.items() if name == model and when >= epoch]
+        watermark = max(watermarks, default=None)
         if metric.endswith(PAIRED_METRIC):
             return _pairs(requests, metric.removesuffix(PAIRED_METRIC), watermark)
         assigned: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))

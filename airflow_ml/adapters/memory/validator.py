@@ -52,11 +52,11 @@ class MemoryValidator:
             checks.append(check)
             if not check.passed and rule.severity == CRITICAL:
                 bad.update(positions)
-        details = {"library": "memory", "rows": table.num_rows, "results": [_told(check) for check in checks]}
+        details = {"library": "memory", "rows": table.num_rows, "results": [_details(check) for check in checks]}
         return Validation(checks=tuple(checks), rows=table.num_rows, bad_rows=sorted(bad), details=details)
 
 
-def _told(check: CheckResult) -> dict[str, Any]:
+def _details(check: CheckResult) -> dict[str, Any]:
     return {"name": check.name, "severity": check.severity, "passed": check.passed, "observed": check.observed}
 
 
@@ -72,8 +72,8 @@ def _judge(table: Any, rule: Expectation, all_null: frozenset[str]) -> tuple[Che
     broken, judged = judge(table, rule.kwargs)
     positions = [position for position, is_bad in enumerate(broken.to_pylist()) if is_bad]
     passed = 1 - len(positions) / judged >= float(rule.kwargs.get("mostly", 1.0))
-    told = f"{len(positions):,} of {judged:,} values break it"
-    return _check(rule, passed=passed, observed=told, unexpected_rows=len(positions)), positions
+    observed = f"{len(positions):,} of {judged:,} values break it"
+    return _check(rule, passed=passed, observed=observed, unexpected_rows=len(positions)), positions
 
 
 def _check(rule: Expectation, *, passed: bool, observed: Any, unexpected_rows: int | None = None) -> CheckResult:

@@ -111,7 +111,7 @@ def test_a_place_that_cannot_be_seen_is_an_error_and_names_itself(
         assert main(["reap"]) == 1
     finally:
         cluster.access.allow_all()
-    assert "kubernetes default could not be looked at" in capsys.readouterr().err
+    assert "kubernetes default could not be checked" in capsys.readouterr().err
 
 
 def test_without_profiles_there_is_nothing_to_look_at(

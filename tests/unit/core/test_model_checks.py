@@ -82,7 +82,7 @@ def test_anything_may_wait_in_a_check_until_it_is_read() -> None:
         ({"check": "MinMetric", "at_least": 1}, "MinMetric needs: metric"),
         ({"check": "MinMetric", "metric": "auc", "minimum": 1}, "no option: minimum"),
         ({"check": "MinMetric", "metric": "auc", "at_least": "high"}, "at_least of MinMetric is not a number: 'high'"),
-        ({"check": "MinMetric", "metric": "auc", "at_least": math.nan}, "no number"),
+        ({"check": "MinMetric", "metric": "auc", "at_least": math.nan}, "not a number"),
         ({"check": "MinMetric", "metric": "auc", "at_least": 0.5, "severity": "fatal"}, "severity"),
         ({"check": "SliceMetric", "metric": "auc", "at_least": 0.5}, "SliceMetric needs: by"),
         ({"check": "SliceMetric", "metric": "auc", "by": "o", "at_least": 0.5, "min_rows": 0}, "min_rows"),

@@ -179,7 +179,7 @@ def test_a_mistake_shows_when_the_file_is_parsed(settings: dict[str, Any], said:
 
 
 def test_inputs_that_are_no_list_are_refused(here: None) -> None:
-    with pytest.raises(ConfigurationError, match="no list"):
+    with pytest.raises(ConfigurationError, match="not a list"):
         CallJobOperator(python_callable=drawn, inputs={"a": 1}).run(context())
     with pytest.raises(ConfigurationError, match="completions"):
         CallJobOperator(python_callable=drawn, completions="many").run(context())

@@ -46,7 +46,7 @@ def test_a_lazy_polars_frame_comes_back_lazy(store: FolderStore) -> None:
 
 
 def test_a_polars_column_of_objects_is_refused(store: FolderStore) -> None:
-    with pytest.raises(NoCodec, match="no table data"):
+    with pytest.raises(NoCodec, match="not table data"):
         store_value(pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}), store)
 
 

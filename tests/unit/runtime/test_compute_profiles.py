@@ -55,7 +55,7 @@ def test_without_a_file_every_name_means_local_and_the_log_says_so(file: str, wh
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     file = tmp_path / "compute.toml"
     file.write_text("[laptop\ncpus = 2")
-    with pytest.raises(ConfigurationError, match=r"no TOML: .*compute\.toml: .*line 1"):
+    with pytest.raises(ConfigurationError, match=r"not TOML: .*compute\.toml: .*line 1"):
         read_profiles(file)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_profiles(tmp_path)

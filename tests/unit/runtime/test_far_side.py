@@ -200,7 +200,7 @@ def test_sigterm_keeps_what_has_ended_and_the_next_life_runs_the_rest(tmp_path: 
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
-    assert "1 of 3 calls were finished before; 2 to run" in output
+    assert "1 of 3 calls were finished earlier; 2 to run" in output
     assert (folder / "ran-1").read_text() == "x"
 
 

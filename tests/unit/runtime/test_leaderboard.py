@@ -275,7 +275,7 @@ def test_data_without_groups_is_refused(tmp_path, split, origin, said):
         ({"min_success_fraction": 2}, ConfigurationError, "is a share: 2"),
         ({"max_train_rows": 0}, ConfigurationError, "must be positive: 0"),
         ({"constants": {"params": 1}}, InvalidSpace, "own argument: params"),
-        ({"constants": {"a": object()}}, ConfigurationError, "no JSON"),
+        ({"constants": {"a": object()}}, ConfigurationError, "not JSON"),
         ({"space": {}}, InvalidSpace, "needs parameters"),
         ({"by": "nowhere"}, ColumnMissing, "nowhere"),
     ],

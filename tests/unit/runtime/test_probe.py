@@ -14,7 +14,7 @@ from airflow_ml.adapters.kubernetes import KubernetesJobs
 from airflow_ml.adapters.kubernetes_api import KubernetesApi
 from airflow_ml.core.compute import ComputeProfile, profile_from_dict
 from airflow_ml.core.finding import MISSING, OK, Finding
-from airflow_ml.runtime.look_around import look_around
+from airflow_ml.runtime.host_facts import host_facts
 from airflow_ml.runtime.probe import probe
 from airflow_ml.testing.kubernetes import KubernetesDouble, Node, kubernetes_double
 
@@ -80,7 +80,7 @@ def test_the_cluster_refuses(cluster: KubernetesDouble, tmp_path: Path) -> None:
 
 
 def test_what_is_told_of_this_place() -> None:
-    told = look_around()
+    told = host_facts()
     assert told["python"] == sys.version.split()[0]
     assert isinstance(told["packages"], int)
     assert told["packages"] > 10

@@ -308,7 +308,7 @@ def test_kill_9_loses_at_most_the_trials_in_flight(tmp_path, victim):
     assert 5 <= done < 20
     outcome, lines = run(plan, store)
     assert outcome.succeeded == 20
-    assert any(f"{done} of 20 trials were finished before" in line for line in lines)
+    assert any(f"{done} of 20 trials were finished earlier" in line for line in lines)
     counted = runs_of(counts)
     assert len(counted) == 20
     assert sum(counted.values()) - 20 <= 2

@@ -71,7 +71,7 @@ def test_a_broken_function_is_not_run_to_the_end(tmp_path, sampler, workers):
     outcome = run_shard(shard_job(plan, 0, workers=workers), store_uri=store.uri, log=lines.append)
     assert outcome.stopped == "20 of the first 20 trials failed alike: KeyError: 'column'"
     assert outcome.ran == outcome.failed == STORM_TRIALS
-    assert "280 of 300 trials are not begun" in lines[-1]
+    assert "280 of 300 trials were not started" in lines[-1]
     results = committed_results(plan, store)
     assert len(results) == 20
     group_of = {trial: int(trial[1:]) // 10 for trial in results}

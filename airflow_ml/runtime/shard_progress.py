@@ -1,4 +1,4 @@
-"""What people are told of a shard while it runs; each result is looked at once, however many there are."""
+"""How far a shard is: counts each committed result once, and reports every two seconds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PROGRESS_SECONDS = 2.0
 NAMED_GROUPS = 10
 
 
-class Watch:
+class ShardProgress:
     """Counts the results of a shard.
 
     Args:
         job: The shard.
         trials: All of its trials.
         ledger: Its committed results, whoever ran them.
-        on_progress: Told about every two seconds.
+        on_progress: Called about every two seconds.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Watch:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._job, self._trials, self._ledger, self._on_progress = job, len(trials), ledger, on_progress
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
         self._sign = 1.0 if job.plan.direction == "minimize" else -1.0
         self._group_of = {trial.trial: trial.group for trial in trials}
         self._left = Counter(trial.group for trial in trials)
@@ -48,12 +48,12 @@ class Watch:
         self.ran = 0
         self.stopped = ""
 
-    def tell(self, *, last: bool) -> None:
-        """Tell how far the shard is, if it is time to."""
+    def report(self, *, last: bool) -> None:
+        """Report how far the shard is, unless that was done within the last two seconds."""
         now = time.monotonic()
-        if not last and now - self._told < PROGRESS_SECONDS:
+        if not last and now - self._reported_at < PROGRESS_SECONDS:
             return
-        self._told = now
+        self._reported_at = now
         ended = self._take()
         finished, seconds = self._counted, now - self._began
         progress = Progress(
@@ -73,8 +73,8 @@ class Watch:
         self._on_progress(progress)
 
     def outcome(self, workers: int) -> ShardOutcome:
-        """Return what came of the shard, and tell it."""
-        self.tell(last=True)
+        """Report for the last time and return the outcome of the shard."""
+        self.report(last=True)
         return ShardOutcome(
             sweep=self._job.plan.sweep,
             shard=self._job.shard,

@@ -1,4 +1,4 @@
-"""What a place is like where calls run, told by a call itself."""
+"""Facts about the machine on which a call runs, collected by a call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_ml.core.record import JSON
 _TIMEOUT_SECONDS = 20.0
 
 
-def look_around() -> dict[str, JSON]:
+def host_facts() -> dict[str, JSON]:
     """Return Python, machine, CPUs, GPUs, shared memory and number of packages of the process that calls this."""
     from airflow_ml.runtime.cpus import available_cpus
 

@@ -15,8 +15,8 @@ from airflow_ml.core.trials import TrialResult
 from airflow_ml.runtime.job import Progress
 from airflow_ml.runtime.ledger import Ledger
 from airflow_ml.runtime.shard import planned_trials
+from airflow_ml.runtime.shard_progress import ShardProgress
 from airflow_ml.runtime.sweep_plan import shard_job
-from airflow_ml.runtime.watch import Watch
 
 TEXT = "def train(data, params, trial):\n    return 1.0\n"
 
@@ -29,8 +29,8 @@ def test_results_are_counted_once_whoever_ran_them(tmp_path, direction, best):
     told: list[Progress] = []
     mine.add(TrialResult(trial="t00000", status="succeeded", metrics={"score": 0.1}))
     mine.flush()
-    watch = Watch(shard_job(plan, 0), planned_trials(plan, store), mine, told.append)
-    watch.tell(last=False)
+    watch = ShardProgress(shard_job(plan, 0), planned_trials(plan, store), mine, told.append)
+    watch.report(last=False)
     assert told == [], "two seconds are not over"
     mine.add(TrialResult(trial="t00001", status="failed", reason="x"))
     mine.add(TrialResult(trial="t00003", status="succeeded", metrics={"score": 0.9}))
@@ -40,7 +40,7 @@ def test_results_are_counted_once_whoever_ran_them(tmp_path, direction, best):
     theirs.add(TrialResult(trial="t00002", status="pruned"))
     theirs.flush()
     mine.read()
-    watch.tell(last=True)
+    watch.report(last=True)
     (progress,) = told
     assert (progress.finished, progress.failed, progress.pruned, progress.trials) == (4, 1, 1, 6)
     assert (progress.best, progress.best_group) == best
