@@ -47,7 +47,7 @@
     │   ├── ModelNotServable (TypeError)         a model without predict
     │   └── AliasConflict (RuntimeError)         somebody else has moved the alias
     └── RolloutError
-        ├── RolloutBusy (RuntimeError)           another rollout of that model is under way
+        ├── RolloutBusy (RuntimeError)           another rollout of that model is running
         ├── MetricUnreadable (ValueError)        the metric cannot be read for the champion
         ├── NoTraffic (TimeoutError)
         ├── RouterFailed (RuntimeError)          traffic could not be set or read back
@@ -316,7 +316,7 @@ class RolloutError(AirflowMLError):
 
 
 class RolloutBusy(RolloutError, RuntimeError):
-    """Another rollout of that model is under way."""
+    """Another rollout of that model is running."""
 
 
 class MetricUnreadable(RolloutError, ValueError):

@@ -1,4 +1,4 @@
-"""What the files of a feature view must be like before DuckDB builds it; each refusal names the rows or columns."""
+"""Checks of a feature view's files before DuckDB builds it; each error names the rows or columns."""
 
 from __future__ import annotations
 

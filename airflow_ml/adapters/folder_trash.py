@@ -1,4 +1,4 @@
-"""The keeping side of a store in a folder: its blobs, and a trash from which a read or a put brings them back."""
+"""Maintenance of a store in a folder: its blobs, and a trash from which a read or a put restores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are asked for again only when something has changed: many triggers look at the same things for days."""
+"""Caches answers until something has changed: many triggers ask for the same things for days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MLflow takes: names, lengths and batch sizes, and how anything else is made to fit without losing its identity.
+"""MLflow's limits on names, lengths and batch sizes, and how longer values are shortened without losing their identity.
 
 The numbers are those of ``mlflow/utils/validation.py`` in MLflow 3.17. A text that is too long keeps its head and gets
 the digest of the whole as its tail, so that two values that differ stay different and the full one can be found.

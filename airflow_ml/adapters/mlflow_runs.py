@@ -1,4 +1,4 @@
-"""Runs of MLflow, found again by a key: what was made before an answer was lost is adopted, not made twice."""
+"""Runs of MLflow, found by a key: a run that was created before an answer was lost is adopted, not created twice."""
 
 from __future__ import annotations
 

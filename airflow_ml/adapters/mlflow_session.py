@@ -1,4 +1,4 @@
-"""Talking to an MLflow server within a bounded time: one client, own retries, clear errors."""
+"""Requests to an MLflow server within a bounded time: one client, own retries, clear errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Snowflake connector raises, as errors of this package."""
+"""Maps errors of the Snowflake connector to errors of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The aliases of a registered model, and as whom a deployment moves them."""
+"""The aliases of a registered model, and their form in namespaces other than production."""
 
 from __future__ import annotations
 

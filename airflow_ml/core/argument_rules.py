@@ -1,4 +1,4 @@
-"""What an argument of an operator must be, so that a slip shows when a DAG file is read and not in a task at night."""
+"""What an operator's argument must be, so that mistakes show when a DAG file is parsed and not in a running task."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Rule:
         Args:
             name: The argument's.
             value: What was given.
-            owner: Whose argument it is, for the message.
+            owner: Name of the task, for the message.
             templated: Whether a template may have made it.
 
         Raises:

@@ -14,7 +14,8 @@ from typing import Any
 
 from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC, paired_name
-from airflow_ml.core.guardrail import MINIMIZE, Guardrail
+from airflow_ml.core.direction import MINIMIZE
+from airflow_ml.core.guardrail import Guardrail
 from airflow_ml.core.guardrail_look import GuardrailLook, judge, unseen
 from airflow_ml.core.mixture import confidence_sequence, log_e_one_sided, log_e_two_sided
 from airflow_ml.core.multiplicity import always_valid_p, holm

@@ -1,4 +1,4 @@
-"""Stage 7, canary: how looks come out, and how many of each kind a plan bears.
+"""Stage 7, canary: how looks are classified, and how many of each kind a plan tolerates.
 
 The four outcomes and their limits are those of Argo Rollouts (docs/features/analysis.md): what fails too often fails
 whatever else was seen, a metric out of reach is not a failure, and what is neither success nor failure never passes.
@@ -16,7 +16,7 @@ NO_LIMIT = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How many looks of a kind are borne. Looks without new outcomes count as errors only."""
+    """How many looks of a kind are tolerated. Looks without new outcomes count as errors only."""
 
     #: Looks that show harm before it counts; 0: the first one does.
     failures: int = 0

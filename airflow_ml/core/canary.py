@@ -18,7 +18,7 @@ CONCLUDED = "concluded"  #: a comparison without a promotion has shown its diffe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmResult:
-    """What was found of one of several challengers."""
+    """The findings for one of several challengers."""
 
     arm: str
     version: str
@@ -35,7 +35,7 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout(Record):
-    """How a challenger came to serve, or not."""
+    """The outcome of a rollout: which version serves, and why."""
 
     model: str
     namespace: str

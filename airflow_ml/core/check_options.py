@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_ml.core.metrics import MAXIMIZE, metric
+from airflow_ml.core.direction import MAXIMIZE
+from airflow_ml.core.metrics import metric
 from airflow_ml.core.severity import CRITICAL, SEVERITIES
 from airflow_ml.errors import ConfigurationError
 

@@ -1,4 +1,4 @@
-"""What a task says of where it runs: a profile's name, with changes or without. What the name means says `compute`."""
+"""A task's ``compute`` argument: a profile's name, with or without changes. Profiles are in ``core/compute.py``."""
 
 from __future__ import annotations
 

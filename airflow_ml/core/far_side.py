@@ -1,4 +1,4 @@
-"""The contract between whoever submits a job and the process that runs one index of it, far from Airflow.
+"""The contract between the submitter of a job and the process that runs one index of it, far from Airflow.
 
 A pod or Batch child gets its work by environment variables alone: where the store is, which blob is the runtime, which
 blob is the work. It needs Python and the user's libraries; the runtime arrives from the store, checked by its digest.

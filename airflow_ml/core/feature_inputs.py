@@ -1,6 +1,6 @@
 """What a feature view is made of: the label, columns of the spine, and joins that look back from each row's time.
 
-Every piece says when its values are known. Column names are lower case, as the snapshot writes them.
+Each part says when its values are known. Column names are lower case, as the snapshot writes them.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class AsOf:
 
     Args:
         table: Name of the source.
-        by: Columns with the same name in spine and table that must be equal; null equals nothing. They are used at the
+        by: Columns with the same name in spine and table that must be equal; null matches nothing. They are used at the
             moment of prediction, so they must be known then.
         time: Timestamp column of the table: when the row was observed.
         delay: How long after ``time`` a row can be read at prediction time, for example ``"20min"``. No default,
-            because ``"0s"`` is the usual way to leak.
-        max_age: A row counts while ``predict_at - time <= max_age``. No default: a stale value is a choice.
+            because ``"0s"`` is the usual cause of leaks.
+        max_age: A row counts while ``predict_at - time <= max_age``. No default: how stale a value may be is a choice.
         columns: The columns that become features.
         prefix: Put before each column's name to make the feature's name.
     """
@@ -122,9 +122,9 @@ class Lookup:
 
     Args:
         table: Name of the source, with at most one row for each key.
-        by: Columns with the same name in spine and table that must be equal; null equals nothing.
+        by: Columns with the same name in spine and table that must be equal; null matches nothing.
         columns: The columns that become features; null where the key is not in the table.
-        static: The word of the view's author that the facts never change. Facts that do need an ``AsOf``.
+        static: The author's promise that the facts never change. Facts that do change need an ``AsOf``.
         prefix: Put before each column's name to make the feature's name.
     """
 
@@ -174,7 +174,7 @@ class Rolling:
 
     Args:
         table: Name of the source; the history of the spine's own table is a usual one.
-        by: Columns with the same name in spine and table that must be equal; null equals nothing.
+        by: Columns with the same name in spine and table that must be equal; null matches nothing.
         mean: Column whose mean is the feature (a boolean counts as 0 or 1).
         sum: Column whose sum is the feature.
         count: Count the rows.

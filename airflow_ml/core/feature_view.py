@@ -72,7 +72,7 @@ class FeatureView:
         carry: Sequence[str] = (),
     ) -> None:
         if isinstance(inputs, str):  # else each of its letters would be a column
-            raise ConfigurationError("inputs is a text and no list", repr(inputs), f"Write inputs=[{inputs!r}].")
+            raise ConfigurationError("inputs is text, not a list", repr(inputs), f"Write inputs=[{inputs!r}].")
         values: dict[str, object] = {
             "name": column_name(name, "a feature view"),
             "key": column_name(key, "the key"),

@@ -1,4 +1,4 @@
-"""One answer of a check before anything runs: it is there, it is missing, or nobody here can tell."""
+"""The result of one check before anything runs: present, missing, or unknown."""
 
 from __future__ import annotations
 

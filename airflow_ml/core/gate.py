@@ -10,7 +10,7 @@ from airflow_ml.core.record import JSON, Record
 from airflow_ml.core.severity import ON_BAD_ROWS
 from airflow_ml.errors import ConfigurationError
 
-#: Verdicts, from best to worst. ``error`` is the gate's own failure; the line stops there too.
+#: Verdicts, from best to worst. ``error`` is the gate's own failure; it stops the pipeline too.
 PASS, WARN, BLOCK, ERROR = "pass", "warn", "block", "error"
 
 
@@ -19,7 +19,7 @@ class CheckResult:
     """One expectation or model check and what it found."""
 
     name: str
-    #: ``critical`` blocks, ``warning`` warns, ``info`` is only told.
+    #: ``critical`` blocks, ``warning`` warns, ``info`` is only reported.
     severity: str
     passed: bool
     #: What was seen, in words or as a number: ``"0.3 % of rows are null"``.
@@ -57,7 +57,7 @@ class GateReport(Record):
 SHOWN_CHECKS = 10
 
 
-def most_telling(checks: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+def most_important(checks: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
     """Return the checks that a report names: failed ones before passed ones, critical before warning before info.
 
     Otherwise their order stays. Long words are cut; the report's artifact has the whole.

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from airflow_ml.core.direction import DIRECTIONS, MINIMIZE
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import finite
 from airflow_ml.errors import ConfigurationError
 
-MINIMIZE, MAXIMIZE = "minimize", "maximize"
 _DAY_SECONDS = 86_400.0
 
 
@@ -97,7 +97,7 @@ def _check(made: Guardrail, value: Any) -> None:
     in_order = made.margin == 0 and math.isfinite(made.limit or 0.0) if bounded else 0 < made.margin < math.inf
     if not bounded and made.decides is False and made.margin == 0:
         in_order = True  # nothing is decided by it
-    if not made.metric or not in_order or made.direction not in (MINIMIZE, MAXIMIZE):
+    if not made.metric or not in_order or made.direction not in DIRECTIONS:
         raise ConfigurationError(
             "Not a guardrail",
             repr(value),

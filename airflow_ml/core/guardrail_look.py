@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_ml.core.aliases import CHALLENGER, CHAMPION
-from airflow_ml.core.guardrail import MINIMIZE, Guardrail
+from airflow_ml.core.direction import MINIMIZE
+from airflow_ml.core.guardrail import Guardrail
 from airflow_ml.core.level import level_of
 from airflow_ml.core.mixture import log_e_one_sided
 from airflow_ml.core.ports import Reading, Sample

@@ -19,7 +19,7 @@ WAITING, RUNNING, SUCCEEDED, FAILED, CANCELLED, LOST = (
     "lost",
 )
 ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, LOST})
-#: Failures of one job that are told; the newest are kept.
+#: Failures of one job that are reported; the newest are kept.
 MAX_FAILURES = 100
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-#: Lines that are remembered: of more than so many between two looks some are not told.
+#: Lines that are remembered: if there are more between two looks, some are not shown.
 REMEMBERED = 200
 
 
@@ -25,7 +25,7 @@ def unseen(lines: Sequence[str], seen: Sequence[str]) -> Sequence[str]:
         return lines
     now = [hashlib.sha256(line.encode()).hexdigest()[:8] for line in lines]
     best, behind = 0, 0
-    for end in range(len(now), 0, -1):  # of several places the latest: a line that is told twice helps nobody
+    for end in range(len(now), 0, -1):  # of several places the latest: a line that is shown twice helps nobody
         size = min(end, len(seen))
         if size > best and now[end - size : end] == list(seen[-size:]):
             best, behind = size, end

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from airflow_ml.core.direction import MAXIMIZE, MINIMIZE
 from airflow_ml.core.spelling import did_you_mean
 from airflow_ml.errors import ConfigurationError, EmptyDataset
-
-MINIMIZE, MAXIMIZE = "minimize", "maximize"
 
 #: The smallest probability that ``log_loss`` believes: the spacing of doubles at 1, as scikit-learn has it.
 _EPSILON = 2.0**-52

@@ -1,4 +1,4 @@
-"""Stage 8, monitoring: has the world moved away from what the model learned?"""
+"""Stage 8, monitoring: has the data drifted from what the model learned?"""
 
 from __future__ import annotations
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from airflow_ml.core.direction import MINIMIZE
+
 Point = tuple[float, ...]
 
 
 def signed(metrics: Mapping[str, float], objectives: Mapping[str, str]) -> Point:
     """Return a trial's objectives as numbers of which less is better."""
     return tuple(
-        float(metrics[name]) * (1.0 if direction == "minimize" else -1.0) for name, direction in objectives.items()
+        float(metrics[name]) * (1.0 if direction == MINIMIZE else -1.0) for name, direction in objectives.items()
     )
 
 

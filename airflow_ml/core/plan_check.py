@@ -8,9 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from airflow_ml.core.assessment import NO_LIMIT
+from airflow_ml.core.direction import DIRECTIONS
 from airflow_ml.core.duration import parse_duration
 from airflow_ml.core.fingerprint import finite
-from airflow_ml.core.guardrail import MAXIMIZE, MINIMIZE, parse_guardrails
+from airflow_ml.core.guardrail import parse_guardrails
 from airflow_ml.core.rollout_plan import (
     ASK,
     BY_REQUEST,
@@ -37,8 +38,8 @@ def parse_plan(steps: Sequence[Any], *, guardrails: Sequence[Any] = (), **settin
     Args:
         steps: Weights in percent (``[5, 25, 50, 100]``), pairs of weight and data days or duration (``(5, "2d")``),
             mappings with the fields of `Step`, or `Step` objects. A weight of 100 by itself is kept 0 days, others 1.
-            In a weight's place ``"shadow"`` is a step in which challengers score unheard, and ``"aa"`` one in which
-            half of the units are compared with the other half, all answered by the champion.
+            Instead of a weight, ``"shadow"`` is a step in which challengers score without serving, and ``"aa"`` one in
+            which half of the units are compared with the other half, all answered by the champion.
         guardrails: See `parse_guardrails`.
         settings: The other fields of `RolloutPlan`.
 
@@ -202,7 +203,7 @@ def _check_values(plan: RolloutPlan) -> None:
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "direction": (MINIMIZE, MAXIMIZE),
+    "direction": DIRECTIONS,
     "hypothesis": (SUPERIORITY, NON_INFERIORITY),
     "inconclusive": (ROLL_BACK, HOLD, ASK),
     "design": (SPLIT, PAIRED_SHADOW),

@@ -1,4 +1,4 @@
-"""Stage 6, registration: a model version with everything needed to make it again."""
+"""Stage 6, registration: a model version with everything needed to reproduce it."""
 
 from __future__ import annotations
 

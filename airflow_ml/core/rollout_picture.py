@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from airflow_ml.core.canary import CONCLUDED, INCONCLUSIVE, INSTALLED, PROMOTED, ROLLED_BACK
-from airflow_ml.core.guardrail import MINIMIZE
+from airflow_ml.core.direction import MINIMIZE
 from airflow_ml.core.rollout_look import Look
 from airflow_ml.core.rollout_plan import SAME, SHADOW
 from airflow_ml.core.rollout_state import CONFLICT, RolloutState

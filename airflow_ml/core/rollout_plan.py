@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.assessment import NO_LIMIT, Limits
-from airflow_ml.core.guardrail import MINIMIZE, Guardrail
+from airflow_ml.core.direction import MINIMIZE
+from airflow_ml.core.guardrail import Guardrail
 from airflow_ml.core.record import Record
 
 SUPERIORITY, NON_INFERIORITY = "superiority", "non_inferiority"

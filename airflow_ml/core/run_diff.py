@@ -9,7 +9,7 @@ from typing import Any
 from airflow_ml.core.provenance import Handle, Provenance, find_records
 from airflow_ml.core.record import JSON
 
-#: Kinds of change, in the order in which they are told: what people changed comes before what follows from it.
+#: Kinds of change, in the order in which they are shown: what people changed comes before what follows from it.
 FEATURES, CODE, PARAMS, ENVIRONMENT, DATA, OUTCOME, METRICS = (
     "features", "code", "params", "environment", "data", "outcome", "metrics"
 )  # fmt: skip
@@ -39,7 +39,7 @@ def diff_runs(before: Sequence[Provenance], after: Sequence[Provenance]) -> list
     for one in after:
         if one.title in left:
             for kind, what in _changes(left[one.title], one):
-                # A record that is passed on from task to task differs in each of them: it is told once.
+                # A record that is passed on from task to task differs in each of them: it is shown once.
                 found.setdefault((kind, what), Change(kind=kind, task=one.title, what=what))
     right = {item.title for item in after}
     for title in [item.title for item in before if item.title not in right]:

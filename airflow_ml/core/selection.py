@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.direction import MINIMIZE, check_direction
 from airflow_ml.core.fingerprint import finite
 from airflow_ml.core.record import JSON, Record
 from airflow_ml.errors import ConfigurationError, SweepFailed
@@ -79,13 +80,12 @@ def choose(
     Raises:
         ConfigurationError: for another direction or a malformed constraint.
     """
-    if direction not in ("minimize", "maximize"):
-        raise ConfigurationError("Unknown direction", repr(direction), "Use minimize or maximize.")
+    check_direction(direction)
     limits = check_constraints(constraints or {})
     by_group: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_group.setdefault(str(row["group"]), []).append(row)
-    sign = 1.0 if direction == "minimize" else -1.0
+    sign = 1.0 if direction == MINIMIZE else -1.0
     return tuple(_choose_one(group, by_group[group], sign, direction, limits) for group in sorted(by_group))
 
 
@@ -132,7 +132,7 @@ def selection_reason(choices: Sequence[GroupChoice], *, metric: str, direction: 
     chosen = winners(choices)
     succeeded, failed = sum(c.succeeded for c in choices), sum(c.failed for c in choices)
     excluded = sum(c.excluded for c in choices)
-    best = "lowest" if direction == "minimize" else "highest"
+    best = "lowest" if direction == MINIMIZE else "highest"
     said = [f"{best} {metric} in each of {len(chosen)} group{'s' if len(chosen) > 1 else ''}, on average {value:.6g}"]
     said.append(f"from {succeeded} trials that succeeded; {failed} failed")
     if excluded:

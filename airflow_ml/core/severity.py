@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Critical ones block, warnings warn, the others only tell.
+#: Critical ones block, warnings warn, the others are only reported.
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 SEVERITIES = (CRITICAL, WARNING, INFO)
 #: What to do with rows that break a critical row-level rule.

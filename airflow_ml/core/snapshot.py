@@ -10,7 +10,7 @@ from typing import ClassVar
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.record import JSON, Record
 
-#: How the rows of one statement belong together.
+#: Whether all rows of a snapshot are of one instant.
 TIME_TRAVEL = "time_travel"  #: the warehouse answered as of ``as_of``
 PLAIN_READ = "plain_read"  #: the warehouse has no history; rows as they were when the statement ran
 

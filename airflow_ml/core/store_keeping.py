@@ -1,4 +1,4 @@
-"""What looks after an artifact store: which blobs are still named by a ref, and which nobody can reach."""
+"""The interface for maintaining an artifact store: list blobs, and move unreachable ones to a trash and back."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from airflow_ml.core.record import JSON, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSummary:
-    """One trial in a few words."""
+    """One trial in short."""
 
     trial: str
     group: str
@@ -80,12 +80,12 @@ class SweepPlan(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard(Record):
-    """What every trial of a sweep came to, best first within its group, as a Parquet artifact.
+    """The result of every trial of a sweep, best first within its group, as a Parquet artifact.
 
     Columns: ``group, trial, status, value, seconds, seed, reason, metrics, params`` (the last two as JSON text), with
     ``keep_top`` also ``model`` (the artifact of a kept model as JSON text, null for the others), and one
     ``param_<name>`` column for each parameter, null where a trial does not have it. With several objectives also
-    ``pareto``: whether no trial of the group is better in one of them and as good in the others.
+    ``pareto``: whether no other trial of the group is better in one objective and at least as good in the others.
     """
 
     incidental: ClassVar[frozenset[str]] = frozenset({"seconds", "report"})

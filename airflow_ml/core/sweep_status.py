@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from airflow_ml.core.direction import MINIMIZE
 from airflow_ml.core.record import JSON
 from airflow_ml.core.trials import PRUNED, SUCCEEDED, PlannedTrial, TrialResult
 
@@ -81,7 +82,7 @@ def _count(
     found = [(trial, results[trial.trial]) for trial in trials if trial.trial in results]
     good = [(trial, result) for trial, result in found if result.status == SUCCEEDED and metric in result.metrics]
     pruned = sum(result.status == PRUNED for _, result in found)
-    sign = 1.0 if direction == "minimize" else -1.0
+    sign = 1.0 if direction == MINIMIZE else -1.0
     first = min(good, key=lambda item: (sign * item[1].metrics[metric], item[0].trial), default=None)
     return GroupStatus(
         group=group,

@@ -1,4 +1,4 @@
-"""From a compute profile or a job's handle to the backend that runs it, through Airflow connections."""
+"""The backend that runs a compute profile or a submitted job, opened through Airflow connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From connection ids to a driver of rollouts, for operators, triggers and the reconciler alike."""
+"""Builds the driver of a rollout from connection ids, for operators, triggers and the reconciler."""
 
 from __future__ import annotations
 

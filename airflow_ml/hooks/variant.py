@@ -1,4 +1,4 @@
-"""What a registered version is to a router: its models, its view and its features, read from the version's tags."""
+"""A registered version as a router's variant: its models, view and features, read from the version's tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a warehouse connection to a snapshot source."""
+"""Opens a snapshot source from a warehouse connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 7, canary: comparisons without a promotion, heard or in shadow."""
+"""Stage 7, canary: comparisons without a promotion, as an A/B test or in shadow."""
 
 from __future__ import annotations
 

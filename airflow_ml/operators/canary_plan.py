@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core import argument_rules as rules
-from airflow_ml.core.guardrail import MAXIMIZE, MINIMIZE, parse_guardrails
+from airflow_ml.core.direction import DIRECTIONS
+from airflow_ml.core.guardrail import parse_guardrails
 from airflow_ml.core.plan_check import parse_plan, parse_steps
 from airflow_ml.core.rollout_plan import (
     ASK,
@@ -37,7 +38,7 @@ BESIDE_THE_PLAN = frozenset({"model", "busy", "mlflow_conn_id", "router_conn_id"
 RULES = {
     "model": rules.text(),
     "metric": rules.text(),
-    "direction": rules.one_of(MINIMIZE, MAXIMIZE),
+    "direction": rules.one_of(*DIRECTIONS),
     "challengers": rules.texts(),
     "design": rules.one_of(SPLIT, PAIRED_SHADOW),
     "cluster": rules.one_of(BY_UNIT, BY_REQUEST),

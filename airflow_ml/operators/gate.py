@@ -94,7 +94,7 @@ class GateDatasetOperator(MLOperator):
         """Validate, report, and pass the subject on or stop."""
         from airflow_ml.adapters.expectation_suite import load_suite
         from airflow_ml.adapters.great_expectations import GreatExpectationsValidator
-        from airflow_ml.core.gate import BLOCK, ERROR, GateReport, count_failed, decide, most_telling
+        from airflow_ml.core.gate import BLOCK, ERROR, GateReport, count_failed, decide, most_important
         from airflow_ml.core.snapshot import DatasetSnapshot
 
         subject = parse_as(DatasetSnapshot, self.subject)
@@ -127,7 +127,7 @@ class GateDatasetOperator(MLOperator):
             kind="dataset",
             verdict=verdict,
             reason=reason,
-            checks=most_telling(validation.checks),
+            checks=most_important(validation.checks),
             checks_run=len(validation.checks),
             checks_failed=count_failed(validation.checks),
             rows=validation.rows,

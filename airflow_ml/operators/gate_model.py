@@ -100,7 +100,7 @@ class GateModelOperator(MLOperator):
         from airflow_ml.core.artifact import Artifact
         from airflow_ml.core.features import TEST, FeatureSet
         from airflow_ml.core.fingerprint import canonical_json
-        from airflow_ml.core.gate import GateReport, count_failed, decide_model, most_telling
+        from airflow_ml.core.gate import GateReport, count_failed, decide_model, most_important
         from airflow_ml.core.model_checks import check_from_dict, evaluate, needed_columns
         from airflow_ml.core.record import JSON, encode, parse_as
         from airflow_ml.core.selection import Selection
@@ -140,7 +140,7 @@ class GateModelOperator(MLOperator):
             kind="model",
             verdict=verdict,
             reason=reason,
-            checks=most_telling(results),
+            checks=most_important(results),
             checks_run=len(results),
             checks_failed=count_failed(results),
             rows=features.split_rows.get(TEST, 0),

@@ -1,4 +1,4 @@
-"""Stage 8, first half: batch scores in the warehouse, which monitoring reads."""
+"""Stage 8, batch scoring: writes scores to the warehouse, which monitoring reads."""
 
 from __future__ import annotations
 

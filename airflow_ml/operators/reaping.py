@@ -1,4 +1,4 @@
-"""Ending the remote jobs that nobody waits for any more."""
+"""Ends remote jobs that have lost their owner."""
 
 from __future__ import annotations
 

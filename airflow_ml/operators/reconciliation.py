@@ -1,4 +1,4 @@
-"""Stage 7, canary: ending the rollouts that nobody leads any more."""
+"""Stage 7, canary: ends rollouts that have lost their owner."""
 
 from __future__ import annotations
 

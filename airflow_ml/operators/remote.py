@@ -1,4 +1,4 @@
-"""Handing work to a remote job and taking its results back: what every operator with ``compute=`` shares.
+"""Submits a task's work as a remote job and collects its results; shared by every operator with ``compute=``.
 
 The worker submits and is free again: the task is deferred, a trigger watches. What was submitted stands in the store,
 so a worker that dies, a retry, a restart of Airflow finds the job again instead of starting a second one.

@@ -1,4 +1,4 @@
-"""Stage 7, canary: going back, at once and by hand."""
+"""Stage 7, canary: an immediate rollback by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running one of our own functions on user models and user code: in the runner, never in the task process."""
+"""Runs the package's own functions on user models and user code in the runner, never in the task's process."""
 
 from __future__ import annotations
 

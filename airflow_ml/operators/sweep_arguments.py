@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_ml.core import argument_rules as rules
+from airflow_ml.core.direction import DIRECTIONS, check_direction
 from airflow_ml.core.sampler import read_choice
 from airflow_ml.core.space import parse_space
-from airflow_ml.errors import ConfigurationError
-
-MINIMIZE, MAXIMIZE = "minimize", "maximize"
 
 
 def _read_sampler(value: Any) -> None:
@@ -23,8 +21,7 @@ def _read_pruner(value: Any) -> None:
 
 def _read_directions(also: Any) -> None:
     for name, direction in also.items():
-        if direction not in (MINIMIZE, MAXIMIZE):
-            raise ConfigurationError(f"Unknown direction of {name}", repr(direction), "Use 'minimize' or 'maximize'.")
+        check_direction(direction, of=name)
 
 
 #: By the names of `PlanSweepOperator`.
@@ -38,7 +35,7 @@ RULES = {
     "pruner": rules.either("the name of a pruner, or one of Optuna's", str, Mapping, read=_read_pruner, optional=True),
     "batch_size": rules.number(least=1, whole=True, optional=True),
     "metric": rules.text(),
-    "direction": rules.one_of(MINIMIZE, MAXIMIZE),
+    "direction": rules.one_of(*DIRECTIONS),
     "also": rules.either("minimize or maximize by metric", Mapping, read=_read_directions, optional=True),
     "keep_top": rules.number(least=0, whole=True),
     "seed": rules.number(whole=True),

@@ -1,4 +1,4 @@
-"""Stage 4, sweep: collecting what the shards left, the task that makes the leaderboard."""
+"""Stage 4, sweep: the task that builds the leaderboard from the shards' results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 4, sweep: put a finished sweep into MLflow, beside the line and never in its way."""
+"""Stage 4, sweep: logs a finished sweep to MLflow; nothing waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a signal to a running task means: its user ends it, or only its worker is told to end.
+"""What a signal to a running task means: the user ends the task, or only its worker is being stopped.
 
 Airflow calls ``on_kill`` for both, and for an API server that was away for long.
 """

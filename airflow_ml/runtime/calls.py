@@ -1,4 +1,4 @@
-"""Many calls in one worker or a few, each result committed before its worker's next call begins."""
+"""Runs many calls in a few workers; each result is committed before its worker's next call begins."""
 
 from __future__ import annotations
 

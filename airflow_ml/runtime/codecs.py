@@ -1,4 +1,4 @@
-"""Values as bytes and back, without pickle: the codecs by which results and models reach the artifact store.
+"""Codecs: store values as bytes and load them again, without pickle.
 
     value                                format     codec
     -----------------------------------  ---------  ------------------

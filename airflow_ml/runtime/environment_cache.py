@@ -1,4 +1,4 @@
-"""A machine's own memory of its Python environment, kept by the names and times of what is installed."""
+"""Caches the description of this machine's Python environment, keyed by the names and times of what is installed."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
+from airflow_ml.core.direction import MINIMIZE
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import ConfigurationError
@@ -25,7 +26,7 @@ class KeptModels:
 
     def __init__(self, count: int, *, direction: str, store: ArtifactStore) -> None:
         self._count, self._store = count, store
-        self._sign = -1.0 if direction == "minimize" else 1.0
+        self._sign = -1.0 if direction == MINIMIZE else 1.0
         self._seen: dict[str, list[float]] = {}
 
     def keep(self, returned: object, *, group: str, trial: str, value: float) -> dict[str, JSON]:

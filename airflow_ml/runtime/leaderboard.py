@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
+from airflow_ml.core.direction import MINIMIZE
 from airflow_ml.core.fingerprint import canonical_json, digest_json
 from airflow_ml.core.pareto import Point, front, signed
 from airflow_ml.core.ports import ArtifactStore
@@ -130,7 +131,7 @@ def read_rows(parquet: Path) -> Iterator[dict[str, Any]]:
 
 def best_rows(parquet: Path, *, direction: str, count: int) -> list[dict[str, Any]]:
     """Return the best trials over all groups, best first, with ``params`` and ``metrics`` as mappings."""
-    sign = 1.0 if direction == "minimize" else -1.0
+    sign = 1.0 if direction == MINIMIZE else -1.0
     rows = [row for row in read_rows(parquet) if row["value"] is not None]
     first = sorted(rows, key=lambda row: (sign * row["value"], row["trial"]))[:count]
     return [_with_mappings(row) for row in first]
@@ -242,7 +243,7 @@ def _order(plan: SweepPlan, row: Mapping[str, Any], result: TrialResult | None) 
     """Sort key: successes first, better ones first, of equals those whose model is kept, then the faster, then by
     trial."""
     value = row["value"]
-    signed = 0.0 if value is None else float(value) if plan.direction == "minimize" else -float(value)
+    signed = 0.0 if value is None else float(value) if plan.direction == MINIMIZE else -float(value)
     without_model = bool(plan.keep_top) and not (result is not None and result.model)
     return value is None, signed, without_model, float(row["seconds"] or 0.0), str(row["trial"])
 

@@ -1,4 +1,4 @@
-"""Leading a remote job through its attempts: begin or take over, look, end, and bring back what is in the store.
+"""Leads a remote job through its attempts: submit or take over, check, end, and collect results from the store.
 
 Every step is an entry of the job's ref, written only behind the entry it was decided from. So of two workers that begin
 the same job one goes on, and what an old attempt does late finds a newer entry in its way.
@@ -130,7 +130,7 @@ class RemoteJobs:
         return self._backend(attempt.handle).observe(attempt.handle)
 
     def renew(self, attempt: JobAttempt) -> JobAttempt:
-        """Say that somebody looks after the job, if half of the lease is over.
+        """Renew the job's lease, if half of it is over.
 
         Raises:
             FencedOut: another attempt leads the job.
@@ -146,7 +146,7 @@ class RemoteJobs:
         return renewed
 
     def end(self, attempt: JobAttempt, status: JobStatus) -> JobAttempt:
-        """Write down that a job has ended, and free what it still has.
+        """Record that a job has ended.
 
         Raises:
             FencedOut: another attempt leads the job.

@@ -1,4 +1,4 @@
-"""Run a piece of a production run here: fetch its exact code and inputs, run it in a clean interpreter, compare.
+"""Reproduces a task or trial of a production run: its exact code and inputs, run in a clean interpreter and compared.
 
 Everything that is needed comes from the store and is copied into a folder first, so nothing is ever written to the
 store of production, and the interpreter needs no access to it.

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from airflow_ml.core.direction import MINIMIZE
 from airflow_ml.core.trials import PRUNED, SUCCEEDED, PlannedTrial, TrialResult
 from airflow_ml.runtime.job import Progress, ShardJob, ShardOutcome
 from airflow_ml.runtime.ledger import Ledger
@@ -35,7 +36,7 @@ class ShardProgress:
     ) -> None:
         self._job, self._trials, self._ledger, self._on_progress = job, len(trials), ledger, on_progress
         self._began = self._reported_at = time.monotonic()
-        self._sign = 1.0 if job.plan.direction == "minimize" else -1.0
+        self._sign = 1.0 if job.plan.direction == MINIMIZE else -1.0
         self._group_of = {trial.trial: trial.group for trial in trials}
         self._left = Counter(trial.group for trial in trials)
         self._groups, self._groups_done = len(self._left), 0

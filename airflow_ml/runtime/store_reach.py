@@ -1,4 +1,4 @@
-"""Whether the artifact store can be used: from here by trying, from elsewhere by what the profile says."""
+"""Checks whether the artifact store can be used: from here by trying, from a remote job by what its profile says."""
 
 from __future__ import annotations
 

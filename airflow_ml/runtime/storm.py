@@ -1,4 +1,4 @@
-"""Whether a shard fails as a whole: the first trials nearly all end with the same error."""
+"""Stops a shard early if nearly all of its first trials fail with the same error."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from airflow_ml.core.artifact import without_addresses
 from airflow_ml.core.call import FunctionRef
+from airflow_ml.core.direction import MINIMIZE, check_direction
 from airflow_ml.core.features import TRAIN, FeatureSet
 from airflow_ml.core.fingerprint import canonical_json
 from airflow_ml.core.ports import ArtifactStore
@@ -25,7 +26,6 @@ from airflow_ml.runtime.job import ShardJob
 from airflow_ml.runtime.low_discrepancy import spread_points
 from airflow_ml.runtime.optuna_parts import build, require_optuna
 
-MINIMIZE, MAXIMIZE = "minimize", "maximize"
 #: Trials of one batch in a sweep without groups: as many CPUs as most machines have are busy, and few choices are made
 #: in ignorance of each other.
 BATCH_SIZE = 8
@@ -303,8 +303,7 @@ def _batch(asked: int | None, sampler: str, pruner: str | None, by: str | None) 
 def _further(also: Mapping[str, str] | None, metric: str, sampler: str, pruner: str | None) -> dict[str, str]:
     """Return the further objectives, refusing what Optuna cannot do with several."""
     for direction in (also or {}).values():
-        if direction not in (MINIMIZE, MAXIMIZE):
-            raise ConfigurationError("Unknown direction", repr(direction), "Use 'minimize' or 'maximize'.")
+        check_direction(direction)
     if also and metric in also:
         raise ConfigurationError("An objective is named twice", metric, "Name each once.")
     if also and (pruner is not None or sampler in ("cmaes", "CmaEsSampler")):
@@ -320,8 +319,7 @@ def _check(
     max_train_rows: int | None,
     constants: Mapping[str, JSON],
 ) -> None:
-    if direction not in (MINIMIZE, MAXIMIZE):
-        raise ConfigurationError("Unknown direction", repr(direction), "Use 'minimize' or 'maximize'.")
+    check_direction(direction)
     if not timeout_seconds > 0:
         raise ConfigurationError("A trial needs time", f"timeout_seconds={timeout_seconds}", "Give seconds above zero.")
     if not 0 <= min_success_fraction <= 1:

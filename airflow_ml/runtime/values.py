@@ -1,4 +1,4 @@
-"""Values on their way into a user's function, from wire form to what it works with, and out of it."""
+"""Converts arguments of a user's function from wire form to Python values, and its result back to wire form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trigger that watches a remote job: it looks, says that somebody does, and tells when the job has ended."""
+"""The trigger that watches a remote job: it polls the job, renews its lease, and fires when the job has ended."""
 
 from __future__ import annotations
 

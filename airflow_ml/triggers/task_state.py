@@ -1,4 +1,4 @@
-"""What has become of a trigger's own task: Airflow calls ``on_kill`` for reasons that do not end it."""
+"""The state of a trigger's own task: Airflow calls ``on_kill`` also for reasons that do not end the task."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from airflow_ml.core.artifact import Artifact, Column, without_addresses
 from airflow_ml.core.call import FunctionRef
 from airflow_ml.core.features import FeatureSet
-from airflow_ml.core.gate import SHOWN_CHECKS, CheckResult, GateReport, count_failed, most_telling
+from airflow_ml.core.gate import SHOWN_CHECKS, CheckResult, GateReport, count_failed, most_important
 from airflow_ml.core.record import Record, parse
 from airflow_ml.core.selection import Selection
 from airflow_ml.core.space import Choice, IntUniform, LogUniform, space_to_dict
@@ -128,7 +128,7 @@ def test_a_report_of_hundreds_of_checks() -> None:
         )
         for number in range(300)
     ]
-    shown = most_telling(checks)
+    shown = most_important(checks)
     assert len(shown) == SHOWN_CHECKS
     assert (shown[0].severity, shown[0].passed) == ("critical", False)
     assert not any(check.passed for check in shown)
