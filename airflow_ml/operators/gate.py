@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,7 @@ from airflow_ml.operators.base import MLOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk._shared.logging.types import Logger
 
     from airflow_ml.core.artifact import Artifact
     from airflow_ml.core.gate import CheckResult, GateReport
@@ -111,14 +113,7 @@ class GateDatasetOperator(MLOperator):
                 max_quarantine_fraction=float(self.max_quarantine_fraction),
             )
         except AirflowMLError as error:
-            report = GateReport(
-                subject=subject.fingerprint,
-                kind="dataset",
-                verdict=ERROR,
-                reason=str(error),
-                checks=(),
-                rows=subject.rows,
-            )
+            report = error_report(subject.fingerprint, error, kind="dataset", rows=subject.rows)
             self.push_record(context, REPORT_KEY, report)
             raise
         clean, quarantine = self._split(store, rows_file, subject, validation, passed=verdict not in (BLOCK, ERROR))
@@ -136,19 +131,10 @@ class GateDatasetOperator(MLOperator):
             report=store.put_bytes(canonical_json(cast(JSON, validation.details)), format="json"),
         )
         self.push_record(context, REPORT_KEY, report)
-        self._log(validation.checks, report)
+        log_checks(self.log, validation.checks, report)
         stop_unless_passed(report, "the data")
-        return DatasetSnapshot(
-            name=subject.name,
-            artifact=clean,
-            as_of=subject.as_of,
-            rows=clean.rows or 0,
-            consistency=subject.consistency,
-            statement_id=subject.statement_id,
-            statement_digest=subject.statement_digest,
-            source=subject.source,
-            parents=(subject.fingerprint, report.fingerprint),
-        )
+        parents = (subject.fingerprint, report.fingerprint)
+        return replace(subject, artifact=clean, rows=clean.rows or 0, parents=parents)
 
     def _split(
         self, store: ArtifactStore, rows_file: Path, subject: DatasetSnapshot, validation: Validation, *, passed: bool
@@ -167,15 +153,31 @@ class GateDatasetOperator(MLOperator):
                 return subject.artifact, quarantine
             return store.put_file(clean_file, format="parquet", rows=kept, columns=columns), quarantine
 
-    def _log(self, checks: Sequence[CheckResult], report: GateReport) -> None:
-        for check in checks:
-            mark = "ok  " if check.passed else f"FAIL ({check.severity})"
-            self.log.info("%s %s: %s, expected %s", mark, check.name, check.observed, check.expected)
-        self.log.info("Verdict %s: %s", report.verdict, report.reason)
+
+def error_report(subject: str, error: AirflowMLError, *, kind: str, rows: int) -> GateReport:
+    """Return the report of a gate that could not decide.
+
+    Args:
+        subject: Fingerprint of the record under test.
+        error: Why it could not.
+        kind: ``dataset`` or ``model``.
+        rows: Rows that were to be tested.
+    """
+    from airflow_ml.core.gate import ERROR, GateReport
+
+    return GateReport(subject=subject, kind=kind, verdict=ERROR, reason=str(error), checks=(), rows=rows)
+
+
+def log_checks(log: Logger, checks: Sequence[CheckResult], report: GateReport) -> None:
+    """Log each check with what it observed, and the verdict."""
+    for check in checks:
+        mark = "ok  " if check.passed else f"FAIL ({check.severity})"
+        log.info("%s %s: %s, expected %s", mark, check.name, check.observed, check.expected)
+    log.info("Verdict %s: %s", report.verdict, report.reason)
 
 
 def stop_unless_passed(report: GateReport, what: str) -> None:
-    """Raise unless the verdict lets the subject go on.
+    """Raise unless the verdict lets the subject pass.
 
     Raises:
         GateBlocked: the verdict is ``block``.

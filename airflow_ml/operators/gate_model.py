@@ -11,13 +11,12 @@ from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, task_names
-from airflow_ml.operators.gate import REPORT_KEY, stop_unless_passed
+from airflow_ml.operators.gate import REPORT_KEY, error_report, log_checks, stop_unless_passed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_ml.core.features import FeatureSet
-    from airflow_ml.core.gate import GateReport
     from airflow_ml.core.ports import ArtifactStore
     from airflow_ml.core.selection import Selection
 
@@ -133,7 +132,9 @@ class GateModelOperator(MLOperator):
             results = evaluate(checks, read_holdout(store.path(holdout_artifact), slices=slices))
             verdict, reason = decide_model(results)
         except AirflowMLError as error:
-            self.push_record(context, REPORT_KEY, _error_report(selection, features, error))
+            rows = features.split_rows.get(TEST, 0)
+            report = error_report(selection.fingerprint, error, kind="model", rows=rows)
+            self.push_record(context, REPORT_KEY, report)
             raise
         report = GateReport(
             subject=selection.fingerprint,
@@ -149,11 +150,7 @@ class GateModelOperator(MLOperator):
             ),
         )
         self.push_record(context, REPORT_KEY, report)
-        for check in results:
-            self.log.info(
-                "%s %s: %s, expected %s", "ok  " if check.passed else "FAIL", check.name, check.observed, check.expected
-            )
-        self.log.info("Verdict %s: %s", verdict, reason)
+        log_checks(self.log, results, report)
         stop_unless_passed(report, "the model")
         return selection
 
@@ -199,17 +196,3 @@ class GateModelOperator(MLOperator):
 def gate_model(selection: Any, **kwargs: Any) -> Any:
     """Build a `GateModelOperator` and return its output, the selection that passed; arguments as there."""
     return GateModelOperator(selection=selection, **kwargs).output
-
-
-def _error_report(selection: Selection, features: FeatureSet, error: AirflowMLError) -> GateReport:
-    from airflow_ml.core.features import TEST
-    from airflow_ml.core.gate import ERROR, GateReport
-
-    return GateReport(
-        subject=selection.fingerprint,
-        kind="model",
-        verdict=ERROR,
-        reason=str(error),
-        checks=(),
-        rows=features.split_rows.get(TEST, 0),
-    )
