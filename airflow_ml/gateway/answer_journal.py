@@ -1,16 +1,20 @@
-"""Answered batches in SQLite as they were given, until each of their rows gets its place in the table of predictions.
+"""Answered batches as lines of JSON in files, until each of their rows gets its place in the table of predictions.
 
-A batch is one row here, so logging it costs a fraction of what a hundred keys in an index do; and the index is cheaper
-for many keys at once. Each step is one transaction: a crash at any moment neither loses nor doubles a row.
+Logging a batch is one write to a file, which waits for nobody: a fraction of what a transaction costs. A file that is
+not written any more is settled in one transaction, then removed. After a crash between the two it settles again, and a
+row that has its place already keeps it: so a crash at any moment neither loses nor doubles a row.
 """
 
 from __future__ import annotations
 
 import itertools
-import sqlite3
+import logging
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from io import FileIO
 from operator import itemgetter
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -20,10 +24,10 @@ from airflow_ml.gateway.scoring import Answers
 
 Item = TypeVar("Item")
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answered (id INTEGER PRIMARY KEY, rows INTEGER NOT NULL, batch TEXT NOT NULL);
-"""
-_INSERT = "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+#: Rows after which a file ends: enough that their transaction is cheap for each, few enough that it takes 0.1 s.
+FILE_ROWS = 10_000
+
+_log = logging.getLogger("airflow_ml.gateway")
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -71,49 +75,89 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Answered).decode
 
 
-def add(connection: sqlite3.Connection, batches: Sequence[Answered]) -> int:
-    """Log batches inside the caller's transaction; return how many rows they have."""
-    connection.executemany(
-        "INSERT INTO answered (rows, batch) VALUES (?, ?)", [(len(one.keys), _encode(one).decode()) for one in batches]
-    )
-    return sum(len(one.keys) for one in batches)
+class AnswerJournal:
+    """The files of a folder, from any thread. What a life before this one left is settled like its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._lock = threading.Lock()
+        #: Rows of each file, oldest first; the last one is written.
+        self._rows = {path: sum(len(one.keys) for one in _read(path)) for path in sorted(folder.glob("*.jsonl"))}
+        self._path, self._file = self._next()
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for their place."""
+        with self._lock:
+            return sum(self._rows.values())
+
+    def add(self, answered: Answered) -> None:
+        """Log a batch; raises OSError where the disk is full, say."""
+        # A line break before each: a line that could not be written whole stays a line of its own, which is none.
+        line = b"\n" + _encode(answered)
+        with self._lock:
+            if self._rows[self._path] >= FILE_ROWS:
+                self._turn()
+            if self._file.write(line) != len(line):
+                raise OSError(f"{self._path.name} could not be written whole")
+            self._rows[self._path] += len(answered.keys)
+
+    def ended(self) -> list[Path]:
+        """End the file that is written, if it has rows; return the files with rows to settle, oldest first."""
+        with self._lock:
+            if self._rows[self._path]:
+                self._turn()
+            return list(self._rows)[:-1]
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is still to be settled."""
+        with self._lock:
+            return path in self._rows
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that was settled."""
+        path.unlink(missing_ok=True)
+        with self._lock:
+            del self._rows[path]
+
+    def close(self) -> None:
+        """Close the file that is written."""
+        with self._lock:
+            self._file.close()
+
+    def _turn(self) -> None:
+        before = self._file
+        self._path, self._file = self._next()
+        before.close()
+
+    def _next(self) -> tuple[Path, FileIO]:
+        number = int(max(self._rows).stem) + 1 if self._rows else 1
+        path = self._folder / f"{number:012}.jsonl"
+        file = path.open("xb", buffering=0)
+        self._rows[path] = 0
+        return path, file
 
 
-def waiting_rows(connection: sqlite3.Connection) -> int:
-    """Return how many rows wait for their place."""
-    (rows,) = connection.execute("SELECT total(rows) FROM answered").fetchone()
-    return int(rows)
-
-
-def settle(connection: sqlite3.Connection, limit_rows: int) -> int:
-    """Give the oldest rows their place, inside the caller's transaction; return how many left the journal.
-
-    Of a key that was answered twice in an epoch the first answer counts.
-
-    Args:
-        connection: In a transaction that holds the write lock already.
-        limit_rows: Stop at the first batch that reaches it.
-    """
-    batches: list[Answered] = []
-    moved = last = 0
-    for number, rows, text in connection.execute("SELECT id, rows, batch FROM answered ORDER BY id"):
-        batches.append(_decode(text))
-        moved, last = moved + rows, number
-        if moved >= limit_rows:
-            break
-    if not batches:
-        return 0
+def rows_of(path: Path) -> list[tuple[str | int | float, ...]]:
+    """Return the rows of a file for the table of predictions; of those with one key the first answer comes first."""
     # In the index's order, which costs less the more there are; a stable sort leaves the first answer first.
-    settled = sorted(itertools.chain.from_iterable(map(_rows, batches)), key=itemgetter(0, 1, 2))
-    connection.executemany(_INSERT, settled)
-    connection.execute("DELETE FROM answered WHERE id <= ?", (last,))
-    return moved
+    return sorted(itertools.chain.from_iterable(map(_rows, _read(path))), key=itemgetter(0, 1, 2))
 
 
 def stamp(value: datetime) -> str:
     """Return a time in fixed width, so that text order is time order and the first ten characters are the data day."""
     utc = value if value.tzinfo is UTC else value.astimezone(UTC)
     return f"{utc.isoformat(timespec='microseconds')[:-6]}Z"
+
+
+def _read(path: Path) -> Iterator[Answered]:
+    for line in path.read_bytes().split(b"\n"):
+        if line:
+            try:
+                yield _decode(line)
+            except msgspec.DecodeError:  # cut short by a crash or a full disk: nobody was told that it is logged
+                _log.warning("%s has a line of %d bytes that was not written whole", path.name, len(line))
 
 
 def _rows(one: Answered) -> Iterator[tuple[str | int | float, ...]]:

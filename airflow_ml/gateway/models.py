@@ -59,7 +59,7 @@ class ModelProcess:
     def pid(self) -> int | None:
         """Process id, or None while the process is not up."""
         child = self._child
-        return child.process.pid if child is not None and self._up.is_set() and not child.lost.is_set() else None
+        return child.process.pid if child is not None and self._up.is_set() and not child.lost else None
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -167,7 +167,7 @@ class ModelProcess:
                 if self._first.done():  # the first try failed, or it was lost since: what counts is that it loads now
                     self._first = asyncio.get_running_loop().create_future()
                 self._first.set_result(None)
-                await asyncio.wait([child.task])
+                await child.gone.wait()
                 self._up.clear()
                 self.losses += 1
                 failures = 0 if time.monotonic() - started_at > 60 else failures + 1

@@ -11,9 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections import deque
-from typing import Any
+from typing import Any, cast
 
 from airflow_ml.errors import CallFailed
 from airflow_ml.gateway.worker import HEADER, encode_frame
@@ -33,46 +31,36 @@ class ProcessDown(ProcessLost):
     """The model's process is not up: it was not asked."""
 
 
-class Child:
-    """One running process and the connection to it; answers come in the order of the questions."""
+class Child(asyncio.Protocol):
+    """One running process and the connection to it; it is asked one question at a time."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
-        self._reader, self._writer = reader, writer
-        self._waiting: deque[asyncio.Future[tuple[Any, bytes]]] = deque()
-        self._progress_at = time.monotonic()
-        #: Set before anybody who waits for an answer learns of the loss.
-        self.lost = asyncio.Event()
-        self.task = asyncio.create_task(self._read())
+        #: Set before who waits for an answer learns of the loss.
+        self.lost = False
+        #: Whether the process is gone.
+        self.gone = asyncio.Event()
+        self._transport: asyncio.Transport
+        self._received = bytearray()
+        self._answer: asyncio.Future[tuple[Any, bytes]] | None = None
 
     async def ask(self, message: object, timeout_seconds: float, numbers: bytes = b"") -> tuple[Any, bytes]:
         """Send a frame and return the answer, and the numbers that came with it.
 
         Raises:
-            ProcessLost: the process died, or was killed because it made no progress for ``timeout_seconds``;
-                ProcessDown where it was dead before.
+            ProcessLost: the process died, or was killed because it did not answer for ``timeout_seconds``; ProcessDown
+                where it was dead before.
         """
-        if self.lost.is_set():
+        if self.lost:
             raise ProcessDown("The model's process died", f"pid {self.process.pid}")
-        if not self._waiting:
-            self._progress_at = time.monotonic()
-        future: asyncio.Future[tuple[Any, bytes]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer = self._answer = loop.create_future()
+        self._transport.write(encode_frame(message, numbers))
+        watch = loop.call_later(timeout_seconds, self._hangs, timeout_seconds)
         try:
-            self._writer.write(encode_frame(message, numbers))
-        except (OSError, RuntimeError) as error:  # The loop saw the end of the stream before our reader did.
-            raise ProcessDown("The model's process died", f"pid {self.process.pid}") from error
-        self._waiting.append(future)
-        while True:
-            done, _ = await asyncio.wait([future], timeout=timeout_seconds)
-            if done:
-                return future.result()
-            if time.monotonic() - self._progress_at >= timeout_seconds:
-                _log.warning(
-                    "model process %d made no progress for %.0f s and is killed", self.process.pid, timeout_seconds
-                )
-                self.kill()
+            return await answer
+        finally:
+            watch.cancel()
 
     def kill(self) -> None:
         """End the process and whatever it started; it holds nothing worth a farewell."""
@@ -84,28 +72,48 @@ class Child:
     async def end(self) -> None:
         """Kill the process and return when it is gone."""
         self.kill()
-        await asyncio.wait([self.task])
+        await self.gone.wait()
 
-    async def _read(self) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop, as are the next two."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Give the answer to who asked, once it is whole."""
+        received = self._received
+        received += data
+        if len(received) < HEADER.size:
+            return
+        size, numbers_size = HEADER.unpack_from(received)
+        missing = HEADER.size + size + numbers_size - len(received)
+        if missing > 0:
+            return
         try:
-            while True:
-                size, numbers_size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-                body = await self._reader.readexactly(size + numbers_size)
-                answer = json.loads(body[:size]), body[size:]
-                self._progress_at = time.monotonic()
-                future = self._waiting.popleft()
-                if not future.done():
-                    future.set_result(answer)
-        except (OSError, EOFError, ValueError, IndexError):
-            pass  # The stream ended or is out of step: either way this process is done with.
-        finally:
-            self.lost.set()
-            self.kill()
-            self._writer.close()
-            for future in self._waiting:
-                if not future.done():
-                    future.set_exception(ProcessLost("The model's process died", f"pid {self.process.pid}"))
-            await asyncio.to_thread(self.process.wait)
+            if missing < 0 or self._answer is None or self._answer.done():
+                raise ValueError("an answer that nobody asked for")
+            found = json.loads(received[HEADER.size : HEADER.size + size])
+        except ValueError as error:
+            _log.warning("model process %d is out of step and is killed: %s", self.process.pid, error)
+            self._transport.abort()
+        else:
+            self._answer.set_result((found, bytes(received[HEADER.size + size :])))
+        received.clear()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the process, whatever it is doing."""
+        self.lost = True
+        self.kill()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ProcessLost("The model's process died", f"pid {self.process.pid}"))
+        self._reaping = asyncio.create_task(self._reap())
+
+    async def _reap(self) -> None:
+        await asyncio.to_thread(self.process.wait)
+        self.gone.set()
+
+    def _hangs(self, seconds: float) -> None:
+        _log.warning("model process %d did not answer for %.0f s and is killed", self.process.pid, seconds)
+        self.kill()
 
 
 class Spawner:
@@ -126,7 +134,7 @@ class Spawner:
         if ahead is not None:
             with contextlib.suppress(OSError):
                 child = await ahead
-                if not child.lost.is_set():
+                if not child.lost:
                     return child
         return await self._start()
 
@@ -146,11 +154,11 @@ class Spawner:
         try:
             with theirs:
                 process = await asyncio.to_thread(_spawn, theirs.fileno(), self._store_uri)
-            reader, writer = await asyncio.open_connection(sock=ours)
+            _, child = await asyncio.get_running_loop().create_connection(lambda: Child(process), sock=ours)
         except BaseException:
             ours.close()  # A process that was started meanwhile reads the end of the stream and leaves.
             raise
-        return Child(process, reader, writer)
+        return child
 
 
 def _spawn(fd: int, store_uri: str) -> subprocess.Popen[bytes]:

@@ -96,28 +96,30 @@ async def answer(held: Held, batch: Batch, weight_percent: float, *, shadow: boo
         weight_percent: Each challenger's weight now, 0 where it must not answer.
         shadow: Whether challengers score the same rows unheard; only the name of the step says so here.
     """
-    arms, stopped, champion = held.arms, held.traffic.stopped, held.traffic.champion
-    assigned = assign_all(held.traffic.salt, batch.units, weight_percent, tuple(arms))
+    challengers, stopped = held.arms, held.traffic.stopped
+    arms = {CHAMPION: (held.champion, held.traffic.champion)} | challengers
+    assigned = assign_all(held.traffic.salt, batch.units, weight_percent, tuple(challengers))
     # Who is stopped keeps its units, and the champion answers them.
     variants = [CHAMPION if arm in stopped else arm for arm in assigned] if stopped else assigned
     asked = {arm: [index for index, one in enumerate(variants) if one == arm] for arm in dict.fromkeys(variants)}
-    ours = asked.pop(CHAMPION, [])
-    found, *theirs = await asyncio.gather(
-        score_rows(held.champion, champion, CHAMPION, batch, ours),
-        *(score_rows(*arms[arm], arm, batch, indices) for arm, indices in asked.items()),
-    )
-    first = {index: result for part in theirs for index, result in part.items()}
-    failed = {index: result.reason for index, result in first.items() if isinstance(result, Refusal)}
+    parts = [score_rows(*arms[arm], arm, batch, indices) for arm, indices in asked.items()]
+    # One row has one arm: no tasks for it.
+    results = await asyncio.gather(*parts) if len(parts) > 1 else [await part for part in parts]
+    found = {index: result for part in results for index, result in part.items()}
+    failed = {
+        index: result.reason
+        for index, result in found.items()
+        if isinstance(result, Refusal) and variants[index] != CHAMPION
+    }
     if failed:
         variants = [CHAMPION if index in failed else arm for index, arm in enumerate(variants)]
-        found |= await score_rows(held.champion, champion, CHAMPION, batch, list(failed))
-    found = first | found
+        found |= await score_rows(*arms[CHAMPION], CHAMPION, batch, list(failed))
     return _answers(
         epoch=held.traffic.epoch,
         step=SHADOW_STEP if shadow else step_label(weight_percent),
         assigned=assigned,
         variants=variants,
-        versions={CHAMPION: str(champion["version"])} | {arm: str(one["version"]) for arm, (_, one) in arms.items()},
+        versions={arm: str(variant["version"]) for arm, (_, variant) in arms.items()},
         found=found,
         failed=failed,
     )

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -18,10 +17,9 @@ from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import FencedOut, ModelNotFound
-from airflow_ml.gateway.answer_journal import Answered, answered_of
+from airflow_ml.gateway.answer_journal import answered_of
 from airflow_ml.gateway.batch import Batch
 from airflow_ml.gateway.counters import Counters
-from airflow_ml.gateway.gather import Gather
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import Spawner
 from airflow_ml.gateway.scoring import Answers, Held, answer, never_back, trial
@@ -29,7 +27,7 @@ from airflow_ml.gateway.shadow import Mirror
 from airflow_ml.gateway.split import CHAMPION, effective_weight, in_shadow
 from airflow_ml.gateway.traffic_file import TrafficFiles
 from airflow_ml.gateway.traffic_log import MetricReport, TrafficLog
-from airflow_ml.gateway.wire import MAX_ROWS, Outcome, models_of
+from airflow_ml.gateway.wire import Outcome, models_of
 
 #: How long requests and challengers in shadow may still take when the gateway ends; with the server's three seconds
 #: for requests it stays below five.
@@ -56,7 +54,7 @@ class Gateway:
     def __init__(self, directory: Path, store_uri: str, clock: Callable[[], datetime]) -> None:
         self.counters = Counters()
         self._files = TrafficFiles(directory)
-        self._log = TrafficLog(directory / "traffic.sqlite")
+        self._log = TrafficLog(directory)
         self._spawner = Spawner(store_uri)
         self._clock = clock
         self._held: dict[str, Held] = {}
@@ -67,10 +65,6 @@ class Gateway:
         self._switch = asyncio.Lock()
         # One thread: SQLite takes one writer at a time anyway.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="traffic-log")
-        # Answers wait for their log entry, so requests at the same time share a transaction.
-        self._append: Gather[Answered, None] = Gather(
-            self._log_all, limit=10 * MAX_ROWS, final=(sqlite3.OperationalError,)
-        )
         self._settler: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._mirror = Mirror(lambda scores: self._in_writer(lambda: self._log.append_shadow(scores)))
@@ -90,7 +84,6 @@ class Gateway:
         """End all model processes and close the log."""
         closing = {asyncio.create_task(process.close()) for process in self._processes.values()}
         await _finish(self._mirror.tasks | self._background | closing, DRAIN_SECONDS)
-        await self._append.close()
         if self._settler is not None:
             await _finish({self._settler}, 0.0)
         await self._spawner.close()
@@ -153,8 +146,8 @@ class Gateway:
         self.counters.count(answers)
         if answered := answered_of(model, batch, answers):
             try:
-                await self._append(answered, len(answered.keys))
-            except Exception:
+                self._log.append(answered)
+            except OSError:
                 # An answer is worth more than its evidence, and no evidence never promotes.
                 self.counters.unlogged_batches += 1
                 _log.exception("%d predictions of %s could not be logged", len(answered.keys), model)
@@ -261,10 +254,6 @@ class Gateway:
         except OSError:  # it is in effect: a full disk must not make a rollback fail
             _log.exception("The change of %s could not be noted", traffic.model)
 
-    async def _log_all(self, batches: Sequence[Answered]) -> list[None]:
-        await self._in_writer(lambda: self._log.append(batches))
-        return [None] * len(batches)
-
     async def _in_writer(self, work: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
@@ -274,7 +263,7 @@ class Gateway:
             before = self.counters.rows
             await asyncio.sleep(SETTLE_SECONDS)
             try:
-                while self._log.waiting_rows > (0 if self.counters.rows - before < QUIET_ROWS else JOURNALED_ROWS):
+                if self._log.waiting_rows > (0 if self.counters.rows - before < QUIET_ROWS else JOURNALED_ROWS):
                     await self._in_writer(self._log.settle)
             except Exception:  # they stay where they are, and the next read says so
                 _log.exception("%d answered rows wait in the journal", self._log.waiting_rows)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +20,12 @@ from airflow_ml.core.fingerprint import parse_time
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.statistics import MIN_STRATUM_UNITS
 from airflow_ml.errors import MetricUnreadable
-from airflow_ml.gateway import answer_journal, shadow_log
-from airflow_ml.gateway.answer_journal import Answered
+from airflow_ml.gateway import shadow_log
+from airflow_ml.gateway.answer_journal import Answered, AnswerJournal, rows_of, stamp
 from airflow_ml.gateway.shadow import ShadowScore
 from airflow_ml.gateway.unit_sums import counts_of, samples_of
 from airflow_ml.gateway.wire import Outcome
 
-#: Rows that settle in one transaction: long enough to be cheap, and short beside a call of a model.
-SETTLED_ROWS = 2000
 #: How long a write waits for another process that holds the file.
 BUSY_SECONDS = 10.0
 _SCHEMA = """
@@ -44,6 +41,7 @@ CREATE TABLE IF NOT EXISTS watermark (
   model TEXT NOT NULL, epoch INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY (model, epoch)
 ) WITHOUT ROWID;
 """
+_INSERT = "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 #: Metric name to its SQL over ``p.score`` and ``o.label``.
 _METRICS: Mapping[str, str] = {
@@ -83,45 +81,42 @@ def log_loss(score: float, label: float | None) -> float | None:
 
 
 class TrafficLog:
-    """A SQLite file (WAL). Writes come from one thread at a time; reads open their own connection.
+    """A SQLite file (WAL), and beside it the journal of answers. Each read opens its own connection.
 
     Answers are journaled first, and get their place in the table of predictions when somebody settles: every read
     does, for all that was answered before it.
+
+    Args:
+        directory: Of ``traffic.sqlite`` and the folder ``answered``.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "traffic.sqlite"
+        self._journal = AnswerJournal(directory / "answered")
         self._lock = threading.Lock()
         self._writer = self._open()
         # 64 MB: keys come in no order, and a page that is read again for each costs more than the key.
         self._writer.execute("PRAGMA cache_size = -65536")
         with self._writer:
-            self._writer.executescript(_SCHEMA + shadow_log.SCHEMA + answer_journal.SCHEMA)
-        #: Answered rows that have no place yet.
-        self.waiting_rows = answer_journal.waiting_rows(self._writer)
+            self._writer.executescript(_SCHEMA + shadow_log.SCHEMA)
 
-    def append(self, batches: Sequence[Answered]) -> None:
-        """Log answered batches; of a key the first answer counts, for each model and epoch."""
-        with self._lock:
-            with self._writer:
-                rows = answer_journal.add(self._writer, batches)
-            self.waiting_rows += rows
+    @property
+    def waiting_rows(self) -> int:
+        """Answered rows that have no place yet."""
+        return self._journal.waiting_rows
 
-    def settle(self) -> int:
-        """Give some of the journaled rows, the oldest, their place; return how many."""
-        with self._lock:
-            with self._writer:
-                self._writer.execute("BEGIN IMMEDIATE")
-                moved = answer_journal.settle(self._writer, SETTLED_ROWS)
-            self.waiting_rows -= moved
-            return moved
+    def append(self, answered: Answered) -> None:
+        """Log an answered batch, without waiting; of a key the first answer counts, for each model and epoch."""
+        self._journal.add(answered)
 
-    def settle_all(self) -> None:
+    def settle(self) -> None:
         """Give all rows their place that were journaled before the call."""
-        waiting = self.waiting_rows
-        while waiting > 0 and (moved := self.settle()):
-            waiting -= moved
-            time.sleep(0.001)  # a lock is not fair: answers that wait to be logged come first
+        for path in self._journal.ended():
+            with self._lock:
+                if self._journal.holds(path):  # else another thread settled it meanwhile
+                    with self._writer:
+                        self._writer.executemany(_INSERT, rows_of(path))
+                    self._journal.remove(path)
 
     def append_shadow(self, scores: Sequence[ShadowScore]) -> None:
         """Log what challengers said of answered requests; of each key and arm the first one counts."""
@@ -143,11 +138,11 @@ class TrafficLog:
                 "INSERT INTO outcome VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET label = excluded.label, known_at = excluded.known_at "
                 "WHERE excluded.known_at >= known_at",
-                [(model, o.key, o.label, answer_journal.stamp(o.known_at)) for o in outcomes],
+                [(model, o.key, o.label, stamp(o.known_at)) for o in outcomes],
             )
             self._writer.execute(
                 "INSERT INTO watermark VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
-                (model, epoch, answer_journal.stamp(watermark_at)),
+                (model, epoch, stamp(watermark_at)),
             )
 
     def read(self, model: str, *, metric: str, epoch: int) -> MetricReport:
@@ -163,7 +158,7 @@ class TrafficLog:
         """
         if metric.removesuffix(PAIRED_METRIC) not in _METRICS:
             raise MetricUnreadable("Unknown metric", repr(metric)[:80], f"Known are {', '.join(sorted(_METRICS))}.")
-        self.settle_all()
+        self.settle()
         connection = self._open()
         try:
             connection.execute("BEGIN")  # One snapshot for all statements.
@@ -172,9 +167,10 @@ class TrafficLog:
             connection.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         with self._lock:
             self._writer.close()
+        self._journal.close()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)

@@ -22,7 +22,7 @@ import pytest
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
-from airflow_ml.gateway import processes, traffic_log
+from airflow_ml.gateway import processes
 from airflow_ml.gateway.batch import Batch, Row
 from airflow_ml.gateway.models import ModelProcess
 from airflow_ml.gateway.processes import LOADING, Spawner
@@ -171,10 +171,8 @@ def test_a_clock_that_is_set_back_lends_a_division_no_time(tmp_path: Path) -> No
     assert asyncio.run(go()) == ["challenger", "champion", "challenger"]
 
 
-def test_a_log_that_another_holds_costs_each_answer_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic_log, "BUSY_SECONDS", 0.5)
-
-    async def go() -> tuple[float, int]:
+def test_a_log_that_another_holds_is_waited_for_by_no_answer(tmp_path: Path) -> None:
+    async def go() -> tuple[float, int, int]:
         gateway = Gateway(tmp_path, "/dev/null", lambda: AT)
         gateway.start()
         try:
@@ -183,14 +181,17 @@ def test_a_log_that_another_holds_costs_each_answer_one_wait(tmp_path: Path, mon
                 other.execute("BEGIN IMMEDIATE")
                 began = time.monotonic()
                 answers = await asyncio.gather(*(gateway.predict("m", batch([value])) for value in range(8)))
+                seconds = time.monotonic() - began
                 assert [one.scores for one in answers] == [[value] for value in range(8)]
-                return time.monotonic() - began, gateway.counters.unlogged_batches
+                assert all(process.pid is not None for process in gateway._processes.values())
+            reading = (await gateway.metrics("m", metric="brier", epoch=1)).reading
+            return seconds, gateway.counters.unlogged_batches, reading.assigned["challenger"]["100/2013-05-01"]
         finally:
             await gateway.close()
 
-    seconds, unlogged = asyncio.run(go())
-    assert unlogged == 8
-    assert seconds < 3
+    seconds, unlogged, units = asyncio.run(go())
+    assert (unlogged, units) == (0, 1)
+    assert seconds < 5
 
 
 def test_models_load_a_few_at_a_time(tmp_path: Path) -> None:

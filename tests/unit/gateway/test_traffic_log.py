@@ -59,7 +59,8 @@ def batch(*rows: Prediction) -> Answered:
 
 def append(log: TrafficLog, *rows: Prediction) -> None:
     """Log rows, each as a request of its own."""
-    log.append([batch(row) for row in rows])
+    for row in rows:
+        log.append(batch(row))
 
 
 requests = st.builds(
@@ -85,7 +86,7 @@ requests = st.builds(
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[TrafficLog]:
-    log = TrafficLog(tmp_path / "traffic.sqlite")
+    log = TrafficLog(tmp_path)
     yield log
     log.close()
 
@@ -105,7 +106,7 @@ def test_sql_sums_are_the_plain_sums(made: list[Request], hours: int, metric: st
     twin = MemoryMetrics()
     twin.add("m", made, watermark_at=watermark_at)
     with tempfile.TemporaryDirectory() as folder:
-        log = TrafficLog(Path(folder) / "traffic.sqlite")
+        log = TrafficLog(Path(folder))
         predictions = [
             Prediction(f"k{n}", r.unit, r.at, r.variant, r.variant, r.score, r.step) for n, r in enumerate(made)
         ]
@@ -129,9 +130,9 @@ def _assert_equal(actual: Reading, expected: Reading) -> None:
 def test_a_key_is_logged_once_per_epoch(log: TrafficLog, tmp_path: Path) -> None:
     append(log, ROW, ROW._replace(score=0.5))
     assert log.waiting_rows == 2
-    log.settle_all()
+    log.settle()
     append(log, ROW._replace(score=0.75), ROW._replace(epoch=2), ROW._replace(model="other"))
-    log.settle_all()
+    log.settle()
     assert log.waiting_rows == 0
     with closing(sqlite3.connect(tmp_path / "traffic.sqlite")) as connection:
         found = connection.execute("SELECT model, epoch, key, score FROM prediction ORDER BY model, epoch").fetchall()
@@ -208,9 +209,9 @@ def test_log_loss_is_read_while_outcomes_are_missing(log: TrafficLog) -> None:
 
 
 def test_the_log_survives_its_process(tmp_path: Path) -> None:
-    first = TrafficLog(tmp_path / "traffic.sqlite")
+    first = TrafficLog(tmp_path)
     append(first, ROW)
-    second = TrafficLog(tmp_path / "traffic.sqlite")  # while the first never closed, as after a crash
+    second = TrafficLog(tmp_path)  # while the first never closed, as after a crash
     assert second.waiting_rows == 1
     assert second.read("m", metric="brier", epoch=1).reading.assigned == {"champion": {"5/2013-05-01": 1}}
     first.close()
