@@ -77,6 +77,7 @@ def _serve(directory: Path, store_uri: str, host: str, port: int) -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             # With the model processes' one second of draining it stays below five.
             timeout_graceful_shutdown=3,
             limit_concurrency=512,

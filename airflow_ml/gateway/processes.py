@@ -54,7 +54,8 @@ class Child(asyncio.Protocol):
         if self.lost:
             raise ProcessDown("The model's process died", f"pid {self.process.pid}")
         loop = asyncio.get_running_loop()
-        answer = self._answer = loop.create_future()
+        answer: asyncio.Future[tuple[Any, bytes]] = loop.create_future()
+        self._answer = answer
         self._transport.write(encode_frame(message, numbers))
         watch = loop.call_later(timeout_seconds, self._hangs, timeout_seconds)
         try:
