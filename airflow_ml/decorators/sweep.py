@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import TaskGroup, XComArg
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
+from airflow.sdk.exceptions import XComNotFound
 
 from airflow_ml.core.shards import MAX_SHARDS
 from airflow_ml.errors import ConfigurationError
@@ -30,6 +31,19 @@ _FOR_SHARDS = frozenset(
         "max_active_tis_per_dag",
     }
 )
+
+
+class PlanOutput(PlainXComArg):
+    """The plan, or None where its task never ended well: ``collect`` runs then, too, and says so in its own words."""
+
+    __slots__ = ()
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        """Return the plan in wire form, or None."""
+        try:
+            return super().resolve(context)
+        except XComNotFound:
+            return None
 
 
 class SweepOutput(PlainXComArg):
@@ -94,7 +108,7 @@ class Sweep:
                 **settings,
                 **for_all,
             )
-            record = XComArg(plan, key=PLAN_KEY)
+            record = PlanOutput(operator=plan, key=PLAN_KEY)
             shards = RunShardOperator.partial(
                 task_id="shards", plan=record, compute=plan.compute, **for_all, **for_shards
             ).expand(shard=plan.output)

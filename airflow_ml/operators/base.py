@@ -74,7 +74,7 @@ class MLOperator(BaseOperator, abc.ABC):
             self.check_arguments(rendered=True)
             result = self.run(context)
             wire = result.to_xcom() if isinstance(result, Record) else result
-            self._refuse_mapping(wire)
+            self._refuse_mapping(wire, context)
         return wire
 
     @abc.abstractmethod
@@ -110,9 +110,13 @@ class MLOperator(BaseOperator, abc.ABC):
         """The deployment's namespace (``[ml] namespace``)."""
         return store_hook.namespace()
 
-    def _refuse_mapping(self, wire: Any) -> None:
-        """Raise where a task downstream is mapped over one record: Airflow would silently map over its keys."""
-        if isinstance(wire, dict) and isinstance(wire.get("record"), str):
+    def _refuse_mapping(self, wire: Any, context: Context) -> None:
+        """Raise where a task downstream is mapped over one record: Airflow would silently map over its keys.
+
+        What all instances of a mapped task return is a list of records, over which Airflow maps as it should.
+        """
+        alone = getattr(context["ti"], "map_index", -1) in (None, -1)
+        if alone and isinstance(wire, dict) and isinstance(wire.get("record"), str):
             in_dag = self.has_dag()  # type: ignore[no-untyped-call]
             mapped = next(self.iter_mapped_dependants(), None) if in_dag else None
             if mapped is not None:

@@ -12,9 +12,6 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException, PodPhase
-from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
@@ -22,13 +19,24 @@ from airflow_ml.core.compute import grown
 from airflow_ml.core.compute_choice import split_compute
 from airflow_ml.core.failure import Failure, index_failure, job_failed
 from airflow_ml.core.pod_template import kubernetes_options, pod_template
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import failing_at_once
 from airflow_ml.operators.pod_end import PodEndManager, failure_of, refusal_of
 from airflow_ml.operators.worker_end import will_be_tried_again
 from airflow_ml.retry import attempt_profile
 from airflow_ml.triggers.gpu_pod import GpuPodTrigger
+
+try:
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+    from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException, PodPhase
+    from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
+except ModuleNotFoundError as error:
+    raise MissingDependency(
+        "GpuPodOperator needs a package that is not installed",
+        str(error.name),
+        "Install airflow-ml[kubernetes]; a DAG file without it imports from airflow_ml the names that it uses, not *.",
+    ) from error
 
 if TYPE_CHECKING:
     from airflow_ml.core.compute import ComputeProfile

@@ -57,10 +57,14 @@ class CollectSweepOperator(MLOperator):
         self.check_arguments()
 
     def execute(self, context: Context) -> Any:
-        """Say plainly where there is no plan: with ``all_done`` this task runs after a failed plan, too."""
+        """Say plainly where there is no plan: ``all_done`` runs this task after a plan that failed or never ran."""
         with failing_at_once():
             if self.plan is None:
-                raise NotARecord("There is no plan to collect", "the plan task failed", "See its log, then clear it.")
+                raise NotARecord(
+                    "There is no plan to collect",
+                    "the plan's task, or one before it, did not succeed",
+                    "Mend the task that failed first, then clear it and all behind it.",
+                )
         return super().execute(context)
 
     def run(self, context: Context) -> Leaderboard:

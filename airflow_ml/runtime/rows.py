@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.snapshot import DatasetSnapshot
-from airflow_ml.errors import ConfigurationError, DataTooLarge
+from airflow_ml.core.spelling import did_you_mean
+from airflow_ml.errors import ColumnMissing, ConfigurationError, DataTooLarge
 from airflow_ml.runtime.data import MAX_MEMORY_ROWS
 from airflow_ml.runtime.part import open_dataset
 
@@ -63,6 +64,7 @@ class Rows:
 
         Raises:
             DataTooLarge: more than ``max_memory_rows`` rows.
+            ColumnMissing: a column is not there.
         """
         if self.rows > self.max_memory_rows:
             raise DataTooLarge(
@@ -72,7 +74,7 @@ class Rows:
             )
         import pyarrow.parquet as pq
 
-        frame: pd.DataFrame = pq.read_table(self.path, columns=None if columns is None else list(columns)).to_pandas()
+        frame: pd.DataFrame = pq.read_table(self.path, columns=self._known(columns)).to_pandas()
         return frame
 
     def batches(self, n_rows: int, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -80,13 +82,28 @@ class Rows:
 
         Raises:
             ConfigurationError: ``n_rows`` is not positive.
+            ColumnMissing: a column is not there.
         """
         if n_rows < 1:
             raise ConfigurationError("A batch needs rows", n_rows, "Give a positive number.")
-        scanner = self.dataset.scanner(columns=None if columns is None else list(columns), batch_size=n_rows)
+        scanner = self.dataset.scanner(columns=self._known(columns), batch_size=n_rows)
         for batch in scanner.to_batches():
             if batch.num_rows:
                 yield batch.to_pandas()
+
+    def _known(self, columns: Sequence[str] | None) -> list[str] | None:
+        """Return the columns as a list, where all are there; one name alone is a list of one."""
+        if columns is None:
+            return None
+        wanted, there = [columns] if isinstance(columns, str) else list(columns), self.dataset.schema.names
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            raise ColumnMissing(
+                "The rows have no such columns",
+                ", ".join(missing),
+                f"{did_you_mean(missing[0], there)}There are {', '.join(there[:30])}.",
+            )
+        return wanted
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, task
+from airflow.sdk.exceptions import AirflowFailException
 
 import airflow_ml
 from airflow_ml import LogUniform
@@ -43,6 +44,24 @@ def test_group_of_four_tasks() -> None:
     assert dag.get_task("train.shards").upstream_task_ids == {"train.plan"}
     assert dag.get_task("train.collect").upstream_task_ids == {"train.plan", "train.shards"}
     assert dag.get_task("end").upstream_task_ids == {"train.collect"}
+
+
+def test_collect_says_that_there_is_no_plan() -> None:
+    """A gate that blocks leaves the plan undone; ``collect`` runs all the same."""
+
+    class NothingPushed:
+        dag_id, run_id, task_id = "d", "r", "train.collect"
+
+        def xcom_pull(self, *, default: Any, **_: Any) -> Any:
+            return default
+
+    with DAG("d", start_date=START) as dag:
+        sweep()(Source(task_id="source").output)
+    collect = dag.get_task("train.collect")
+    context: Any = {"ti": NothingPushed()}
+    collect.render_template_fields(context)
+    with pytest.raises(AirflowFailException, match=r"no plan to collect: .* did not succeed. Mend the task"):
+        collect.execute(context)
 
 
 def test_without_mlflow_nothing_is_tracked() -> None:

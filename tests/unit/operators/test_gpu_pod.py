@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_ml import GpuRetryPolicy, profile
 from airflow_ml.core.pod_security import violations
-from airflow_ml.errors import ConfigurationError, JobFailed
+from airflow_ml.errors import ConfigurationError, JobFailed, MissingDependency
 from airflow_ml.testing.kubernetes import KubernetesDouble, Node, kubernetes_double
 
 
@@ -317,3 +317,13 @@ def test_each_end_has_its_reason_and_none_hangs(
     assert error.reasons == (reason,)
     assert error.retryable is (reason not in ("user_error", "unschedulable"))
     assert [pod for pod in cluster.pods() if pod["status"].get("phase") == "Running"] == []
+
+
+def test_without_the_provider_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import airflow_ml
+
+    monkeypatch.setitem(sys.modules, "airflow.providers.cncf.kubernetes.operators.pod", None)
+    monkeypatch.delitem(sys.modules, "airflow_ml.operators.gpu_pod", raising=False)
+    monkeypatch.delitem(vars(airflow_ml), "GpuPodOperator", raising=False)
+    with pytest.raises(MissingDependency, match=r"Install airflow-ml\[kubernetes\]"):
+        _ = airflow_ml.GpuPodOperator

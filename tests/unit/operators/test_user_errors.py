@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
 import airflow_ml as ml
@@ -72,6 +73,22 @@ def gated(**arguments: Any) -> Any:
 def built(**arguments: Any) -> Any:
     settings = {"view": GOOD_VIEW, "spine": taken(), "split": ml.TimeSplit(validate="5d", test="5d"), **arguments}
     return ml.BuildFeaturesOperator(**settings, task_id="t").execute(context())
+
+
+def test_what_every_instance_of_a_mapped_task_returns_is_a_list_of_records(warehouse: MemorySource) -> None:
+    """One record is never mapped over, since Airflow would map over its keys."""
+    with DAG("d", start_date=AS_OF):
+        one = ml.SnapshotDatasetOperator(task_id="one", table="rows")
+
+        @task
+        def use(rows: Any) -> None: ...
+
+        use.expand(rows=one.output)
+    with pytest.raises(AirflowFailException, match="use is mapped over one DatasetSnapshot"):
+        one.execute(context())
+    of_several = context()
+    of_several["ti"].map_index = 0
+    assert one.execute(of_several)["record"] == "DatasetSnapshot"
 
 
 def predicted(model: str, **arguments: Any) -> Any:
