@@ -64,7 +64,12 @@ class BatchApi:
             ConfigurationError: Batch finds the request invalid; its words say why.
             BackendUnavailable: refused, or throttled or away until the deadline.
         """
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        from botocore.exceptions import (  # type: ignore[import-untyped]
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
 
         patience = Patience(self._deadline_seconds, self._sleep)
         while True:
@@ -81,6 +86,11 @@ class BatchApi:
                     raise _refused(operation, said, problem) from error
             except BotoCoreError as error:
                 problem = f"{type(error).__name__}: {error}"
+                if isinstance(error, NoCredentialsError | PartialCredentialsError):
+                    raise BackendUnavailable(
+                        f"AWS cannot be asked to {operation}", problem,
+                        "Fill in the Airflow connection, or give workers and triggerer a role.",
+                    ) from error  # fmt: skip
             unsure = lost and done is not None
             if not patience.wait(_SETTLED_SECONDS if unsure else None):
                 raise BackendUnavailable(

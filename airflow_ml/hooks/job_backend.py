@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core.compute_choice import BATCH, KUBERNETES
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks import store as store_hook
+from airflow_ml.hooks.connection import get_connection
 
 if TYPE_CHECKING:
     from airflow_ml.core.compute import ComputeProfile
@@ -95,14 +96,24 @@ def _open(kind: str, conn_id: str, region: str) -> JobBackend:
 def _kubernetes_client(conn_id: str) -> Any:
     try:
         from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+        from kubernetes.config import ConfigException
     except ImportError as error:
         raise MissingDependency(
             "Compute on Kubernetes needs a package that is not installed",
             "apache-airflow-providers-cncf-kubernetes",
             "Install airflow-ml[kubernetes] on workers and triggerers.",
         ) from error
-    with _connecting:
-        return KubernetesHook(conn_id=conn_id).get_conn()
+    if conn_id != KubernetesHook.default_conn_name:  # without that one the cluster is the one that Airflow runs in
+        get_connection(conn_id, conn_type="kubernetes")
+    try:
+        with _connecting:
+            return KubernetesHook(conn_id=conn_id).get_conn()
+    except ConfigException as error:
+        raise ConfigurationError(
+            "The Airflow connection opens no cluster",
+            f"{conn_id}: {error}",
+            "Where Airflow does not run in the cluster, its extra needs kube_config or kube_config_path.",
+        ) from error
 
 
 def _aws_client(conn_id: str, region: str, service: str) -> Any:
@@ -117,5 +128,7 @@ def _aws_client(conn_id: str, region: str, service: str) -> Any:
         ) from error
     from airflow_ml.adapters.batch_api import CLIENT_SETTINGS
 
+    if conn_id != AwsBaseHook.default_conn_name:  # without that one boto3 finds credentials by itself
+        get_connection(conn_id, conn_type="aws")
     hook: Any = AwsBaseHook(aws_conn_id=conn_id, client_type=service, region_name=region or None)
     return hook.get_client_type(region_name=hook.region_name, config=hook.config.merge(Config(**CLIENT_SETTINGS)))

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from airflow_ml.adapters.batch_api import BatchApi
+from airflow_ml.errors import BackendUnavailable, ConfigurationError, ConnectionMissing
 from airflow_ml.hooks import job_backend
 
 
@@ -60,3 +62,34 @@ def test_clients_that_are_opened_at_once_are_each_of_their_own_cluster(
     for thread in threads:
         thread.join()
     assert found == {name: f"https://{name}.example.com" for name in names}
+
+
+@pytest.mark.parametrize("kind", ["kubernetes", "batch"])
+def test_a_connection_that_nobody_has_made_is_told(kind: str) -> None:
+    connect: Any = {
+        "kubernetes": job_backend._kubernetes_client,
+        "batch": lambda conn_id: job_backend._aws_client(conn_id, "eu-central-1", "batch"),
+    }[kind]
+    with pytest.raises(ConnectionMissing, match="nobody_made_it"):
+        connect("nobody_made_it")
+
+
+def test_a_connection_that_opens_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", raising=False)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match=r"kubernetes_default: .*No configuration found.*kube_config"):
+        job_backend._kubernetes_client("kubernetes_default")
+
+
+def test_without_credentials_aws_is_not_asked_for_a_minute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AIRFLOW_CONN_AWS_DEFAULT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    waits: list[float] = []
+    api = BatchApi(lambda service: job_backend._aws_client("aws_default", "eu-central-1", service), sleep=waits.append)
+    with pytest.raises(BackendUnavailable, match="NoCredentialsError"):
+        api.call("list_jobs", jobQueue="q")
+    assert waits == []
