@@ -206,8 +206,9 @@ def traffic(rng: np.random.Generator, runs: int, alpha: float, kind: str, wrong_
     """A/A canaries of 60 days with 400 units a day, through strata and clusters.
 
     Kinds: ``ratio`` (units of 1 to 4 alike requests), ``heavy_tailed`` (a lognormal metric with kurtosis above 100),
-    ``rate_1_percent``; each with weights that rise from 5 over 25 to 50 %, or ``..._at_2_percent`` all along.
-    ``each_arm_its_own_variance`` is the same test without the variance of both arms together.
+    ``rate_1_percent``, ``unequal_units`` (alike requests, a few units with hundreds of them); each with weights that
+    rise from 5 over 25 to 50 %, or ``..._at_2_percent`` all along. ``each_arm_its_own_variance`` is the same test
+    without the variance of both arms together.
     """
     days, units = 60, 400
     stratum = np.repeat(np.arange(days), units)
@@ -217,7 +218,11 @@ def traffic(rng: np.random.Generator, runs: int, alpha: float, kind: str, wrong_
         share = np.full(days * units, 0.02)
     wrong = {"airflow_ml": 0, "each_arm_its_own_variance": 0}
     for run in range(runs):
-        n = rng.integers(1, 5, days * units).astype(float) if metric == "ratio" else np.ones(days * units)
+        n = np.ones(days * units)
+        if metric == "ratio":
+            n = rng.integers(1, 5, days * units).astype(float)
+        elif metric == "unequal_units":
+            n = np.ceil(rng.lognormal(0, 1.5, days * units))
         if metric == "rate_1_percent":
             x = (rng.random(days * units) < 0.01).astype(float)
         else:

@@ -214,7 +214,7 @@ def main() -> None:
         "paired_shadow_aa": pairs(rng, arguments.runs, ALPHA, wrong_share),
         "traffic_aa": {
             kind: traffic(rng, arguments.runs, ALPHA, kind, wrong_share)
-            for metric in ("gaussian", "ratio", "heavy_tailed", "rate_1_percent")
+            for metric in ("gaussian", "ratio", "heavy_tailed", "rate_1_percent", "unequal_units")
             for kind in (metric, f"{metric}_at_2_percent")
         },
     }

@@ -49,14 +49,18 @@ def level_of(samples: Sequence[Sample], *, arm: str, beside: str = "", inflation
     requests = sum(one.requests for one in mine)
     others = {one.stratum: one for one in usable if one.variant == beside}
     own = [mean_of(one).variance for one in mine]
-    alike = [
-        variance_if_alike(one, others[one.stratum], one_mean=False) if one.stratum in others else known
-        for one, known in zip(mine, own, strict=True)
-    ]
-    squares = [one.requests**2 for one in mine]
-    variance = max(
-        math.fsum(square * one for square, one in zip(squares, found, strict=True)) for found in (own, alike)
-    )
+
+    def alike(*, one_mean: bool) -> list[float]:
+        return [
+            variance_if_alike(one, others[one.stratum], one_mean=one_mean) if one.stratum in others else known
+            for one, known in zip(mine, own, strict=True)
+        ]
+
+    def combined(variances: Sequence[float]) -> float:
+        return math.fsum(one.requests**2 * variance for one, variance in zip(mine, variances, strict=True))
+
+    # Where all requests of either arm are the same, only the difference of the arms says how requests vary.
+    variance = max(combined(own), combined(alike(one_mean=False))) or combined(alike(one_mean=True))
     return Level(
         value=math.fsum(one.sum_x for one in mine) / requests,
         variance=max(inflation, 1.0) * variance / requests**2,

@@ -40,6 +40,8 @@ class ReconcileRolloutsOperator(MLOperator):
     Args:
         router_conn_id: Airflow connection of the gateway, for records that name none (templated).
         round_seconds: Time until the next run of its DAG. 0: look once.
+        notifiers: Airflow's notifiers, called for each rollout that was ended, with its record as ``rollout`` in their
+            context: a task that was lost calls none of its own.
 
     Raises:
         RouterFailed: a lost rollout could not be ended. All others were checked first; the next run tries again.
@@ -57,12 +59,14 @@ class ReconcileRolloutsOperator(MLOperator):
         *,
         router_conn_id: str = "gateway_default",
         round_seconds: float = 60.0,
+        notifiers: Sequence[Any] = (),
         task_id: str = "reconcile_rollouts",
         **kwargs: Any,
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
         self.router_conn_id = router_conn_id
         self.round_seconds = round_seconds
+        self.notifiers = list(notifiers)
         self.check_arguments()
 
     def run(self, context: Context) -> JSON:
@@ -71,14 +75,14 @@ class ReconcileRolloutsOperator(MLOperator):
 
         until = datetime.now(UTC) + timedelta(seconds=self.round_seconds)
         at = datetime.now(UTC)
-        seen, found = self._round(at)
+        seen, found = self._round(context, at)
         while (lease := self._next_expiry(at, until)) is not None:
             wait_seconds = max(0.0, (lease - datetime.now(UTC)).total_seconds()) + 1.0
             self.log.info("A lease runs out at %s: waiting %.0f s to see whether it is renewed", lease, wait_seconds)
             time.sleep(wait_seconds)
             done = {(one.model, one.action) for one in found}
             at = datetime.now(UTC)
-            seen, more = self._round(at)
+            seen, more = self._round(context, at)
             found += [one for one in more if (one.model, one.action) not in done]
         failed = [f"{one.model}: {one.reason}" for one in found if one.action == FAILED]
         if failed:
@@ -89,9 +93,10 @@ class ReconcileRolloutsOperator(MLOperator):
             )
         return [one.to_dict() for one in found]
 
-    def _round(self, at: datetime) -> tuple[int, list[Reconciled]]:
-        from airflow_ml.hooks.rollout_signals import emit_metrics
-        from airflow_ml.runtime.rollout_reconcile import FAILED, UNREACHABLE, live_rollouts, reconcile_all
+    def _round(self, context: Context, at: datetime) -> tuple[int, list[Reconciled]]:
+        from airflow_ml.hooks.rollout_signals import emit_metrics, notify
+        from airflow_ml.runtime.rollout_evidence import closing_record, find_end
+        from airflow_ml.runtime.rollout_reconcile import ENDED, FAILED, UNREACHABLE, live_rollouts, reconcile_all
 
         for state in live_rollouts(self.store(), self.namespace):
             emit_metrics(state, looked=False)  # before the round: a lease below 0 is an alert of its own
@@ -99,6 +104,9 @@ class ReconcileRolloutsOperator(MLOperator):
         for one in found:
             log = self.log.warning if one.action in (FAILED, UNREACHABLE) else self.log.info
             log("%s, rollout %d, %s: %s", one.model, one.epoch, one.action, one.reason)
+            if one.action == ENDED and self.notifiers:
+                end = find_end(self.store(), one.model, one.namespace, one.epoch)
+                notify(self.notifiers, context, closing_record(end), self.log)
         self.log.info("%d models checked, %d needed action", seen, len(found))
         return seen, found
 

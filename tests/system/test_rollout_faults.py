@@ -284,6 +284,27 @@ def test_what_a_human_ends_while_it_promotes_is_one_or_the_other(rig: RolloutRig
     assert rig.violations(models) == []
 
 
+def test_what_a_human_promotes_outlives_the_triggerer(rig: RolloutRig, take: Take) -> None:
+    models = take(2)
+    begin_and_hold(rig, models)
+    for point in PROMOTING:
+        rig.stalls.arm(point)
+    for model in models:
+        act(rig, model, "promote")
+    wait_held(rig, PROMOTING)
+    triggerer = rig.airflow.component("triggerer")
+    rig.airflow.signal("triggerer", signal.SIGKILL)
+    psutil.wait_procs([triggerer], timeout=60)
+    rig.stalls.release()
+    rig.airflow.start_component("triggerer")
+    all_promoted(rig, models)
+    for model in models:
+        state = rig.state(model)
+        assert state is not None
+        assert state.reason.startswith("Promoted by a test: to know where it is.")
+        assert state.weights == (state.plan.steps[0].weight_percent,), "the steps that were left are skipped"
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_cleared_task_goes_on_with_its_rollout(rig: RolloutRig, take: Take, late: bool) -> None:
     models = take(1)

@@ -92,6 +92,18 @@ def test_at_the_limit_itself_a_guardrail_is_wrong_no_more_often_than_alpha(first
     assert count <= 16
 
 
+def test_an_arm_all_of_whose_requests_fail_breaks_a_limit_and_one_that_never_fails_holds_none() -> None:
+    rail = Guardrail(metric="m", limit=0.01)
+    for mine, theirs, broken in ((1.0, 0.0, True), (0.0, 1.0, False), (0.0, 0.0, False)):
+        parts = (
+            sample([mine] * 200, [1] * 200),
+            sample([theirs] * 3800, [1] * 3800, variant="champion"),
+        )
+        reading = Reading(samples=parts, watermark_at=None, assigned={})
+        found = judge(rail, reading, alpha=0.05, tau_requests=100.0, min_units=100)
+        assert (found.broken, found.held) == (broken, False)
+
+
 @pytest.mark.parametrize(("direction", "wrong"), [("minimize", "held"), ("maximize", "broken")])
 def test_a_small_arm_that_had_hardly_any_rare_event_proves_nothing(direction: str, wrong: str) -> None:
     """One event of 400 where four were to be expected: one arm of eleven has so few. By itself it varies little."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk import BaseNotifier
 
 from airflow_ml.adapters.memory.router import MemoryRouter
 from airflow_ml.adapters.memory.store import MemoryStore
@@ -43,6 +44,21 @@ class SlowRouter(MemoryRouter):
         super().write(traffic)
 
 
+class Keeping(BaseNotifier):
+    """Keeps what it is told, and fails at it once."""
+
+    template_fields = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str]] = []
+
+    def notify(self, context: Any) -> None:
+        self.told.append((context["rollout"]["model"], context["rollout"]["outcome"]))
+        if len(self.told) == 1:
+            raise OSError("no mail server")
+
+
 def test_a_lease_that_runs_out_during_a_round_is_ended_by_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, store = Clock(), MemoryStore()
     router = SlowRouter(clock)
@@ -53,7 +69,8 @@ def test_a_lease_that_runs_out_during_a_round_is_ended_by_the_same_run(monkeypat
             lease_seconds=seconds,
         )  # fmt: skip
         store.append(rollout_ref(model, "prod"), state.to_dict(), after=0)
-    operator = ReconcileRolloutsOperator(task_id="t")
+    keeping = Keeping()
+    operator = ReconcileRolloutsOperator(task_id="t", notifiers=[keeping])
     driver: Any = RolloutDriver(store, router, Metrics(router, 0.1), clock=clock.now)
     monkeypatch.setattr(reconciliation, "datetime", clock)
     monkeypatch.setattr(reconciliation.time, "sleep", clock.sleep)
@@ -62,6 +79,7 @@ def test_a_lease_that_runs_out_during_a_round_is_ended_by_the_same_run(monkeypat
     monkeypatch.setattr(ReconcileRolloutsOperator, "_driver_of", lambda self, state: driver)
     done: Any = operator.run({})  # type: ignore[arg-type]
     assert [(one["model"], one["action"]) for one in done] == [("first", "ended"), ("meanwhile", "ended")]
+    assert keeping.told == [("first", "rolled_back"), ("meanwhile", "rolled_back")], "its own task tells nobody"
     assert clock.at < BEGAN + timedelta(seconds=40)
     entry = store.latest(rollout_ref("next_run", "prod"))
     assert entry is not None
