@@ -63,7 +63,7 @@ class CollectSweepOperator(MLOperator):
                 raise NotARecord(
                     "There is no plan to collect",
                     "the plan's task, or one before it, did not succeed",
-                    "Mend the task that failed first, then clear it and all behind it.",
+                    "Fix the task that failed first, then clear it and all after it.",
                 )
         return super().execute(context)
 
