@@ -100,7 +100,77 @@ _HOME = {
 __all__ = ["__version__", "load", *sorted(_HOME)]
 
 if TYPE_CHECKING:
+    # For type checkers and editors; at run time a name is imported on first use.
+    from airflow_ml.client import runs as runs
+    from airflow_ml.core.artifact import Artifact as Artifact
+    from airflow_ml.core.call import CallResults as CallResults
+    from airflow_ml.core.canary import Rollout as Rollout
+    from airflow_ml.core.compute import profile as profile
+    from airflow_ml.core.feature_view import AsOf as AsOf
+    from airflow_ml.core.feature_view import FeatureView as FeatureView
+    from airflow_ml.core.feature_view import Input as Input
+    from airflow_ml.core.feature_view import Label as Label
+    from airflow_ml.core.feature_view import Lookup as Lookup
+    from airflow_ml.core.feature_view import Rolling as Rolling
+    from airflow_ml.core.features import FeatureSet as FeatureSet
+    from airflow_ml.core.gate import GateReport as GateReport
+    from airflow_ml.core.metric_query import SqlOutcomes as SqlOutcomes
+    from airflow_ml.core.metric_series import PrometheusQueries as PrometheusQueries
+    from airflow_ml.core.metric_series import PrometheusSums as PrometheusSums
+    from airflow_ml.core.model_checks import BeatsBaseline as BeatsBaseline
+    from airflow_ml.core.model_checks import MinMetric as MinMetric
+    from airflow_ml.core.model_checks import NotWorseThanChampion as NotWorseThanChampion
+    from airflow_ml.core.model_checks import SliceMetric as SliceMetric
+    from airflow_ml.core.monitoring import DriftReport as DriftReport
+    from airflow_ml.core.monitoring import ScoreTable as ScoreTable
+    from airflow_ml.core.ports import Reading as Reading
+    from airflow_ml.core.ports import Sample as Sample
     from airflow_ml.core.record import Record
+    from airflow_ml.core.registration import ModelVersion as ModelVersion
+    from airflow_ml.core.selection import Selection as Selection
+    from airflow_ml.core.snapshot import DatasetSnapshot as DatasetSnapshot
+    from airflow_ml.core.space import Choice as Choice
+    from airflow_ml.core.space import IntUniform as IntUniform
+    from airflow_ml.core.space import LogUniform as LogUniform
+    from airflow_ml.core.space import Uniform as Uniform
+    from airflow_ml.core.space import When as When
+    from airflow_ml.core.sweep import Leaderboard as Leaderboard
+    from airflow_ml.core.time_split import TimeSplit as TimeSplit
+    from airflow_ml.decorators.sweep import sweep as sweep
+    from airflow_ml.operators.ab_test import ABTestOperator as ABTestOperator
+    from airflow_ml.operators.ab_test import ShadowOperator as ShadowOperator
+    from airflow_ml.operators.ab_test import ab_test as ab_test
+    from airflow_ml.operators.ab_test import shadow as shadow
+    from airflow_ml.operators.call_job import CallJobOperator as CallJobOperator
+    from airflow_ml.operators.call_job import call_job as call_job
+    from airflow_ml.operators.canary import CanaryOperator as CanaryOperator
+    from airflow_ml.operators.canary import canary as canary
+    from airflow_ml.operators.features import BuildFeaturesOperator as BuildFeaturesOperator
+    from airflow_ml.operators.features import build_features as build_features
+    from airflow_ml.operators.gate import GateDatasetOperator as GateDatasetOperator
+    from airflow_ml.operators.gate import gate_dataset as gate_dataset
+    from airflow_ml.operators.gate_model import GateModelOperator as GateModelOperator
+    from airflow_ml.operators.gate_model import gate_model as gate_model
+    from airflow_ml.operators.gpu_pod import GpuPodOperator as GpuPodOperator
+    from airflow_ml.operators.monitoring import MonitorOperator as MonitorOperator
+    from airflow_ml.operators.monitoring import monitor as monitor
+    from airflow_ml.operators.prediction import PredictOperator as PredictOperator
+    from airflow_ml.operators.prediction import predict as predict
+    from airflow_ml.operators.reaping import ReapJobsOperator as ReapJobsOperator
+    from airflow_ml.operators.reaping import reap_jobs as reap_jobs
+    from airflow_ml.operators.reconciliation import ReconcileRolloutsOperator as ReconcileRolloutsOperator
+    from airflow_ml.operators.reconciliation import reconcile_rollouts as reconcile_rollouts
+    from airflow_ml.operators.registration import RegisterModelOperator as RegisterModelOperator
+    from airflow_ml.operators.registration import register_model as register_model
+    from airflow_ml.operators.rollback import RollbackOperator as RollbackOperator
+    from airflow_ml.operators.rollback import rollback as rollback
+    from airflow_ml.operators.selection import SelectModelOperator as SelectModelOperator
+    from airflow_ml.operators.selection import select_model as select_model
+    from airflow_ml.operators.snapshot import SnapshotDatasetOperator as SnapshotDatasetOperator
+    from airflow_ml.operators.snapshot import snapshot as snapshot
+    from airflow_ml.reading import read as read
+    from airflow_ml.retry import GpuRetryPolicy as GpuRetryPolicy
+    from airflow_ml.runtime.rows import Rows as Rows
 
 
 def load(value: Any) -> Record:

@@ -17,6 +17,7 @@ from airflow_ml.hooks import store as store_hook
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
+from airflow_ml.operators.function import with_arguments_of
 from airflow_ml.operators.ml_arguments import with_lists
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ class CallJobOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         python_callable: Callable[..., Any],
         inputs: Any = None,
+        *,
         completions: Any = None,
         constants: Mapping[str, Any] | None = None,
         compute: str | Mapping[str, JSON] = LOCAL,
@@ -277,6 +278,7 @@ class CallJobOperator(MLOperator):
         return store_results(self.function, jobs, results, store, compute=compute)
 
 
+@with_arguments_of(CallJobOperator)
 def call_job(python_callable: Callable[..., Any], inputs: Any = None, **kwargs: Any) -> Any:
     """Build a `CallJobOperator` and return its output; arguments as there, ``task_id`` by the function's name."""
     return CallJobOperator(python_callable=python_callable, inputs=inputs, **kwargs).output

@@ -12,6 +12,7 @@ from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, Ta
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, failing_at_once
 from airflow_ml.operators.canary_plan import RULES, check_plan_of
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -123,8 +124,8 @@ class CanaryOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         model: str,
+        *,
         metric: str = "brier",
         direction: str = "minimize",
         challengers: Sequence[str] = (CHALLENGER,),
@@ -226,6 +227,7 @@ class CanaryOperator(MLOperator):
         return {}
 
 
+@with_arguments_of(CanaryOperator)
 def canary(model: str, **kwargs: Any) -> Any:
     """Build a `CanaryOperator` and return its output, a `Rollout`; arguments as there."""
     return CanaryOperator(model=model, **kwargs).output

@@ -9,6 +9,7 @@ from airflow_ml.core import argument_rules as rules
 from airflow_ml.errors import ConfigurationError
 from airflow_ml.operators.arguments import is_known, plain
 from airflow_ml.operators.base import MLOperator, task_names
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -87,8 +88,8 @@ class BuildFeaturesOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         view: Any,
+        *,
         spine: Any,
         split: Any,
         views: Sequence[Any] = (),
@@ -138,6 +139,7 @@ class BuildFeaturesOperator(MLOperator):
         return features
 
 
+@with_arguments_of(BuildFeaturesOperator)
 def build_features(view: Any, **kwargs: Any) -> Any:
     """Build a `BuildFeaturesOperator` and return its output, a `FeatureSet`; arguments as there."""
     return BuildFeaturesOperator(view=view, **kwargs).output

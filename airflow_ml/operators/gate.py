@@ -16,6 +16,7 @@ from airflow_ml.errors import AirflowMLError, ConfigurationError, GateBlocked, G
 from airflow_ml.links import SnapshotPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,8 +78,8 @@ class GateDatasetOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         subject: Any,
+        *,
         expectations: Any,
         on_bad_rows: str = "block",
         max_quarantine_fraction: float = 0.05,
@@ -193,6 +194,7 @@ def stop_unless_passed(report: GateReport, what: str) -> None:
         raise GateErrored(f"The gate could not decide on {what}", report.reason, "It stays closed; fix the suite.")
 
 
+@with_arguments_of(GateDatasetOperator)
 def gate_dataset(subject: Any, **kwargs: Any) -> Any:
     """Build a `GateDatasetOperator` and return its output, the snapshot that passed; arguments as there."""
     return GateDatasetOperator(subject=subject, **kwargs).output

@@ -11,6 +11,7 @@ from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, task_names
+from airflow_ml.operators.function import with_arguments_of
 from airflow_ml.operators.gate import REPORT_KEY, error_report, log_checks, stop_unless_passed
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class GateModelOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         selection: Any,
+        *,
         data: Any,
         checks: Sequence[Any],
         model: str | None = None,
@@ -193,6 +194,7 @@ class GateModelOperator(MLOperator):
         return built.to_dict()
 
 
+@with_arguments_of(GateModelOperator)
 def gate_model(selection: Any, **kwargs: Any) -> Any:
     """Build a `GateModelOperator` and return its output, the selection that passed; arguments as there."""
     return GateModelOperator(selection=selection, **kwargs).output

@@ -15,6 +15,7 @@ from airflow_ml.errors import ConfigurationError
 from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, task_names
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,8 +63,8 @@ class MonitorOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         scores: Any,
+        *,
         outcomes: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         as_of: str | datetime | None = None,
@@ -169,6 +170,7 @@ class MonitorOperator(MLOperator):
         return source.read(self.outcomes, self.parameters, as_of=as_of, into=into, tag=task_names(context)).path
 
 
+@with_arguments_of(MonitorOperator)
 def monitor(scores: Any, **kwargs: Any) -> Any:
     """Build a `MonitorOperator` and return its output, a `DriftReport`; arguments as there."""
     return MonitorOperator(scores=scores, **kwargs).output

@@ -13,6 +13,7 @@ from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
 from airflow_ml.operators.features import check_view, read_view, read_views
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -105,8 +106,8 @@ class PredictOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         model: str,
+        *,
         spine: str,
         into: str,
         view: Any = None,
@@ -148,6 +149,7 @@ class PredictOperator(MLOperator):
         return score_rows(self, context)
 
 
+@with_arguments_of(PredictOperator)
 def predict(model: str, **kwargs: Any) -> Any:
     """Build a `PredictOperator` and return its output, a `ScoreTable`; arguments as there."""
     return PredictOperator(model=model, **kwargs).output

@@ -13,6 +13,7 @@ from airflow_ml.errors import AirflowMLError
 from airflow_ml.hooks.compute import compute_profiles
 from airflow_ml.hooks.job_backend import job_backend, remote_jobs
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.function import with_arguments_of
 from airflow_ml.triggers.task_state import ENDED_BY_USER, task_state
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ReapJobsOperator(MLOperator):
         return True
 
 
+@with_arguments_of(ReapJobsOperator)
 def reap_jobs(**kwargs: Any) -> Any:
     """Build a `ReapJobsOperator` and return its output; arguments as there."""
     return ReapJobsOperator(**kwargs).output

@@ -12,6 +12,7 @@ from airflow_ml.core.record import JSON
 from airflow_ml.errors import RouterFailed
 from airflow_ml.hooks.rollout import rollout_driver
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -126,6 +127,7 @@ class ReconcileRolloutsOperator(MLOperator):
         return rollout_driver(state.model, router_conn_id=conn_id, mlflow_conn_id=None)
 
 
+@with_arguments_of(ReconcileRolloutsOperator)
 def reconcile_rollouts(**kwargs: Any) -> Any:
     """Build a `ReconcileRolloutsOperator` and return its output, a list of what was done; arguments as there."""
     return ReconcileRolloutsOperator(**kwargs).output

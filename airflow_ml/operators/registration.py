@@ -17,6 +17,7 @@ from airflow_ml.hooks.store import namespace
 from airflow_ml.links import ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, task_names
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,8 +65,8 @@ class RegisterModelOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         selection: Any,
+        *,
         name: str,
         alias: str = CHALLENGER,
         tags: Mapping[str, Any] | None = None,
@@ -161,6 +162,7 @@ class RegisterModelOperator(MLOperator):
         return version
 
 
+@with_arguments_of(RegisterModelOperator)
 def register_model(selection: Any, **kwargs: Any) -> Any:
     """Build a `RegisterModelOperator` and return its output, a `ModelVersion`; arguments as there."""
     return RegisterModelOperator(selection=selection, **kwargs).output

@@ -17,6 +17,7 @@ from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,8 +58,8 @@ class RollbackOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         model: str,
+        *,
         reason: str,
         mlflow_conn_id: str = "mlflow_default",
         router_conn_id: str = "gateway_default",
@@ -122,6 +123,7 @@ class RollbackOperator(MLOperator):
         return now, before
 
 
+@with_arguments_of(RollbackOperator)
 def rollback(model: str, *, reason: str, **kwargs: Any) -> Any:
     """Build a `RollbackOperator` and return its output, a `Rollout`; arguments as there."""
     return RollbackOperator(model=model, reason=reason, **kwargs).output

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ml.core import argument_rules as rules
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -56,8 +57,8 @@ class SelectModelOperator(MLOperator):
 
     def __init__(
         self,
-        *,
         leaderboard: Any,
+        *,
         refit: str = "train+validate",
         constraints: Mapping[str, Any] | None = None,
         timeout_seconds: float = 3600.0,
@@ -125,6 +126,7 @@ class SelectModelOperator(MLOperator):
         )
 
 
+@with_arguments_of(SelectModelOperator)
 def select_model(leaderboard: Any, **kwargs: Any) -> Any:
     """Build a `SelectModelOperator` and return its output, a `Selection`; arguments as there."""
     return SelectModelOperator(leaderboard=leaderboard, **kwargs).output

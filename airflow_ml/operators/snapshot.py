@@ -15,6 +15,7 @@ from airflow_ml.hooks.warehouse import snapshot_source
 from airflow_ml.links import QueryHistoryLink, SnapshotPageLink, TaskPageLink
 from airflow_ml.operators.arguments import plain
 from airflow_ml.operators.base import MLOperator, task_names
+from airflow_ml.operators.function import with_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -169,6 +170,7 @@ def _default_name(sql: str | None, table: str | None, task_id: str) -> str:
     return Path(sql).stem if isinstance(sql, str) and sql.endswith(".sql") else task_id.rpartition(".")[2]
 
 
+@with_arguments_of(SnapshotDatasetOperator)
 def snapshot(**kwargs: Any) -> Any:
     """Build a `SnapshotDatasetOperator` and return its output; arguments as there."""
     return SnapshotDatasetOperator(**kwargs).output
