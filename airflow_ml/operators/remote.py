@@ -18,7 +18,7 @@ from airflow_ml.core.failure import job_failed
 from airflow_ml.core.fingerprint import digest_json
 from airflow_ml.core.job import FAILED, LOST, SUCCEEDED, IndexFailure, JobStatus
 from airflow_ml.core.job_log import log_address
-from airflow_ml.core.log_tail import unseen
+from airflow_ml.core.log_tail import TAIL_LINES, to_show
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import AirflowMLError, CallTimedOut, FencedOut
 from airflow_ml.hooks.job_backend import job_backend, remote_jobs
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 #: Failed indexes that are named in the log; of how many the last lines are shown; how many lines of each.
 _LOGGED, _SHOWN, _TAIL_LINES = 20, 3, 50
-#: Lines of a job that has one index only.
-_ONE_LOG_LINES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +196,8 @@ def _log_outcome(
         log.error("... and %d more", found.lacking - _LOGGED)
     backend = job_backend(handle)
     if attempt.request.indexes == 1:  # the trigger has copied earlier lines
-        for line in unseen(list(backend.log(handle, 0, tail_lines=_ONE_LOG_LINES)), seen):
+        lines = list(backend.log(handle, 0, tail_lines=TAIL_LINES))
+        for line in to_show(lines, seen, log_address(handle)):
             log.info("%s", line)
     else:
         for failure in found.failures[:_SHOWN]:

@@ -179,10 +179,11 @@ class JobTrigger(BaseTrigger):
             self._log_output(handle)
 
     def _log_output(self, handle: JobHandle) -> None:
-        from airflow_ml.core.log_tail import REMEMBERED, marks, unseen
+        from airflow_ml.core.job_log import log_address
+        from airflow_ml.core.log_tail import TAIL_LINES, marks, to_show
 
-        lines = list(backend_hook.job_backend(handle).log(handle, 0, tail_lines=REMEMBERED))
-        for line in unseen(lines, self._log_seen):
+        lines = list(backend_hook.job_backend(handle).log(handle, 0, tail_lines=TAIL_LINES))
+        for line in to_show(lines, self._log_seen, log_address(handle)):
             self.log.info("%s", line)
         if lines:
             self._log_seen = marks(lines)

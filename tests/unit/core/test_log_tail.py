@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_ml.core.log_tail import REMEMBERED, marks, unseen
+from airflow_ml.core.log_tail import REMEMBERED, TAIL_LINES, marks, to_show, unseen
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(60, 1000))
@@ -30,3 +30,12 @@ def test_no_line_that_was_seen_comes_again(before: list[str], more: list[str]) -
 def test_a_log_that_has_moved_on_is_told_as_far_as_it_is_there() -> None:
     assert unseen(["x", "y"], marks(["a", "b"])) == ["x", "y"]
     assert len(marks([str(number) for number in range(1000)])) == REMEMBERED
+
+
+def test_what_no_look_saw_is_said() -> None:
+    log = [str(number) for number in range(5 * TAIL_LINES)]
+    seen = marks(log[:TAIL_LINES])
+    fast, slow = log[-TAIL_LINES:], log[: 2 * TAIL_LINES - REMEMBERED][-TAIL_LINES:]
+    assert to_show(fast, seen, "kubectl logs x") == ["(Lines before these are not shown: kubectl logs x)", *fast]
+    assert to_show(slow, seen, "") == slow[REMEMBERED:]
+    assert to_show(["a new pod"], seen, "") == ["a new pod"]
