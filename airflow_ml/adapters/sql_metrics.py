@@ -86,6 +86,8 @@ class SqlMetrics:
             return self._paired(expression, values, watermark, day)
         assigned = _counted(self._run(assigned_sql(self._query), values))
         changes = assigned.pop("", {})
+        in_all = {arm: {s: units for s, units in strata.items() if "/" not in s} for arm, strata in assigned.items()}
+        by_day = {arm: {s: units for s, units in strata.items() if "/" in s} for arm, strata in assigned.items()}
         squares: dict[str, float] = {}
         for arm in sorted(set(assigned) - {CHAMPION}) if not by else ():
             names = {"champion": CHAMPION, "challenger": arm, "day": day}
@@ -96,9 +98,10 @@ class SqlMetrics:
         return Reading(
             samples=tuple(_sample(row) for row in rows),
             watermark_at=watermark,
-            assigned=assigned,
+            assigned=by_day,
             unit_squares=squares,
             crossed=(changes["crossed"], changes["all"]) if changes.get("all") else (),
+            assigned_in_all=in_all,
         )
 
     def _paired(

@@ -27,6 +27,8 @@ OF_PROBABILITIES = frozenset({"brier", "log_loss"})
 def assigned_sql(query: SqlOutcomes) -> str:
     """Return the SELECT of ``arm, stratum, units``: everybody who was exposed, with an outcome or not.
 
+    A stratum without a day, ``25``, has each unit once, over all days.
+
     Two rows have an empty arm: of the stratum ``crossed`` the units that two arms answered at one weight, of ``all``
     every unit, both once for each weight.
     """
@@ -35,6 +37,7 @@ def assigned_sql(query: SqlOutcomes) -> str:
 ),
 by_weight AS (SELECT step, unit, COUNT(DISTINCT assigned) AS arms FROM mine WHERE unit <> '' GROUP BY 1, 2)
 SELECT assigned AS arm, step || '/' || data_day AS stratum, COUNT(DISTINCT unit) AS units FROM mine GROUP BY 1, 2
+UNION ALL SELECT assigned, step, COUNT(DISTINCT unit) FROM mine WHERE unit <> '' GROUP BY 1, 2
 UNION ALL SELECT '', 'crossed', SUM(CASE WHEN arms > 1 THEN 1 ELSE 0 END) FROM by_weight
 UNION ALL SELECT '', 'all', COUNT(*) FROM by_weight
 ORDER BY 1, 2"""

@@ -321,6 +321,9 @@ class Reading:
     #: Units that two arms answered at one weight, and all units, each counted once for each weight. Empty where the
     #: source does not count them, as where the router's own hash leaves none.
     crossed: tuple[int, ...] = ()
+    #: Units that were sent to each variant at each weight, each unit once over all days: ``{variant: {"25": units}}``.
+    #: Few units that are missing each day add up in it. Empty where the source does not count them so.
+    assigned_in_all: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class MetricSource(Protocol):

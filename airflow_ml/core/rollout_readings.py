@@ -43,11 +43,14 @@ def merged(readings: Sequence[tuple[int, Reading]]) -> Reading:
         return readings[0][1]
     samples: list[Sample] = []
     assigned: dict[str, dict[str, int]] = {}
+    in_all: dict[str, dict[str, int]] = {}
     for number, (epoch, reading) in enumerate(readings):
         suffix = f"/{epoch}" if number else ""
         samples += [replace(one, stratum=one.stratum + suffix) for one in reading.samples]
         for variant, strata in reading.assigned.items():
             _add(assigned.setdefault(variant, {}), strata, suffix)
+        for variant, weights in reading.assigned_in_all.items():
+            _add(in_all.setdefault(variant, {}), weights, suffix)
     squares: dict[str, float] = {}
     for _, reading in readings:
         for challenger, value in reading.unit_squares.items():
@@ -60,6 +63,7 @@ def merged(readings: Sequence[tuple[int, Reading]]) -> Reading:
         assigned=assigned,
         unit_squares=squares,
         crossed=tuple(map(sum, zip(*counts, strict=True))),
+        assigned_in_all=in_all,
     )
 
 

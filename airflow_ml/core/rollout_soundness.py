@@ -9,7 +9,7 @@ from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arms import PAIRED_METRIC
 from airflow_ml.core.ports import Reading
 from airflow_ml.core.rollout_plan import BY_REQUEST, PAIRED_SHADOW, SAME, RolloutPlan
-from airflow_ml.core.rollout_readings import weight_of
+from airflow_ml.core.rollout_readings import day_of, weight_of
 from airflow_ml.core.rollout_state import RolloutState
 from airflow_ml.core.sample_ratio import SampleRatio, sample_ratio
 from airflow_ml.core.statistics import MOST_DESIGN_EFFECT, as_requests, check, design_effect, effect_of
@@ -32,10 +32,9 @@ def why_void(plan: RolloutPlan, reading: Reading, ratio: SampleRatio) -> str:
     them so.
     """
     if ratio.mismatch:
-        return (
-            f"invalid: the split of units in stratum {ratio.stratum} is not the one that was set, so the arms "
-            "cannot be compared"
-        )
+        stratum = str(ratio.stratum)
+        where = f"in stratum {stratum}" if day_of(stratum) else f"over all days at {stratum.partition('/')[0]} %"
+        return f"invalid: the split of units {where} is not the one that was set, so the arms cannot be compared"
     if len(reading.crossed) == 2 and reading.crossed[0] >= max(LEAST_CROSSED, MOST_CROSSED_SHARE * reading.crossed[1]):
         return (
             f"invalid: {reading.crossed[0]} of {reading.crossed[1]} units were answered by two arms at one weight, so "
@@ -78,16 +77,27 @@ def in_time(strata: Iterable[str], plan: RolloutPlan) -> list[str]:
 
 
 def sample_ratio_of(plan: RolloutPlan, state: RolloutState, reading: Reading) -> SampleRatio:
-    """Test whether every arm got the units that its weight promised, in each stratum with a split."""
-    shares: dict[str, float] = {}
-    strata = {stratum for by_stratum in reading.assigned.values() for stratum in by_stratum}
-    for stratum in in_time(strata, plan):
-        weight = weight_of(stratum)
-        if weight is not None and 0 < weight < 100:
-            shares[stratum] = weight / 100
+    """Test whether every arm got the units that its weight promised: in each stratum, and in all of a weight.
+
+    A day of few units shows a gross fault only. A unit is assigned once for a whole rollout, so the units of a weight,
+    each counted once, are one sample however often they return: it grows until a tenth that is missing shows. Each of
+    the two has half of the plan's chance of a false alarm.
+    """
     alone = state.kind == SAME or (state.chosen and plan.design == PAIRED_SHADOW)
     arms = (CHALLENGER,) if alone else tuple(state.challengers)
-    return sample_ratio(reading.assigned, shares, champion=CHAMPION, challengers=arms, alpha=plan.sample_ratio_alpha)
+    alpha = plan.sample_ratio_alpha / 2
+    found = [
+        sample_ratio(counted, _shares(counted, plan), champion=CHAMPION, challengers=arms, alpha=alpha)
+        for counted in (reading.assigned, reading.assigned_in_all)
+    ]
+    return max(found, key=lambda one: one.excess)
+
+
+def _shares(counted: Mapping[str, Mapping[str, int]], plan: RolloutPlan) -> dict[str, float]:
+    """Return each challenger's share in the strata with a split, oldest first."""
+    strata = {stratum for by_stratum in counted.values() for stratum in by_stratum}
+    weights = {stratum: weight_of(stratum) for stratum in in_time(strata, plan)}
+    return {stratum: weight / 100 for stratum, weight in weights.items() if weight is not None and 0 < weight < 100}
 
 
 def why_impossible(plan: RolloutPlan, state: RolloutState, readings: Mapping[str, Reading]) -> str:

@@ -82,7 +82,7 @@ class TestCallable(MetricSourceContract):
 class TestPrometheus(MetricSourceContract):
     """An application that exposes its sums, scraped by a server that speaks Prometheus' API."""
 
-    sees_units = False
+    sees_units = counts_in_all = False
 
     @pytest.fixture
     def server(self) -> Iterator[LocalPrometheus]:
@@ -290,6 +290,8 @@ def _unheard(gateway: LocalGateway) -> int:
 
 @pytest.mark.integration
 class TestGateway(MetricSourceContract):
+    counts_in_all = False
+
     @pytest.fixture
     def source(self, one_gateway: LocalGateway) -> MetricSource:
         return GatewayMetrics(one_gateway.url)

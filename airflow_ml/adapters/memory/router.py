@@ -113,22 +113,26 @@ class MemoryMetrics:
         if metric.endswith(PAIRED_METRIC):
             return _pairs(requests, metric.removesuffix(PAIRED_METRIC), watermark)
         assigned: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        in_all: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         units: dict[tuple[str, str], dict[str, list[Request]]] = defaultdict(lambda: defaultdict(list))
         for request in requests:
             day = _day(request.at)
             stratum = f"{request.step}/{day}"
             assigned[request.variant][stratum].add(request.unit)
+            in_all[request.variant][request.step].add(request.unit)
             if watermark is not None and day < _day(watermark):
                 units[request.variant, stratum][request.unit].append(request)
         return Reading(
             samples=tuple(_sample(*key, by_unit, metric) for key, by_unit in sorted(units.items())),
             watermark_at=watermark,
-            assigned={
-                variant: {stratum: len(seen) for stratum, seen in strata.items()}
-                for variant, strata in assigned.items()
-            },
+            assigned=_lengths(assigned),
             unit_squares=_unit_squares(units, metric),
+            assigned_in_all=_lengths(in_all),
         )
+
+
+def _lengths(found: Mapping[str, Mapping[str, set[str]]]) -> dict[str, dict[str, int]]:
+    return {variant: {stratum: len(seen) for stratum, seen in strata.items()} for variant, strata in found.items()}
 
 
 def _pairs(requests: Iterable[Request], metric: str, watermark: datetime | None) -> Reading:
@@ -162,8 +166,7 @@ def _pairs(requests: Iterable[Request], metric: str, watermark: datetime | None)
                 sum_squares=float(sum(x * x for pairs in known for x in pairs)),
             )
         )
-    counted = {variant: {s: len(seen) for s, seen in strata.items()} for variant, strata in assigned.items()}
-    return Reading(samples=tuple(samples), watermark_at=watermark, assigned=counted)
+    return Reading(samples=tuple(samples), watermark_at=watermark, assigned=_lengths(assigned))
 
 
 def _sample(variant: str, stratum: str, by_unit: Mapping[str, list[Request]], metric: str) -> Sample:

@@ -76,6 +76,8 @@ class MetricSourceContract:
 
     #: Whether the source sees units, and so gives the sum of their squared scores.
     sees_units = True
+    #: Whether it counts the units of a weight over all days.
+    counts_in_all = True
 
     @pytest.fixture
     def source(self) -> MetricSource:
@@ -100,6 +102,7 @@ class MetricSourceContract:
         assert {sample.variant for sample in reading.samples} == {CHAMPION, CHALLENGER}
         assert reading.watermark_at == _START + timedelta(days=3)
         assert bool(reading.unit_squares) == self.sees_units
+        assert bool(reading.assigned_in_all) == self.counts_in_all
 
     def test_days_above_the_watermark_are_assigned_but_not_measured(
         self, source: MetricSource, load: Load, model: str
@@ -198,6 +201,12 @@ def _check(reading: Reading, requests: Sequence[Request], *, last_day: str) -> N
     counted = [request for request in requests if f"{request.at:%Y-%m-%d}" <= last_day]
     strata = sorted({(request.variant, f"{request.step}/{request.at:%Y-%m-%d}") for request in counted})
     assert sorted((sample.variant, sample.stratum) for sample in reading.samples) == strata
+    if reading.assigned_in_all:
+        seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for request in requests:
+            seen[request.variant][request.step].add(request.unit)
+        expected = {arm: {step: len(units) for step, units in steps.items()} for arm, steps in seen.items()}
+        assert {arm: dict(steps) for arm, steps in reading.assigned_in_all.items()} == expected
     if reading.unit_squares:
         assert reading.unit_squares == {CHALLENGER: pytest.approx(_unit_squares(counted), rel=1e-9)}
     for sample in reading.samples:
