@@ -13,6 +13,7 @@ from airflow_ml.core.artifact import check_ref
 from airflow_ml.core.failpoint import fp
 from airflow_ml.core.ports import Entry
 from airflow_ml.core.record import JSON
+from airflow_ml.errors import StoreUnavailable
 
 
 class FolderRefs(FolderFiles):
@@ -23,6 +24,7 @@ class FolderRefs(FolderFiles):
 
         Raises:
             RefConflict: somebody else created that entry, or entry ``after`` does not exist.
+            StoreUnavailable: the folder is gone.
             ConfigurationError: for an entry over 1 MiB.
         """
         folder = self._ref_folder(ref)
@@ -30,6 +32,7 @@ class FolderRefs(FolderFiles):
         data = encode_entry(ref, sequence, value)
         if after and not (folder / _entry_name(after)).exists():
             raise gap(ref, after)
+        self._check_there()
         self._make(folder)
         with self._temporary([data]) as (temporary, _, _):
             fp("store.append.written")
@@ -62,6 +65,8 @@ class FolderRefs(FolderFiles):
             for folder, _, files in os.walk(os.fspath(start))
             if any(_sequence_of(name) is not None for name in files)
         ]
+        if not names:
+            self._check_there()
         yield from sorted(names)
 
     @cached_property
@@ -75,8 +80,16 @@ class FolderRefs(FolderFiles):
         try:
             names = os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
+            self._check_there()
             return []
         return [number for name in names if (number := _sequence_of(name)) is not None]
+
+    def _check_there(self) -> None:
+        """Refuse to take a folder that is gone, such as one that is no longer mounted, for an empty store."""
+        if not os.path.isdir(self._refs):
+            raise StoreUnavailable(
+                "The store's folder is gone", os.fspath(self._root), "Mount it again, or see what removed it."
+            )
 
     def _entry(self, ref: str, sequence: int) -> Entry:
         # Plain text and no buffer: whoever looks back over many runs reads thousands of these.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_ml.adapters.folder_store import FolderStore
-from airflow_ml.errors import ConfigurationError
+from airflow_ml.errors import ConfigurationError, StoreUnavailable
 
 
 @pytest.fixture
@@ -60,3 +60,24 @@ def test_an_entry_whose_link_was_made_though_the_server_says_it_exists_is_ours(
         patch.setattr(os, "link", answered_twice)
         assert store.append("r", {"n": 1}, after=0).sequence == 1
     assert [entry.value for entry in store.history("r")] == [{"n": 1}]
+
+
+def test_a_folder_that_is_gone_is_no_empty_store(tmp_path: Path) -> None:
+    """What is no longer mounted holds nothing, which says nothing about the store, and nothing is begun anew in it."""
+    place = tmp_path / "mount"
+    store = FolderStore(place)
+    store.append("rollouts/prod/m", {"epoch": 1}, after=0)
+    assert store.latest("rollouts/prod/other") is None
+    place.rename(tmp_path / "elsewhere")
+    place.mkdir()
+    for ask in (
+        lambda: store.latest("rollouts/prod/m"),
+        lambda: list(store.history("rollouts/prod/m")),
+        lambda: list(store.refs("rollouts")),
+        lambda: store.append("rollouts/prod/m", {"epoch": 1}, after=0),
+    ):
+        with pytest.raises(StoreUnavailable, match="gone"):
+            ask()
+    place.rmdir()
+    (tmp_path / "elsewhere").rename(place)
+    assert store.latest("rollouts/prod/m") is not None
