@@ -26,6 +26,8 @@ from airflow_ml.runtime.shard import planned_trials
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Characters of a traceback in the message of a failed sweep: the user's line and the error.
+_SHOWN_TRACEBACK = 1500
 #: Names of groups that a record can hold; the Parquet file has all of them.
 _MAX_NAMED_GROUPS = 10
 
@@ -52,7 +54,7 @@ def collect(plan: SweepPlan, store: ArtifactStore) -> Leaderboard:
     succeeded = [row for row in rows if row["status"] == SUCCEEDED]
     with_success = {str(row["group"]) for row in succeeded}
     without = [group for group in dict.fromkeys(trial.group for trial in trials) if group not in with_success]
-    _judge(plan, rows, len(succeeded), artifact, without)
+    _judge(plan, rows, results, artifact, without)
     first = min(succeeded, key=lambda row: _order(plan, row, results.get(row["trial"])))
     return Leaderboard(
         sweep=plan.sweep,
@@ -299,9 +301,15 @@ def _param_column(values: Sequence[JSON]) -> Any:
 
 
 def _judge(
-    plan: SweepPlan, rows: Sequence[Mapping[str, Any]], succeeded: int, artifact: Artifact, without: Sequence[str]
+    plan: SweepPlan,
+    rows: Sequence[Mapping[str, Any]],
+    results: Mapping[str, TrialResult],
+    artifact: Artifact,
+    without: Sequence[str],
 ) -> None:
-    pruned, not_run = (sum(row["status"] == status for row in rows) for status in (PRUNED, NOT_RUN))
+    succeeded, pruned, not_run = (
+        sum(row["status"] == status for row in rows) for status in (SUCCEEDED, PRUNED, NOT_RUN)
+    )
     if succeeded and (succeeded + pruned) / len(rows) >= plan.min_success_fraction:
         return
     bad = [row for row in rows if row["status"] not in (SUCCEEDED, PRUNED)]
@@ -312,8 +320,11 @@ def _judge(
     if succeeded and without:
         more = f" and {len(without) - _MAX_NAMED_GROUPS} more" if len(without) > _MAX_NAMED_GROUPS else ""
         others += f"; no success in {', '.join(without[:_MAX_NAMED_GROUPS])}{more}"
+    alike = (results[row["trial"]] for row in bad if row["reason"] == reason and row["trial"] in results)
+    traceback = next((result.traceback for result in alike), "")
+    where = f" The end of a traceback:\n{traceback[-_SHOWN_TRACEBACK:]}" if traceback else ""
     raise SweepFailed(
         f"{succeeded} of {len(rows)} trials succeeded, {asked}",
         f"most common error ({count} times): {reason}{others}",
-        f"All trials with their reasons: {artifact.uri}. Fix the function or lower min_success_fraction.",
+        f"All trials with their reasons: {artifact.uri}. Fix the function or lower min_success_fraction.{where}",
     )

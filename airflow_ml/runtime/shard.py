@@ -78,7 +78,7 @@ def execute_shard(
     ref = shard_ref(plan.sweep, job.shard, plan.shards)
     ledger = Ledger(store, ref, batch_seconds=LOCAL_BATCH_SECONDS if local else REMOTE_BATCH_SECONDS, log=log)
     missing = [trial for trial in trials if trial.trial not in ledger.results]
-    progress = ShardProgress(job, trials, ledger, on_progress)
+    progress = ShardProgress(job, trials, ledger, on_progress, log)
     if len(missing) < len(trials):
         log(f"{len(trials) - len(missing)} of {len(trials)} trials were finished earlier; {len(missing)} to run")
     learning = in_sequence(plan.sampler, plan.pruner)
@@ -129,7 +129,7 @@ def _run_in_any_order(
             else:
                 result = _result(ended)
                 pool.skip(ledger.add(result) + ledger.tick())
-                progress.ran += 1
+                progress.ended(result)
                 if reason := storm.add(result):
                     return reason
             progress.report(last=False)
@@ -153,7 +153,7 @@ def _run_in_sequence(
                 result = _result(ended)
                 ledger.add(result)
                 ledger.tick()
-                progress.ran += 1
+                progress.ended(result)
                 if reason := storm.add(result):
                     return reason
                 for payload in reversed(sequences.after(result)):

@@ -1,4 +1,4 @@
-"""How far a shard is: counts each committed result once, and reports every two seconds."""
+"""How far a shard is: counts each committed result once, reports every two seconds, and shows where trials fail."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from airflow_ml.runtime.ledger import Ledger
 PROGRESS_SECONDS = 2.0
 #: Groups that one message names.
 NAMED_GROUPS = 10
+#: Kinds of failure whose first traceback is logged: 20,000 trials mostly fail in the same place.
+SHOWN_REASONS = 3
 
 
 class ShardProgress:
-    """Counts the results of a shard.
+    """Counts the results of a shard, and shows where its trials fail.
 
     Args:
         job: The shard.
         trials: All of its trials.
         ledger: Its committed results, whoever ran them.
         on_progress: Called about every two seconds.
+        log: Called with the traceback of the first trial of each kind of failure.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class ShardProgress:
         trials: Sequence[PlannedTrial],
         ledger: Ledger,
         on_progress: Callable[[Progress], None],
+        log: Callable[[str], None],
     ) -> None:
         self._job, self._trials, self._ledger, self._on_progress = job, len(trials), ledger, on_progress
         self._began = self._reported_at = time.monotonic()
@@ -45,9 +49,21 @@ class ShardProgress:
         self._bests: dict[str, float] = {}
         self._best: tuple[float, str] | None = None
         self._take()
+        self._log, self._reasons = log, set[str]()
         #: Trials that this attempt ran, and why it stopped early.
         self.ran = 0
         self.stopped = ""
+
+    def ended(self, result: TrialResult) -> None:
+        """Count a trial that this attempt ran, and show where it failed unless that was shown."""
+        self.ran += 1
+        if result.traceback and result.reason not in self._reasons and len(self._reasons) < SHOWN_REASONS:
+            self._reasons.add(result.reason)
+            self._log(
+                f"[{result.trial} {self._group_of[result.trial]}] {result.status}; later ones alike are not shown"
+            )
+            for line in result.traceback.splitlines():
+                self._log(line)
 
     def report(self, *, last: bool) -> None:
         """Report how far the shard is, unless that was done within the last two seconds."""

@@ -29,7 +29,7 @@ def test_results_are_counted_once_whoever_ran_them(tmp_path, direction, best):
     told: list[Progress] = []
     mine.add(TrialResult(trial="t00000", status="succeeded", metrics={"score": 0.1}))
     mine.flush()
-    watch = ShardProgress(shard_job(plan, 0), planned_trials(plan, store), mine, told.append)
+    watch = ShardProgress(shard_job(plan, 0), planned_trials(plan, store), mine, told.append, lambda line: None)
     watch.report(last=False)
     assert told == [], "two seconds are not over"
     mine.add(TrialResult(trial="t00001", status="failed", reason="x"))

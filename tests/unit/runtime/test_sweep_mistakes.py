@@ -53,6 +53,19 @@ def test_what_a_trial_returns_or_changes_harms_itself_only(tmp_path: Path) -> No
     assert collect(plan, store).succeeded == 3
 
 
+def test_where_a_function_fails_is_shown_once_and_in_what_the_sweep_fails_with(tmp_path: Path) -> None:
+    text = (
+        "\ndef train(data, params):\n    rows = data.train.X\n    raise ValueError(f'no luck with {len(rows)} rows')\n"
+    )
+    plan, store = plan_of(tmp_path, text, groups=("EWR",), trials_per_group=3)
+    lines: list[str] = []
+    run_shard(shard_job(plan, 0, workers=1), store_uri=store.uri, log=lines.append)
+    told = "\n".join(lines)
+    assert told.count("in train") == told.count("later ones alike") == 1
+    with pytest.raises(SweepFailed, match=r"(?s)3 times.*line 4, in train.*ValueError: no luck with"):
+        collect(plan, store)
+
+
 def _result(name: str, **changes: Any) -> TrialResult:
     return TrialResult(**{"trial": name, "status": "succeeded", "metrics": {"score": 1.0}, **changes})
 
