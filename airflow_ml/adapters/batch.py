@@ -101,16 +101,16 @@ class BatchJobs:
         found = self.api.describe(handle.names)
         sizes = _sizes(handle)
         gone = [name for name in handle.names if name not in found]
-        if gone:
+        ended = all(job["status"] in _ENDS for job in found.values())
+        if gone and ended:  # while others run, what is gone ended before them: AWS keeps it for a week
             return JobStatus(phase=LOST, indexes=sum(sizes), waiting_for=f"nobody knows job {gone[0]} any more")
-        counts = [_counts(found[name]) for name in handle.names]
+        counts = [_counts(found[name]) if name in found else {} for name in handle.names]
         succeeded, failed = (sum(count.get(status, 0) for count in counts) for status in ("SUCCEEDED", "FAILED"))
         active = sum(count.get(status, 0) for count in counts for status in _RUNS)
         failures: list[IndexFailure] = []
         for name, first, count in zip(handle.names, _firsts(sizes), counts, strict=True):
             if count.get("FAILED"):
                 failures += self._why_failed(found[name], first, count["FAILED"])
-        ended = all(found[name]["status"] in _ENDS for name in handle.names)
         waiting_for = ""
         if ended:
             phase = FAILED if failed else SUCCEEDED
@@ -221,7 +221,7 @@ class BatchJobs:
         return tuple(sorted(told, key=lambda item: item.index))
 
     def _why_waiting(self, handle: JobHandle, found: Mapping[str, Mapping[str, Any]]) -> tuple[Failure | None, str]:
-        job = next(found[name] for name in handle.names if found[name]["status"] not in _ENDS)
+        job = next(job for job in found.values() if job["status"] not in _ENDS)
         if "size" in (job.get("arrayProperties") or {}):  # the array itself only waits for its children
             some = list(self.api.listed(arrayJobId=job["jobId"], jobStatus="RUNNABLE", maxResults=1, limit=1))
             job = self.api.describe([str(some[0]["jobId"])]).get(str(some[0]["jobId"]), job) if some else job

@@ -167,22 +167,33 @@ def test_a_job_that_no_instance_takes_waits_and_then_fails(
 
 
 def test_what_the_rest_of_a_job_waits_for_is_told_and_is_no_failure() -> None:
-    first = {"jobId": "a", "status": "SUCCEEDED", "arrayProperties": {"size": 2, "statusSummary": {"SUCCEEDED": 2}}}
-    rest = {"jobId": "b", "status": "PENDING", "arrayProperties": {"size": 2, "statusSummary": {"RUNNABLE": 2}}}
+    first: Any = {
+        "jobId": "a",
+        "status": "SUCCEEDED",
+        "arrayProperties": {"size": 2, "statusSummary": {"SUCCEEDED": 2}},
+    }
+    rest: Any = {"jobId": "b", "status": "PENDING", "arrayProperties": {"size": 2, "statusSummary": {"RUNNABLE": 2}}}
     child = {"jobId": "b:0", "status": "RUNNABLE", "statusReason": "MISCONFIGURATION: no network", "createdAt": 1}
     jobs: Any = {job["jobId"]: job for job in (first, rest, child)}
 
     class Client:
         def describe_jobs(self, jobs: list[str], known: Any = jobs) -> Any:
-            return {"jobs": [known[job] for job in jobs]}
+            return {"jobs": [known[job] for job in jobs if job in known]}
 
         def list_jobs(self, arrayJobId: str, **_: Any) -> Any:
             return {"jobSummaryList": [child] if arrayJobId == "b" else []}
 
+    backend = BatchJobs(BatchApi(lambda service: Client()))
     handle = JobHandle(kind="batch", names=("a", "b"), epoch=1, place={"sizes": "2,2", "queue": "q"})
-    status = BatchJobs(BatchApi(lambda service: Client())).observe(handle)
+    status = backend.observe(handle)
     assert (status.phase, status.succeeded, status.failures) == (RUNNING, 2, ())
     assert status.waiting_for == "RUNNABLE: MISCONFIGURATION: no network"
+    del jobs["a"]  # AWS forgets what ended a week ago
+    child["status"] = rest["status"] = "RUNNING"
+    rest["arrayProperties"] = {"size": 2, "statusSummary": {"RUNNING": 2}}
+    assert (backend.observe(handle).phase, backend.observe(handle).active) == (RUNNING, 2)
+    rest["status"] = "SUCCEEDED"
+    assert backend.observe(handle).phase == LOST  # what has no result is to be run again
 
 
 def test_cancelled_and_unknown_jobs(tmp_path: Path, store: FolderStore, backend: BatchJobs) -> None:
