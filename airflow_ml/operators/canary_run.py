@@ -72,7 +72,8 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
     if champion is None:
         alone = replace(plan, challengers=1)
         return apply_outcome(operator, context, registry, driver.install(alone, model, namespace, first, owner))
-    if newest is None or newest.owner != owner or (not newest.live and newest.cause == BY_INTERRUPTION):
+    mine = newest is not None and newest.owner == owner and newest.challenger.get("version") == first["version"]
+    if newest is None or not mine or (not newest.live and newest.cause == BY_INTERRUPTION):
         fixed = operator.tau_requests is not None
         plan = forecast_plan(driver, plan, model, namespace, operator.log, fixed_tau=fixed)
     try:

@@ -195,6 +195,16 @@ def test_a_plan_that_can_never_decide_is_refused_before_anything_begins(line: Li
     assert line.world.newest == before, "no rollout was created"
 
 
+def test_another_challenger_of_the_same_task_is_planned_for_anew(line: Line) -> None:
+    observed(line).world.metrics.challenger = 0.6
+    assert line.release("r1").outcome == "rolled_back"
+    line.register("challenger")
+    for _ in range(3):
+        line.world.metrics.pass_day()
+    with pytest.raises(AirflowFailException, match="NoTraffic"):
+        line.release("r1", min_units=100_000)
+
+
 def test_a_plan_that_can_decide_says_when_and_goes_on(line: Line) -> None:
     assert observed(line).release(expected_effect=0.02).outcome == "promoted"
 
