@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_ml.core.aliases import CHAMPION
+from airflow_ml.core.aliases import CHAMPION, PRODUCTION
 from airflow_ml.core.record import parse_as
 from airflow_ml.errors import ConfigurationError, MetricUnreadable
 from airflow_ml.hooks.connection import base_url, get_connection
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def rollout_driver(
     model: str,
     *,
+    namespace: str = PRODUCTION,
     router_conn_id: str,
     mlflow_conn_id: str | None,
     lease_seconds: float = 180.0,
@@ -36,6 +37,7 @@ def rollout_driver(
 
     Args:
         model: The registered model whose alias ``champion`` a promotion is checked against.
+        namespace: Whose alias that is.
         router_conn_id: Airflow connection of a gateway, which is router and metric source, or of a warehouse.
         source: Where the metric is read if not from the gateway: a metric source in wire form, see `metric_source`.
         function: Reads the metric instead of all of these.
@@ -48,6 +50,7 @@ def rollout_driver(
         ConfigurationError: the store is not configured.
     """
     # Not while a DAG file is parsed:
+    from airflow_ml.adapters.namespaced_registry import in_namespace
     from airflow_ml.runtime.callable_metrics import CallableMetrics
     from airflow_ml.runtime.rollout import RolloutDriver
 
@@ -55,7 +58,7 @@ def rollout_driver(
     router = router_of(router_conn_id, store)
     champion_of: Callable[[], str | None] | None = None
     if mlflow_conn_id is not None:
-        registry = MLflowHook(mlflow_conn_id).registry()
+        registry = in_namespace(MLflowHook(mlflow_conn_id).registry(), namespace)
 
         def champion_of() -> str | None:
             found = registry.by_alias(model, CHAMPION)

@@ -108,20 +108,6 @@ def namespace() -> str:
     return os.environ.get("AIRFLOW_ML_NAMESPACE") or str(conf.get("ml", "namespace", fallback=PRODUCTION))
 
 
-def require_production(what: str) -> None:
-    """Refuse what only the deployment itself may do.
-
-    Raises:
-        ConfigurationError: in the namespace of a branch or a user.
-    """
-    if namespace() != PRODUCTION:
-        raise ConfigurationError(
-            f"{what} belongs to production",
-            f"the namespace is {namespace()!r}",
-            "Run it in the namespace prod. A second deployment has a store and a router of its own, and is prod there.",
-        )
-
-
 def work_directory() -> str | None:
     """Return the folder for temporary files; None for the system's own."""
     return str(conf.get("ml", "work_directory", fallback="")) or None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml.adapters.namespaced_registry import in_namespace
 from airflow_ml.core.arms import SHADOW_STEP, challengers_of, effective_weight, in_shadow
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.exposures import EXPOSURE_KEY, SHADOW_KEY
@@ -199,7 +200,7 @@ class _Batch:
 
 def _registered(operator: PredictOperator) -> tuple[str, dict[str, Any]]:
     name, at, alias = operator.model.partition("@")
-    registry = MLflowHook(operator.mlflow_conn_id).registry()
+    registry = in_namespace(MLflowHook(operator.mlflow_conn_id).registry(), operator.namespace)
     if at:
         registered = registry.by_alias(name, alias)
     else:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_ml.core.aliases import CHALLENGER, CHAMPION
+from airflow_ml.adapters.namespaced_registry import in_namespace
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION, PRODUCTION
 from airflow_ml.core.canary import PROMOTED
 from airflow_ml.core.rollout_state import BY_INTERRUPTION, PARKED, SERVING_ENDS
 from airflow_ml.errors import ConfigurationError, FencedOut, ModelNotFound, RolloutBusy, RouterFailed
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.operators.approval import answer_of, ask
 from airflow_ml.operators.canary_end import apply_outcome
@@ -40,13 +40,13 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
     Raises:
         ModelNotFound, RolloutBusy, NoTraffic, MetricUnreadable, RouterFailed, AliasConflict: as `CanaryOperator` says.
     """
-    require_production("A rollout")
     plan = plan_of(operator)
-    registry = MLflowHook(operator.mlflow_conn_id).registry()
+    registry = _registry_of(operator)
     champion = registry.by_alias(operator.model, CHAMPION)
     owner = owner_of(context)
     driver = rollout_driver(
         operator.model,
+        namespace=operator.namespace,
         router_conn_id=operator.router_conn_id,
         mlflow_conn_id=operator.mlflow_conn_id,
         lease_seconds=operator.lease_seconds,
@@ -76,6 +76,9 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
     if newest is None or not mine or (not newest.live and newest.cause == BY_INTERRUPTION):
         fixed = operator.tau_requests is not None
         plan = forecast_plan(driver, plan, model, namespace, operator.log, fixed_tau=fixed)
+    if namespace != PRODUCTION:
+        # From here on it has a champion of its own: what production promotes meanwhile is no conflict.
+        registry.set_alias(model, CHAMPION, champion.version, expected=champion.version)
     try:
         state = driver.begin(plan, model, namespace, variant_of(champion), first, owner, others=others)
     except RolloutBusy as error:
@@ -90,6 +93,10 @@ def run_canary(operator: CanaryOperator, context: Context) -> Rollout:
         if state.state == PARKED:
             _ask(operator, context, state)
     return apply_outcome(operator, context, registry, state)
+
+
+def _registry_of(operator: CanaryOperator) -> ModelRegistry:
+    return in_namespace(MLflowHook(operator.mlflow_conn_id).registry(), operator.namespace)
 
 
 def _is_champion(champion: RegisteredModel | None, state: RolloutState) -> bool:
@@ -137,7 +144,7 @@ def resume_after_approval(operator: CanaryOperator, context: Context, event: Map
     if newest.state == PARKED:
         newest = acts.reject(model, namespace, **said)
     state = find_end(operator.store(), model, namespace, newest.epoch)
-    return apply_outcome(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
+    return apply_outcome(operator, context, _registry_of(operator), state)
 
 
 def finish(operator: CanaryOperator, context: Context, event: Mapping[str, Any]) -> Rollout:
@@ -157,7 +164,7 @@ def finish(operator: CanaryOperator, context: Context, event: Mapping[str, Any])
     state = find_end(operator.store(), str(event["model"]), str(event["namespace"]), int(event["epoch"]))
     if state.state == PARKED:
         _ask(operator, context, state)
-    return apply_outcome(operator, context, MLflowHook(operator.mlflow_conn_id).registry(), state)
+    return apply_outcome(operator, context, _registry_of(operator), state)
 
 
 def _ask(operator: CanaryOperator, context: Context, state: RolloutState) -> NoReturn:

@@ -156,12 +156,15 @@ class GateModelOperator(MLOperator):
         return selection
 
     def _champion(self) -> dict[str, Any] | None:
+        from airflow_ml.adapters.namespaced_registry import in_namespace
         from airflow_ml.core.aliases import CHAMPION
         from airflow_ml.hooks.variant import variant_of
 
         if not self.model:
             return None
-        registered = MLflowHook(self.mlflow_conn_id).registry().by_alias(self.model, CHAMPION)
+        registered = in_namespace(MLflowHook(self.mlflow_conn_id).registry(), self.namespace).by_alias(
+            self.model, CHAMPION
+        )
         if registered is None:
             self.log.info("%s has no champion yet: there is nothing to compare with.", self.model)
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_ml.assets import create_asset
-from airflow_ml.core.aliases import CHAMPION, PREVIOUS
+from airflow_ml.core.aliases import CHAMPION, PREVIOUS, alias_in
 from airflow_ml.core.failpoint import fp
 from airflow_ml.errors import AliasConflict
 from airflow_ml.operators.base import task_names
@@ -68,6 +68,6 @@ def promotion_tags(state: RolloutState) -> dict[str, str]:
 def emit_champion_event(context: Context, moved: AssetAlias, record: Rollout) -> None:
     """Emit the asset event of the alias ``champion``, which has moved."""
     context["outlet_events"][moved].add(
-        create_asset(model=record.model, alias=CHAMPION),
+        create_asset(model=record.model, alias=alias_in(record.namespace, CHAMPION)),
         extra={"version": record.challenger, "previous": record.champion, "outcome": record.outcome},
     )

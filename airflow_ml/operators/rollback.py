@@ -13,7 +13,6 @@ from airflow_ml.core.aliases import CHAMPION, PREVIOUS
 from airflow_ml.errors import ModelNotFound
 from airflow_ml.hooks.mlflow import MLflowHook
 from airflow_ml.hooks.rollout import rollout_driver
-from airflow_ml.hooks.store import require_production
 from airflow_ml.hooks.variant import variant_of
 from airflow_ml.links import CanaryPageLink, ModelPageLink, ModelVersionLink, TaskPageLink
 from airflow_ml.operators.base import MLOperator
@@ -76,22 +75,26 @@ class RollbackOperator(MLOperator):
 
     def run(self, context: Context) -> Rollout:
         """Take back traffic, then the alias."""
+        from airflow_ml.adapters.namespaced_registry import in_namespace
         from airflow_ml.core.plan_check import parse_plan
         from airflow_ml.core.rollout_look import STOP, Act
         from airflow_ml.core.rollout_state import PARKED, SERVING_ENDS
         from airflow_ml.operators.promotion import emit_champion_event, move_champion, owner_of
         from airflow_ml.runtime.rollout_evidence import closing_record
 
-        require_production("A rollback")
         owner = owner_of(context)
         driver = rollout_driver(
-            self.model, router_conn_id=self.router_conn_id, mlflow_conn_id=self.mlflow_conn_id, lease_seconds=180.0
+            self.model,
+            namespace=self.namespace,
+            router_conn_id=self.router_conn_id,
+            mlflow_conn_id=self.mlflow_conn_id,
+            lease_seconds=180.0,
         )
         newest = driver.latest(self.model, self.namespace)
         if newest is not None and (newest.live or newest.state == PARKED) and newest.owner != owner:
             act = Act(kind=STOP, who=owner, why=self.reason, at=datetime.now(UTC))
             return closing_record(driver.roll_back(newest, f"Stopped by {owner}: {self.reason}", act=act))
-        registry = MLflowHook(self.mlflow_conn_id).registry()
+        registry = in_namespace(MLflowHook(self.mlflow_conn_id).registry(), self.namespace)
         if newest is not None and newest.owner == owner and newest.state in SERVING_ENDS:
             state = newest
         else:

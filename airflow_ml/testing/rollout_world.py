@@ -30,7 +30,8 @@ MODEL, SPACE, OWNER = "flights", "prod", "dag/run/canary"
 class Metrics:
     """A world that reports, per data day, what the traffic in effect leads to."""
 
-    def __init__(self, router: MemoryRouter, challenger: float) -> None:
+    def __init__(self, router: MemoryRouter, challenger: float, *, served: str = MODEL) -> None:
+        self.served = served
         self.day = datetime(2013, 5, 1, tzinfo=UTC)
         self.challenger = challenger
         #: Mean losses by version, where they are not the challenger's.
@@ -45,7 +46,7 @@ class Metrics:
 
     def pass_day(self) -> None:
         """Let a data day of 4,000 units pass under the traffic in effect."""
-        traffic = self._router.read(MODEL)
+        traffic = self._router.read(self.served)
         assert traffic is not None
         day, arms = f"{self.day:%Y-%m-%d}", challengers_of(traffic)
         share = 0.0 if traffic.shadow else traffic.weight_percent / 100

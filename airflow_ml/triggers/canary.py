@@ -160,6 +160,7 @@ class CanaryTrigger(BaseTrigger):
         if self._driver is None:
             self._driver = rollout_driver(
                 self.model,
+                namespace=self.namespace,
                 router_conn_id=self.router_conn_id,
                 mlflow_conn_id=self.mlflow_conn_id,
                 lease_seconds=self.lease_seconds,

@@ -24,8 +24,9 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.adapters.memory.registry import MemoryRegistry
 from airflow_ml.adapters.mlflow import MLflowRegistry
 from airflow_ml.adapters.mlflow_sweep import TrackedSweep
+from airflow_ml.adapters.namespaced_registry import in_namespace
 from airflow_ml.core.ports import ModelRegistry
-from airflow_ml.errors import RegistryError, RegistryUnavailable
+from airflow_ml.errors import AliasConflict, RegistryError, RegistryUnavailable
 from airflow_ml.operators.sweep_tracking import TrackSweepOperator
 from airflow_ml.runtime.grouped_model import write_model_dir
 from airflow_ml.runtime.leaderboard import collect
@@ -47,6 +48,26 @@ class TestMemory(ModelRegistryContract):
     @pytest.fixture
     def registry(self) -> ModelRegistry:
         return MemoryRegistry()
+
+
+class TestNamespace(ModelRegistryContract):
+    @pytest.fixture
+    def registry(self) -> ModelRegistry:
+        return in_namespace(MemoryRegistry(), "ada")
+
+    def test_production_is_read_and_never_moved(self, registry: ModelRegistry, register: Any, name: str) -> None:
+        shared: ModelRegistry = registry._registry  # type: ignore[attr-defined]
+        one, two = register("1").version, register("2").version
+        shared.set_alias(name, "champion", one, expected=None)
+        assert registry.by_alias(name, "champion") == shared.get(name, one)
+        with pytest.raises(AliasConflict):
+            registry.set_alias(name, "champion", two, expected=two)
+        registry.set_alias(name, "champion", two, expected=one)
+        found = {alias: shared.by_alias(name, alias) for alias in ("champion", "champion-ada")}
+        assert found == {"champion": shared.get(name, one), "champion-ada": shared.get(name, two)}
+        with pytest.raises(AliasConflict):
+            registry.set_alias(name, "champion", one, expected=one)
+        assert in_namespace(shared, "prod") is shared
 
 
 @pytest.mark.integration

@@ -116,7 +116,7 @@ def test_airflow_ml_opens_the_store_of_the_connection(
     ]
 
 
-def test_a_branch_has_aliases_of_its_own_and_no_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_branch_has_aliases_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     import airflow_ml as ml
     from airflow_ml.core.aliases import alias_in
 
@@ -127,6 +127,3 @@ def test_a_branch_has_aliases_of_its_own_and_no_rollouts(monkeypatch: pytest.Mon
     registering = ml.RegisterModelOperator(selection={}, name="m", task_id="t")
     assert registering.alias == "challenger-ada"
     assert "challenger-ada" in registering.outlets[0].uri, "production's release is not triggered"
-    for operator in (ml.CanaryOperator(model="m"), ml.RollbackOperator(model="m", reason="because")):
-        with pytest.raises(ConfigurationError, match="belongs to production"):
-            operator.run({})

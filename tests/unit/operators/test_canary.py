@@ -23,16 +23,18 @@ import airflow_ml.operators.rollback
 import airflow_ml.triggers.canary
 import airflow_ml.triggers.rollout_turn
 from airflow_ml.adapters.memory.registry import MemoryRegistry
+from airflow_ml.adapters.namespaced_registry import in_namespace
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.canary import Rollout
 from airflow_ml.core.ports import Reading
+from airflow_ml.core.served_name import served_name
 from airflow_ml.errors import ArtifactNotFound, ConfigurationError, RouterFailed, StoreUnavailable
 from airflow_ml.operators.ab_test import ABTestOperator, ShadowOperator
 from airflow_ml.operators.canary import CanaryOperator
 from airflow_ml.operators.rollback import RollbackOperator
 from airflow_ml.runtime.callable_metrics import CallableMetrics
 from airflow_ml.runtime.rollout import RolloutDriver
-from airflow_ml.testing.rollout_world import MODEL, World
+from airflow_ml.testing.rollout_world import MODEL, Metrics, World
 from airflow_ml.triggers.canary import CanaryTrigger
 from airflow_ml.triggers.rollout_turn import RolloutTurnTrigger
 
@@ -55,6 +57,8 @@ class Line:
         self.registry = MemoryRegistry()
         self.folder = folder
         self.events = Events()
+        #: What traffic leads to in namespaces other than prod.
+        self.elsewhere: dict[str, Metrics] = {}
         hook = SimpleNamespace(registry=lambda: self.registry)
         for module in (airflow_ml.operators.canary_run, airflow_ml.operators.rollback):
             monkeypatch.setattr(module, "MLflowHook", lambda conn_id: hook)
@@ -64,20 +68,30 @@ class Line:
         monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "prod")
 
     def driver(
-        self, model: str, *, lease_seconds: float, function: Any = None, source: Any = None, **conn_ids: str
+        self,
+        model: str,
+        *,
+        namespace: str,
+        lease_seconds: float,
+        function: Any = None,
+        source: Any = None,
+        **conn_ids: str,
     ) -> RolloutDriver:
         def champion_of() -> str | None:
-            found = self.registry.by_alias(model, "champion")
+            found = in_namespace(self.registry, namespace).by_alias(model, "champion")
             return found.version if found else None
 
         return RolloutDriver(
             self.world.store,
             self.world.router,
-            CallableMetrics(function) if function else self.world.metrics,
+            CallableMetrics(function) if function else self.metrics(namespace),
             clock=lambda: self.world.now,
             lease_seconds=lease_seconds,
             champion_of=champion_of,
         )
+
+    def metrics(self, namespace: str) -> Metrics:
+        return self.elsewhere.get(namespace, self.world.metrics)
 
     def register(self, *aliases: str) -> str:
         (self.folder / "MLmodel").write_text("flavors: {}")
@@ -136,7 +150,7 @@ class Line:
         looked = again.look_once
 
         def look_after_a_day() -> Any:
-            self.world.metrics.pass_day()
+            self.metrics(again.namespace).pass_day()
             return looked()
 
         again.look_once = look_after_a_day  # type: ignore[method-assign]
@@ -452,6 +466,44 @@ def test_a_store_that_is_away_for_a_look_does_not_end_a_rollout_that_the_worker_
     line.register("challenger")
     record = Rollout.from_dict(line.operator(source=line.world.metrics.read).execute(line.context("r1")))
     assert record.outcome == "promoted"
+
+
+def test_namespaces_release_one_model_at_once_and_apart(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.register("challenger", "champion")
+    line.register("challenger", "challenger-bob")
+    line.register("challenger-ada")
+    for space, mean in {"ada": 0.1, "bob": 0.3}.items():
+        line.elsewhere[space] = Metrics(line.world.router, mean, served=served_name(MODEL, space))
+    begun: dict[str, tuple[CanaryOperator, Any]] = {}
+    for space in ("prod", "ada", "bob"):
+        monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda space=space: space)
+        operator = line.operator()
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(line.context(space))
+        begun[space] = (operator, deferred.value.trigger)
+    assert [line.world.router.read(name) is not None for name in ("flights", "flights@ada", "flights@bob")] == [
+        True
+    ] * 3
+    ended = {}
+    for space, (operator, trigger) in begun.items():
+        monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda space=space: space)
+        record = operator.execute_complete(line.context(space), line.lead(trigger))
+        ended[space] = (record["outcome"], record["champion"], record["challenger"])
+    assert ended == {"prod": ("promoted", "1", "2"), "ada": ("promoted", "1", "3"), "bob": ("rolled_back", "1", "2")}
+    aliases = {
+        name: line.alias(name) for name in ("champion", "previous", "champion-ada", "previous-ada", "champion-bob")
+    }
+    assert aliases == {
+        "champion": "2", "previous": "1", "champion-ada": "3", "previous-ada": "1", "champion-bob": "1"
+    }  # fmt: skip
+    served = {
+        name: line.world.router.read(name).champion["version"] for name in ("flights", "flights@ada", "flights@bob")
+    }
+    assert served == {"flights": "2", "flights@ada": "3", "flights@bob": "1"}
+    assert [uri for uri, _ in line.events.told] == ["mlflow://flights@champion", "mlflow://flights@champion-ada"]
+    monkeypatch.setattr(airflow_ml.hooks.store, "namespace", lambda: "ada")
+    back = RollbackOperator(model=MODEL, reason="It was a trial").execute(line.context("back"))
+    assert (back["challenger"], line.alias("champion-ada"), line.alias("champion")) == ("1", "1", "2")
 
 
 def test_a_busy_model_lets_a_release_be_skipped(line: Line) -> None:
