@@ -86,7 +86,7 @@ def choose(
     for row in rows:
         by_group.setdefault(str(row["group"]), []).append(row)
     sign = 1.0 if direction == MINIMIZE else -1.0
-    return tuple(_choose_one(group, by_group[group], sign, direction, limits) for group in sorted(by_group))
+    return tuple(_choose_one(group, by_group[group], sign, limits) for group in sorted(by_group))
 
 
 def winners(choices: Sequence[GroupChoice]) -> tuple[GroupChoice, ...]:
@@ -149,7 +149,6 @@ def _choose_one(
     group: str,
     rows: Sequence[Mapping[str, Any]],
     sign: float,
-    direction: str,
     limits: Mapping[str, Mapping[str, float]],
 ) -> GroupChoice:
     done = [row for row in rows if row.get("status") == "succeeded" and finite(row.get("value")) is not None]

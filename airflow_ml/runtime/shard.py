@@ -99,9 +99,12 @@ def execute_shard(
         gc.freeze()
         pool = Pool(runner, workers=workers, timeout_seconds=plan.timeout_seconds, log=log, close=close)
         started(pool)
-        run = _run_in_sequence if learning else _run_in_any_order
+        sequences = None
+        if learning:
+            sequences = Sequences(trials, ledger.results, metrics=list(plan.objectives), batch_size=plan.batch_size)
+        payloads = [trial.to_dict() for trial in scouts_first(missing)] if sequences is None else sequences.first()
         try:
-            progress.stopped = run(pool, plan, trials, missing, ledger, progress)
+            progress.stopped = _run(pool, payloads, ledger, progress, sequences)
         except Stopped:
             ledger.flush()
             log(f"Stopped; {len(ledger.results)} of {len(trials)} trials are finished and will not be run again")
@@ -113,58 +116,38 @@ def execute_shard(
     return progress.outcome(workers)
 
 
-def _run_in_any_order(
+def _run(
     pool: Pool,
-    plan: SweepPlan,
-    trials: Sequence[PlannedTrial],
-    missing: Sequence[PlannedTrial],
+    payloads: Iterable[dict[str, Any]],
     ledger: Ledger,
     progress: ShardProgress,
+    sequences: Sequences | None,
 ) -> str:
+    """Run trials and commit their results; return why the others were not started, or nothing.
+
+    Args:
+        pool: The workers.
+        payloads: The trials to begin with.
+        ledger: Where results go.
+        progress: Counts and reports them.
+        sequences: Chooses a group's next batch from its results; None where all trials are among ``payloads``.
+    """
     storm = Storm()
-    with closing(pool.run([_task(trial.to_dict()) for trial in scouts_first(missing)])) as ends:
+    with closing(pool.run([_task(payload) for payload in payloads])) as ends:
         for ended in ends:
-            if ended is None:
-                pool.skip(ledger.tick())
-            else:
-                result = _result(ended)
-                pool.skip(ledger.add(result) + ledger.tick())
+            result = None if ended is None else _result(ended)
+            elsewhere = [*(() if result is None else ledger.add(result)), *ledger.tick()]
+            if sequences is None:
+                pool.skip(elsewhere)
+            if result is not None:
                 progress.ended(result)
                 if reason := storm.add(result):
                     return reason
-            progress.report(last=False)
-    return ""
-
-
-def _run_in_sequence(
-    pool: Pool,
-    plan: SweepPlan,
-    trials: Sequence[PlannedTrial],
-    missing: Sequence[PlannedTrial],
-    ledger: Ledger,
-    progress: ShardProgress,
-) -> str:
-    storm, sequences = Storm(), _sequences(plan, trials, ledger)
-    with closing(pool.run([_task(payload) for payload in sequences.first()])) as ends:
-        for ended in ends:
-            if ended is None:
-                ledger.tick()
-            else:
-                result = _result(ended)
-                ledger.add(result)
-                ledger.tick()
-                progress.ended(result)
-                if reason := storm.add(result):
-                    return reason
-                for payload in reversed(sequences.after(result)):
+                for payload in reversed([] if sequences is None else sequences.after(result)):
                     # One group after the other, whose data is loaded; at first one trial of each, to know them all.
                     pool.add(_task(payload), next=not storm.is_looking())
             progress.report(last=False)
     return ""
-
-
-def _sequences(plan: SweepPlan, trials: Sequence[PlannedTrial], ledger: Ledger) -> Sequences:
-    return Sequences(trials, ledger.results, metrics=list(plan.objectives), batch_size=plan.batch_size)
 
 
 def scouts_first(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:

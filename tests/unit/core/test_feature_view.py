@@ -166,5 +166,5 @@ def test_any_allow_list_round_trips(columns: list[str]) -> None:
 
 
 def test_inputs_is_no_text() -> None:
-    with pytest.raises(ConfigurationError, match=r"inputs is a text.*\['carrier'\]"):
+    with pytest.raises(ConfigurationError, match=r"inputs is text.*\['carrier'\]"):
         FeatureView("v", key="k", predict_at="t", label=Label("y", known_at="u"), inputs="carrier")
