@@ -8,7 +8,7 @@ Where to find what:
                          sql_metrics
     features             duckdb duckdb_checks
     gate                 great_expectations expectation_suite
-    MLflow               mlflow mlflow_session mlflow_runs mlflow_limits mlflow_sweep registration
+    model registry       mlflow mlflow_session mlflow_runs mlflow_limits mlflow_sweep namespaced_registry registration
     traffic and metrics  gateway gateway_http prometheus
     Kubernetes           kubernetes kubernetes_api kubernetes_connection kubernetes_pods kubernetes_reasons
                          kubernetes_capacity kubernetes_kueue kubernetes_doctor
