@@ -6,12 +6,13 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from airflow_ml.core.ports import Traffic
 from airflow_ml.core.record import JSON
 from airflow_ml.errors import FencedOut, MetricUnreadable, RouterFailed
 from airflow_ml.gateway.split import assign
+from airflow_ml.gateway.traffic_log import TrafficLog
 from airflow_ml.testing.gateway_server import LocalGateway
 from airflow_ml.testing.served_models import identity_models, store_models, variant
 
@@ -336,6 +338,37 @@ def test_traffic_and_log_outlive_a_crash_of_the_gateway(tmp_path: Path, store: F
         assert time.monotonic() - began < 5
         assert pid is not None
         _assert_gone([child for child in [*children, pid] if child is not None])
+
+
+def test_what_was_answered_before_a_crash_under_load_is_in_the_log(
+    tmp_path: Path, store: FolderStore, traffic: Traffic
+) -> None:
+    traffic = replace(traffic, challenger={**traffic.champion, "version": "2"})
+    answered: list[str] = []
+
+    def send(number: int, url: str) -> None:
+        client = GatewayRouter(url)
+        with suppress(RouterFailed):
+            for count in range(100_000):
+                answers = client.predict(traffic.model, make_rows(traffic, 5, f"{number}-{count}-"))
+                answered.extend(answer["key"] for answer in answers)
+
+    with LocalGateway(tmp_path, store.uri) as gateway:
+        GatewayRouter(gateway.url).write(traffic)
+        threads = [threading.Thread(target=send, args=(number, gateway.url)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        gateway.kill()
+        for thread in threads:
+            thread.join(60)
+    log = TrafficLog(tmp_path)
+    log.settle()
+    log.close()
+    with closing(sqlite3.connect(tmp_path / "traffic.sqlite")) as connection:
+        logged = {key for (key,) in connection.execute("SELECT key FROM prediction")}
+    assert answered
+    assert set(answered) <= logged
 
 
 def test_a_model_that_is_not_served_any_more_is_unloaded(
