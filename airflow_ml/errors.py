@@ -246,23 +246,34 @@ class JobFailed(ComputeError, RuntimeError):
         what, actual, remedy: As of every error here.
         reasons: Rows of the failure table, the most frequent first.
         retryable: Whether trying again can give a result more.
+        may_grow: Whether the next try may have more memory.
     """
 
     retryable = True
 
     def __init__(
-        self, what: str, actual: object = "", remedy: str = "", *, reasons: Sequence[str] = (), retryable: bool = True
+        self,
+        what: str,
+        actual: object = "",
+        remedy: str = "",
+        *,
+        reasons: Sequence[str] = (),
+        retryable: bool = True,
+        may_grow: bool = False,
     ) -> None:
         super().__init__(what, actual, remedy)
         self.reasons = tuple(reasons)
         self.retryable = retryable
+        self.may_grow = may_grow
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _job_failed, (self.what, self.actual, self.remedy, self.reasons, self.retryable)
+        return _job_failed, (self.what, self.actual, self.remedy, self.reasons, self.retryable, self.may_grow)
 
 
-def _job_failed(what: str, actual: object, remedy: str, reasons: tuple[str, ...], retryable: bool) -> JobFailed:
-    return JobFailed(what, actual, remedy, reasons=reasons, retryable=retryable)
+def _job_failed(
+    what: str, actual: object, remedy: str, reasons: tuple[str, ...], retryable: bool, may_grow: bool
+) -> JobFailed:
+    return JobFailed(what, actual, remedy, reasons=reasons, retryable=retryable, may_grow=may_grow)
 
 
 class WrongPlatform(ComputeError, RuntimeError):

@@ -60,14 +60,16 @@ class GpuRetryPolicy(RetryPolicy):
     def _decide(self, error: AirflowMLError, context: Context | None) -> RetryDecision:
         reasons = error.reasons if isinstance(error, JobFailed) else ()
         said = " ".join(f"{', '.join(reasons) or type(error).__name__}: {error}".split())[:_REASON_LENGTH]
-        passing = [name for name in reasons if REASONS[name].retryable]
-        if passing:
-            return RetryDecision.retry(timedelta(seconds=self.delay_seconds), said)
-        if "out_of_memory" in reasons and error.retryable:
-            if _read(context, GROWTH_KEY):
-                return RetryDecision.fail(f"more memory did not help: {said}"[:_REASON_LENGTH])
+        passing = any(REASONS[name].retryable for name in reasons)
+        delay = timedelta(seconds=self.delay_seconds if passing else 0.0)
+        grows = isinstance(error, JobFailed) and error.may_grow and "out_of_memory" in reasons
+        if grows and not _read(context, GROWTH_KEY):
             _remember(context, GROWTH_KEY, True)
-            return RetryDecision.retry(timedelta(0), f"again with more memory: {said}"[:_REASON_LENGTH])
+            return RetryDecision.retry(delay, f"again with more memory: {said}"[:_REASON_LENGTH])
+        if passing:
+            return RetryDecision.retry(delay, said)
+        if grows:
+            return RetryDecision.fail(f"more memory did not help: {said}"[:_REASON_LENGTH])
         if isinstance(error, CallFailed | CallTimedOut) or "user_error" in reasons:
             return RetryDecision.retry(reason=said) if self.user_errors else RetryDecision.fail(said)
         if reasons or not error.retryable:

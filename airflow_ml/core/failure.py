@@ -103,7 +103,7 @@ def job_failed(failures: Sequence[IndexFailure], *, indexes: int, failed: int = 
     remedies = dict.fromkeys(REASONS[name].remedy for name in reasons[:2])
     return JobFailed(
         "A remote job failed", summary(failures, indexes=indexes, failed=failed), " ".join(remedies), reasons=reasons,
-        retryable=can_succeed(reasons, may_grow=may_grow),
+        retryable=can_succeed(reasons, may_grow=may_grow), may_grow=may_grow,
     )  # fmt: skip
 
 

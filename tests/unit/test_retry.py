@@ -61,6 +61,16 @@ def test_out_of_memory_is_tried_once_with_more() -> None:
     assert states.values["failure"].startswith("more memory did not help: out_of_memory")
 
 
+def test_memory_grows_also_where_other_indexes_can_succeed_anyway() -> None:
+    states = States()
+    mixed = failed("out_of_memory", "out_of_memory", "evicted", may_grow=True)
+    first = decide(mixed, states)
+    assert (first.action, first.retry_delay) == (RetryAction.RETRY, timedelta(seconds=60))
+    assert attempt_profile(GROWING, {"task_state_store": states}).resources.memory_gib == 12
+    assert decide(mixed, states).action is RetryAction.RETRY  # for those that were evicted
+    assert decide(failed("out_of_memory", "evicted"), States()).reason.startswith("out_of_memory, evicted")
+
+
 def test_out_of_memory_fails_at_once_where_the_profile_may_not_grow() -> None:
     assert decide(failed("out_of_memory")).action is RetryAction.FAIL
 
@@ -116,4 +126,6 @@ def test_the_error_crosses_processes_with_its_reasons() -> None:
     error = failed("node_lost")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.reasons, again.retryable) == (str(error), ("node_lost",), True)
+    grows = pickle.loads(pickle.dumps(failed("out_of_memory", may_grow=True)))
+    assert (grows.retryable, grows.may_grow) == (True, True)
     assert failed("bad_input").retryable is False
