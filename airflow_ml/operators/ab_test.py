@@ -106,10 +106,10 @@ def _refuse(arguments: dict[str, Any], what: str) -> None:
 
 
 def ab_test(model: str, **kwargs: Any) -> Any:
-    """Build an `ABTestOperator` and return its output, a `Rollout`; arguments as there."""
+    """Build an `ABTestOperator` from the same arguments and return its output, a `Rollout`."""
     return ABTestOperator(model=model, **kwargs).output
 
 
 def shadow(model: str, **kwargs: Any) -> Any:
-    """Build a `ShadowOperator` and return its output, a `Rollout`; arguments as there."""
+    """Build a `ShadowOperator` from the same arguments and return its output, a `Rollout`."""
     return ShadowOperator(model=model, **kwargs).output

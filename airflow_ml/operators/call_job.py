@@ -280,7 +280,7 @@ class CallJobOperator(MLOperator):
 
 @with_arguments_of(CallJobOperator)
 def call_job(python_callable: Callable[..., Any], inputs: Any = None, **kwargs: Any) -> Any:
-    """Build a `CallJobOperator` and return its output; arguments as there, ``task_id`` by the function's name."""
+    """Build a `CallJobOperator` from the same arguments and return its output; ``task_id`` is the function's name."""
     return CallJobOperator(python_callable=python_callable, inputs=inputs, **kwargs).output
 
 

@@ -229,5 +229,5 @@ class CanaryOperator(MLOperator):
 
 @with_arguments_of(CanaryOperator)
 def canary(model: str, **kwargs: Any) -> Any:
-    """Build a `CanaryOperator` and return its output, a `Rollout`; arguments as there."""
+    """Build a `CanaryOperator` from the same arguments and return its output, a `Rollout`."""
     return CanaryOperator(model=model, **kwargs).output

@@ -141,7 +141,7 @@ class BuildFeaturesOperator(MLOperator):
 
 @with_arguments_of(BuildFeaturesOperator)
 def build_features(view: Any, **kwargs: Any) -> Any:
-    """Build a `BuildFeaturesOperator` and return its output, a `FeatureSet`; arguments as there."""
+    """Build a `BuildFeaturesOperator` from the same arguments and return its output, a `FeatureSet`."""
     return BuildFeaturesOperator(view=view, **kwargs).output
 
 

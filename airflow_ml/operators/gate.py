@@ -196,7 +196,7 @@ def stop_unless_passed(report: GateReport, what: str) -> None:
 
 @with_arguments_of(GateDatasetOperator)
 def gate_dataset(subject: Any, **kwargs: Any) -> Any:
-    """Build a `GateDatasetOperator` and return its output, the snapshot that passed; arguments as there."""
+    """Build a `GateDatasetOperator` from the same arguments and return its output, the snapshot that passed."""
     return GateDatasetOperator(subject=subject, **kwargs).output
 
 

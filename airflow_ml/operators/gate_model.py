@@ -199,5 +199,5 @@ class GateModelOperator(MLOperator):
 
 @with_arguments_of(GateModelOperator)
 def gate_model(selection: Any, **kwargs: Any) -> Any:
-    """Build a `GateModelOperator` and return its output, the selection that passed; arguments as there."""
+    """Build a `GateModelOperator` from the same arguments and return its output, the selection that passed."""
     return GateModelOperator(selection=selection, **kwargs).output

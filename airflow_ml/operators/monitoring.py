@@ -172,5 +172,5 @@ class MonitorOperator(MLOperator):
 
 @with_arguments_of(MonitorOperator)
 def monitor(scores: Any, **kwargs: Any) -> Any:
-    """Build a `MonitorOperator` and return its output, a `DriftReport`; arguments as there."""
+    """Build a `MonitorOperator` from the same arguments and return its output, a `DriftReport`."""
     return MonitorOperator(scores=scores, **kwargs).output

@@ -151,5 +151,5 @@ class PredictOperator(MLOperator):
 
 @with_arguments_of(PredictOperator)
 def predict(model: str, **kwargs: Any) -> Any:
-    """Build a `PredictOperator` and return its output, a `ScoreTable`; arguments as there."""
+    """Build a `PredictOperator` from the same arguments and return its output, a `ScoreTable`."""
     return PredictOperator(model=model, **kwargs).output

@@ -77,7 +77,7 @@ class ReapJobsOperator(MLOperator):
 
 @with_arguments_of(ReapJobsOperator)
 def reap_jobs(**kwargs: Any) -> Any:
-    """Build a `ReapJobsOperator` and return its output; arguments as there."""
+    """Build a `ReapJobsOperator` from the same arguments and return its output."""
     return ReapJobsOperator(**kwargs).output
 
 

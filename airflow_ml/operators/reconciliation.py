@@ -129,5 +129,5 @@ class ReconcileRolloutsOperator(MLOperator):
 
 @with_arguments_of(ReconcileRolloutsOperator)
 def reconcile_rollouts(**kwargs: Any) -> Any:
-    """Build a `ReconcileRolloutsOperator` and return its output, a list of what was done; arguments as there."""
+    """Build a `ReconcileRolloutsOperator` from the same arguments and return its output, a list of what was done."""
     return ReconcileRolloutsOperator(**kwargs).output

@@ -164,7 +164,7 @@ class RegisterModelOperator(MLOperator):
 
 @with_arguments_of(RegisterModelOperator)
 def register_model(selection: Any, **kwargs: Any) -> Any:
-    """Build a `RegisterModelOperator` and return its output, a `ModelVersion`; arguments as there."""
+    """Build a `RegisterModelOperator` from the same arguments and return its output, a `ModelVersion`."""
     return RegisterModelOperator(selection=selection, **kwargs).output
 
 

@@ -128,5 +128,5 @@ class RollbackOperator(MLOperator):
 
 @with_arguments_of(RollbackOperator)
 def rollback(model: str, *, reason: str, **kwargs: Any) -> Any:
-    """Build a `RollbackOperator` and return its output, a `Rollout`; arguments as there."""
+    """Build a `RollbackOperator` from the same arguments and return its output, a `Rollout`."""
     return RollbackOperator(model=model, reason=reason, **kwargs).output

@@ -128,7 +128,7 @@ class SelectModelOperator(MLOperator):
 
 @with_arguments_of(SelectModelOperator)
 def select_model(leaderboard: Any, **kwargs: Any) -> Any:
-    """Build a `SelectModelOperator` and return its output, a `Selection`; arguments as there."""
+    """Build a `SelectModelOperator` from the same arguments and return its output, a `Selection`."""
     return SelectModelOperator(leaderboard=leaderboard, **kwargs).output
 
 

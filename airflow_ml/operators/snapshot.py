@@ -172,5 +172,5 @@ def _default_name(sql: str | None, table: str | None, task_id: str) -> str:
 
 @with_arguments_of(SnapshotDatasetOperator)
 def snapshot(**kwargs: Any) -> Any:
-    """Build a `SnapshotDatasetOperator` and return its output; arguments as there."""
+    """Build a `SnapshotDatasetOperator` from the same arguments and return its output."""
     return SnapshotDatasetOperator(**kwargs).output
