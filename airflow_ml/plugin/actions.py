@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP
+from airflow_ml.core.rollout_look import APPROVE, HOLD, PROMOTE, RESUME, STOP
 from airflow_ml.core.rollout_state import PARKED
 from airflow_ml.plugin.views.canary import allowed_actions
 from airflow_ml.plugin.views.parts import NotHere
@@ -33,22 +35,31 @@ def find_rollout(shelf: Shelf, dag_id: str, model: str, epoch: int) -> At:
     return at
 
 
-def act(shelf: Shelf, dag_id: str, model: str, *, action: str, epoch: int, who: str, why: str) -> dict[str, Any]:
-    """Hold, resume or roll back. The router moves at the leader's next look, or at the reconciler's next round.
+def act(
+    shelf: Shelf, dag_id: str, model: str, *, action: str, epoch: int, who: str, why: str, arm: str = ""
+) -> dict[str, Any]:
+    """Hold, resume, promote or roll back. The router moves at the leader's next look, or the reconciler's next round.
 
     Raises:
         NotHere: the model has no rollout of that DAG.
         TooLate: its state allows no such action any more.
+        ConfigurationError: of several challengers it is not said which to promote.
         FencedOut, RefConflict: it changed at this very moment.
     """
     at = find_rollout(shelf, dag_id, model, epoch)
     check_allowed(shelf, at, action)
     acts = RolloutActs(shelf.store, clock=shelf.now)
-    do = {HOLD: acts.hold, RESUME: acts.resume, STOP: acts.stop}[action]
-    do(model, shelf.namespace, who=who, why=why, epoch=epoch)
+    doing: dict[str, Callable[..., object]] = {
+        HOLD: acts.hold,
+        RESUME: acts.resume,
+        PROMOTE: partial(acts.promote, arm=arm),
+        STOP: acts.stop,
+    }
+    doing[action](model, shelf.namespace, who=who, why=why, epoch=epoch)
     newest = RolloutHistory(shelf.store).latest(model, shelf.namespace)
     result = {
         HOLD: "The rollout takes no further step until it is resumed; harm still ends it.",
+        PROMOTE: "The challenger is promoted at the rollout's next look, unless that shows harm.",
         RESUME: "The rollout goes on, with its time limit from here.",
         STOP: "The rollout ended: it had no traffic."
         if at.state.state == PARKED

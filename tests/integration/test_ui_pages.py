@@ -404,6 +404,25 @@ def test_a_task_leads_to_the_pages_of_its_operator(pages: Pages) -> None:
     assert pages.page.evaluate("() => window.loadedOnce"), "it is a route, not another document"
 
 
+def test_of_several_challengers_the_one_to_promote_is_named(pages: Pages) -> None:
+    view = json.loads(FIXTURES.read_text())["api/rollouts/flight_delays?epoch=4"]
+    several = view | {"challengers": [{**one, "stopped": ""} for one in view["challengers"]]}
+    pages.answers = {"api/rollouts/several": several}
+    pages.go("canary?model=several", "Challengers")
+    pages.page.get_by_role("button", name="Promote").click()
+    dialog = pages.page.get_by_role("dialog")
+    dialog.get_by_text("A look that shows harm rolls back instead.").wait_for()
+    dialog.get_by_label("Version to promote").select_option("version 4")
+    dialog.get_by_role("textbox").fill("two weeks are enough")
+    with pages.page.expect_request(lambda request: request.method == "POST") as request:
+        dialog.get_by_role("button", name="Promote").click()
+    assert request.value.post_data_json == {
+        "action": "promote", "reason": "two weeks are enough", "epoch": several["epoch"], "arm": "challenger-2",
+    }  # fmt: skip
+    dialog.wait_for(state="hidden")
+    pages.answers = None
+
+
 def test_a_page_says_what_it_is_opened_for(pages: Pages) -> None:
     """Why a champion serves, and since which look it was shown better; what a gate refused; what is not there."""
     pages.go("model?model=flight_delays", "Promotion history")

@@ -257,7 +257,7 @@ def test_reading_is_not_acting(pages: Pages) -> None:
 def test_an_action_names_who_and_why(pages: Pages, store: FolderStore) -> None:
     now_live(store)
     epoch = newest(store).epoch
-    assert pages.get(f"api/rollouts/{ANN}_model", "ann").json()["allowed"] == ["hold", "roll_back"]
+    assert pages.get(f"api/rollouts/{ANN}_model", "ann").json()["allowed"] == ["hold", "promote", "roll_back"]
     held = act(pages, "ann", cookie=True, epoch=epoch, headers={"Origin": "http://testserver"})
     assert held.status_code == 200, held.text
     assert newest(store).held == "by ann: looks odd to me"
@@ -265,17 +265,25 @@ def test_an_action_names_who_and_why(pages: Pages, store: FolderStore) -> None:
     assert act(pages, "ann", epoch=epoch, action="resume", reason="it was\nnothing").status_code == 200
     assert act(pages, "ann", epoch=epoch + 1, action="roll_back").status_code == 409, "another rollout"
     assert act(pages, "ann", epoch=epoch, action="approve").status_code == 409, "it does not wait for approval"
+    assert act(pages, "ann", epoch=epoch, action="promote", arm="nobody").status_code == 422, "no such challenger"
+    assert act(pages, "eve", epoch=epoch, action="promote").status_code == 403
+    assert act(pages, "ann", epoch=epoch, action="promote", reason="two weeks are enough").status_code == 200
+    assert newest(store).promote_arm == "challenger"
+    page = pages.get(f"api/rollouts/{ANN}_model", "ann").json()
+    assert (page["promote_arm"], page["allowed"]) == ("challenger", ["hold", "roll_back"])
+    assert act(pages, "ann", epoch=epoch, action="promote").status_code == 409, "it is asked for already"
     assert act(pages, "ann", epoch=epoch, action="roll_back", reason=HOSTILE).status_code == 200
     state = newest(store)
     assert (state.pending, state.weight_percent) == ("rolled_back", 0.0)
-    assert [(one.kind, one.who, one.why) for one in state.acts[-3:]] == [
+    assert [(one.kind, one.who, one.why) for one in state.acts[-4:]] == [
         ("hold", "ann", "looks odd to me"),
         ("resume", "ann", "it was nothing"),
+        ("promote", "ann", "two weeks are enough"),
         ("roll_back", "ann", " ".join(HOSTILE.replace("\u202e", " ").split())),
     ]  # fmt: skip
     page = pages.get(f"api/rollouts/{ANN}_model", "ann").json()
     assert page["allowed"] == []
-    assert [row["by"] for row in page["actions"]] == ["ann"] * 3
+    assert [row["by"] for row in page["actions"]] == ["ann"] * 4
 
 
 def now_live(store: FolderStore) -> None:

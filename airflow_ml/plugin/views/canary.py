@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.guardrail_look import GuardrailLook
-from airflow_ml.core.rollout_look import APPROVE, HOLD, RESUME, STOP, Act, ArmLook, Look
+from airflow_ml.core.rollout_look import APPROVE, HOLD, PROMOTE, RESUME, STOP, Act, ArmLook, Look
 from airflow_ml.core.rollout_plan import NON_INFERIORITY, RolloutPlan
 from airflow_ml.core.rollout_state import PARKED, RolloutState
 from airflow_ml.plugin.views.parts import NotHere
@@ -53,6 +53,7 @@ def canary_view(
         "epochs": visible[::-1],
         "brief": rollout_brief(state, now),
         "pending": state.pending or "",
+        "promote_arm": state.promote_arm,
         "cause": state.cause,
         "challengers": [
             {
@@ -122,7 +123,8 @@ def allowed_actions(state: RolloutState, now: datetime) -> list[str]:
         return []
     if state.expired(now):
         return [STOP]  # nobody leads it: only its end can be asked for
-    return [RESUME if state.held else HOLD, STOP]
+    promote = [PROMOTE] if state.plan.promotes and not state.promote_arm else []
+    return [RESUME if state.held else HOLD, *promote, STOP]
 
 
 def action_row(act: Act) -> dict[str, Any]:

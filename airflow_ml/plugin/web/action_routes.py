@@ -34,9 +34,11 @@ class Action(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Literal["hold", "resume", "roll_back", "approve"]
+    action: Literal["hold", "resume", "roll_back", "approve", "promote"]
     reason: Annotated[str, AfterValidator(_one_line), Field(max_length=500)]
     epoch: int = Field(ge=0, le=2**53)
+    #: Of several challengers the one to promote.
+    arm: Annotated[str, Field(max_length=64)] = ""
 
 
 router = APIRouter(prefix="/api/dags/{dag_id}", dependencies=[READ_DAG, EDIT_TASKS])
@@ -63,7 +65,8 @@ async def actions(request: Request, place: PlaceDep, dag_id: DagId, model: Model
             result = "Approved: the rollout goes on at its step, with its evidence, as soon as its task runs."
             return {"action": body.action, "sequence": task["sequence"], "result": result}
         try:
-            return act(shelf, dag_id, model, action=body.action, epoch=body.epoch, who=user_name(user), why=reason)
+            who = user_name(user)
+            return act(shelf, dag_id, model, action=body.action, epoch=body.epoch, who=who, why=reason, arm=body.arm)
         except ConfigurationError as error:
             raise Problem(422, error.what, error.remedy) from error
         except (FencedOut, RefConflict) as error:

@@ -373,10 +373,11 @@ def test_what_may_be_done_with_a_rollout(store: MemoryStore) -> None:
     state = RolloutState.from_dict(entry.value)
     assert state.lease_expires_at is not None
     soon = state.lease_expires_at - timedelta(seconds=1)
-    assert allowed_actions(state, soon) == ["hold", "roll_back"]
-    assert allowed_actions(replace(state, held="by ann: x"), soon) == ["resume", "roll_back"]
+    assert allowed_actions(state, soon) == ["hold", "promote", "roll_back"]
+    assert allowed_actions(replace(state, held="by ann: x"), soon) == ["resume", "promote", "roll_back"]
     assert allowed_actions(replace(state, state="parked"), soon) == ["approve", "roll_back"]
     assert allowed_actions(replace(state, pending="promoted"), soon) == []
+    assert allowed_actions(replace(state, promote_arm="challenger"), soon) == ["hold", "roll_back"], "it was asked for"
     assert allowed_actions(state, datetime(2100, 1, 1, tzinfo=UTC)) == ["roll_back"], "nobody leads it any more"
 
 

@@ -541,6 +541,8 @@ export interface CanaryView {
   brief: RolloutBrief;
   /** The end that is under way, "" for none. */
   pending: string;
+  /** The challenger whose promotion a person asked for; "" where nobody did. */
+  promote_arm: string;
   cause: string;
   /** At least one; `stopped` says why an arm answers nothing any more, "" while it does. */
   challengers: { arm: string; version: string; stopped: string; chosen: boolean }[];
@@ -648,7 +650,7 @@ export interface LogRow {
   by: string;
 }
 
-export type CanaryActionName = "hold" | "resume" | "roll_back" | "approve";
+export type CanaryActionName = "hold" | "resume" | "roll_back" | "approve" | "promote";
 
 export interface ActionRow {
   action: CanaryActionName | string;
@@ -663,6 +665,8 @@ export interface CanaryAction {
   reason: string;
   /** CanaryView.epoch: the rollout that the user saw. */
   epoch: number;
+  /** Of several challengers the one to promote. */
+  arm?: string;
 }
 
 export interface CanaryActionDone {

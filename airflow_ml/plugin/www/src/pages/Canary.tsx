@@ -55,6 +55,11 @@ function Rollout({ view }: { view: CanaryView }) {
   const looks = arm ? looksOf(view.looks, arm) : view.looks;
   return (
     <>
+      {view.promote_arm && brief.live && (
+        <Text role="status" fontSize="sm" color="fg.info" mb={3}>
+          A promotion by hand was asked for: the next look carries it out, unless that look shows harm.
+        </Text>
+      )}
       <Figures items={figures(view)} />
       <Section
         title="Evidence"
@@ -88,7 +93,7 @@ function Rollout({ view }: { view: CanaryView }) {
       </Below>
       {brief.live && !view.allowed.length && (
         <Text fontSize="xs" color="fg.muted">
-          Holding, resuming, rolling back and approving need the permission to edit the task instances of its DAG.
+          Holding, resuming, promoting, rolling back and approving need the permission to edit the task instances of its DAG.
         </Text>
       )}
     </>

@@ -1,6 +1,6 @@
 /** What a person may do to a rollout, each with a reason that is kept. */
 
-import { Box, Button, CloseButton, Dialog, Field, HStack, Portal, Text, Textarea } from "@chakra-ui/react";
+import { Box, Button, CloseButton, Dialog, Field, HStack, NativeSelect, Portal, Text, Textarea } from "@chakra-ui/react";
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 
@@ -13,7 +13,7 @@ import { Failed } from "./state";
 
 const LEAST = 3;
 const MOST = 500;
-const ORDER: readonly CanaryActionName[] = ["hold", "resume", "approve", "roll_back"];
+const ORDER: readonly CanaryActionName[] = ["hold", "resume", "approve", "promote", "roll_back"];
 
 /** What an action does, said before it is done. */
 function consequence(action: CanaryActionName, { brief, challengers }: CanaryView): string {
@@ -26,6 +26,8 @@ function consequence(action: CanaryActionName, { brief, challengers }: CanaryVie
       return "The plan goes on from where it was held.";
     case "approve":
       return `${who} ${several ? "have" : "has"} waited for this: the rollout goes on as its plan says, with your approval in its record.`;
+    case "promote":
+      return `${several ? "The chosen version" : who} gets all traffic at the next look, without waiting for more evidence${brief.champion ? `, and replaces version ${brief.champion}` : ""}. A look that shows harm rolls back instead.`;
     case "roll_back":
       return `${who} ${several ? "get" : "gets"} no more traffic${brief.champion ? `, version ${brief.champion} answers everything` : ""}. The rollout ends.`;
   }
@@ -52,10 +54,13 @@ interface AskProps {
 function Ask({ action, view, done }: AskProps) {
   const [open, setOpen] = useState(false);
   const [reason, setReason] = useState("");
+  const candidates = view.challengers.filter((one) => !one.stopped && (one.chosen || !view.challengers.some((other) => other.chosen)));
+  const [arm, setArm] = useState(candidates[0]?.arm ?? "");
+  const chooses = action === "promote" && candidates.length > 1;
   const dag = view.owner?.dag_id ?? "";
   const act = useMutation({
     mutationFn: () => {
-      const body: CanaryAction = { action, reason: reason.trim(), epoch: view.epoch };
+      const body: CanaryAction = { action, reason: reason.trim(), epoch: view.epoch, ...(chooses && { arm }) };
       return post<CanaryActionDone>(`dags/${segment(dag)}/rollouts/${segment(view.model)}/actions`, body);
     },
     onSuccess: async (answer) => {
@@ -82,6 +87,17 @@ function Ask({ action, view, done }: AskProps) {
             <Dialog.Body>
               <Text fontSize="sm" mb={4}>{consequence(action, view)}</Text>
               <form id={`act-${action}`} onSubmit={(event) => { event.preventDefault(); if (ready) { act.mutate(); } }}>
+                {chooses && (
+                  <Field.Root mb={4}>
+                    <Field.Label fontSize="sm">Version to promote</Field.Label>
+                    <NativeSelect.Root size="sm">
+                      <NativeSelect.Field value={arm} onChange={(event) => setArm(event.currentTarget.value)}>
+                        {candidates.map((one) => <option key={one.arm} value={one.arm}>{`version ${one.version}`}</option>)}
+                      </NativeSelect.Field>
+                      <NativeSelect.Indicator />
+                    </NativeSelect.Root>
+                  </Field.Root>
+                )}
                 <Field.Root required invalid={reason.length > MOST}>
                   <Field.Label fontSize="sm">Reason, kept with your name</Field.Label>
                   <Textarea
