@@ -43,6 +43,8 @@ _NAMES = frozenset(
         "scipy._lib.array_api_compat.numpy._aliases.asarray",
     }
 )
+#: Libraries whose models are stored as well; an artifact's metadata has the version of each that it needs.
+BOOSTING_LIBRARIES = ("lightgbm", "xgboost")
 #: Models of two libraries that keep to scikit-learn's interface, and what they hold.
 _BOOSTED = frozenset(
     {
@@ -90,11 +92,13 @@ def _write(value: object, path: Path) -> Written:
             f"{_type_name(value)}: {type(error).__name__}: {str(error)[:300]}",
             "Keep to attributes of scikit-learn, numpy and plain Python, or register a codec for it.",
         ) from error
-    _check(skops_io, data, _type_name(value))
+    used = {name.partition(".")[0] for name in _check(skops_io, data, _type_name(value))}
     path.write_bytes(_canonical(data))
-    import sklearn
-
-    return Written(metadata={"type": _type_name(value), "sklearn": str(sklearn.__version__)})
+    versions = {
+        name: str(importlib.import_module(name).__version__)
+        for name in ("sklearn", *(library for library in BOOSTING_LIBRARIES if library in used))
+    }
+    return Written(metadata={"type": _type_name(value), **versions})
 
 
 def _read(path: Path, artifact: Artifact) -> Any:
@@ -105,6 +109,13 @@ def _read(path: Path, artifact: Artifact) -> Any:
         return skops_io.loads(data, trusted=trusted)
     except NoCodec:
         raise
+    except ModuleNotFoundError as error:
+        library = str(error.name).partition(".")[0]
+        raise MissingDependency(
+            "The model needs a package that is not installed here",
+            f"{library}, which wrote it as version {artifact.metadata.get(library, 'unknown')}",
+            "Install it wherever models are read: on workers and at the gateway.",
+        ) from error
     except Exception as error:  # a damaged or hostile file may fail in any way
         raise NoCodec(
             "skops cannot read this model",
@@ -180,7 +191,7 @@ CODEC = Codec(
     name="sklearn",
     format="skops",
     handles=lambda value: (
-        not isinstance(value, type) and not home_modules(value).isdisjoint({"sklearn", "lightgbm", "xgboost"})
+        not isinstance(value, type) and not home_modules(value).isdisjoint({"sklearn", *BOOSTING_LIBRARIES})
     ),
     write=_write,
     read=_read,

@@ -27,6 +27,7 @@ from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.fingerprint import ALGORITHM, canonical_json
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.errors import ArtifactCorrupt, ColumnMissing, EmptyDataset, ModelNotServable, NotARecord
+from airflow_ml.runtime.codec_sklearn import BOOSTING_LIBRARIES
 from airflow_ml.runtime.codecs import read_file
 from airflow_ml.runtime.estimator_scores import check_servable, own_columns, scores_of
 from airflow_ml.runtime.plain_estimators import plain_estimator
@@ -247,8 +248,10 @@ def write_model_dir(
         data = Path(scratch) / "data"
         data.mkdir()
         (data / MANIFEST_NAME).write_bytes(canonical_json(dict(content)))
+        libraries: dict[str, str] = {}
         for entry in _entries(content):
             artifact = Artifact.from_dict(entry["model"])
+            libraries |= {name: artifact.metadata[name] for name in BOOSTING_LIBRARIES if name in artifact.metadata}
             shutil.copyfile(store.path(artifact), data / _file_name(artifact))
         save_pyfunc(
             into,
@@ -257,6 +260,7 @@ def write_model_dir(
             example=example[list(columns)].head(20),
             features=features,
             rows=store.path(features.artifact),
+            libraries=libraries,
         )
     return into
 

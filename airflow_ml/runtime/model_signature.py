@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,14 @@ _REQUIRED = ("scikit-learn", "skops", "numpy", "pandas", "pyarrow", "scipy")
 
 
 def save_pyfunc(
-    into: Path, *, data: Path, loader: str, example: pd.DataFrame, features: FeatureSet, rows: Path
+    into: Path,
+    *,
+    data: Path,
+    loader: str,
+    example: pd.DataFrame,
+    features: FeatureSet,
+    rows: Path,
+    libraries: Mapping[str, str],
 ) -> None:
     """Write an MLflow model directory around ``data``.
 
@@ -29,6 +37,7 @@ def save_pyfunc(
         example: Rows with the columns that the model reads, in their order.
         features: The feature set that the models were trained on.
         rows: Its Parquet file, which knows the columns' types.
+        libraries: Versions of further distributions that the models need, by name.
 
     Raises:
         MissingDependency: mlflow is not installed.
@@ -50,7 +59,7 @@ def save_pyfunc(
         data_path=str(data),
         signature=signature(example, types),
         input_example=plain(example, types),
-        pip_requirements=requirements(),
+        pip_requirements=[*requirements(), *(f"{name}=={version}" for name, version in sorted(libraries.items()))],
         metadata={"view": features.view, "view_digest": features.view_digest},
     )
 

@@ -33,7 +33,7 @@ from airflow_ml.adapters.folder_store import FolderStore
 from airflow_ml.core.artifact import Artifact
 from airflow_ml.core.monitoring import DriftMeasure
 from airflow_ml.core.sweep import TrialSummary
-from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, NoCodec
+from airflow_ml.errors import ArtifactCorrupt, ConfigurationError, MissingDependency, NoCodec
 from airflow_ml.runtime import codecs
 from airflow_ml.runtime.codec_sklearn import is_trusted
 from airflow_ml.runtime.codecs import Codec, Written, load_value, register_codec, store_value
@@ -193,6 +193,20 @@ def test_boosted_trees_of_other_libraries_come_back(store: FolderStore) -> None:
         np.testing.assert_array_equal(getattr(loaded, ask)(rows), getattr(model, ask)(rows))
         assert type(loaded) is type(model)
         assert store_value(model, store).digest == artifact.digest
+
+
+def test_a_library_that_is_not_where_a_model_is_read_is_named(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lightgbm
+
+    fitted = lightgbm.LGBMClassifier(n_estimators=1, verbose=-1).fit(frame()[["distance"]], labels())
+    artifact = store_value(fitted, store)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lightgbm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)  # its import now fails as where it is not installed
+    with pytest.raises(MissingDependency, match=f"lightgbm, which wrote it as version {lightgbm.__version__}"):
+        load_value(artifact, store)
 
 
 @pytest.mark.parametrize(

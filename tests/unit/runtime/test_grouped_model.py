@@ -235,6 +235,20 @@ def test_mlflow_answers_as_the_model_does(
     assert not list(directory.rglob("*.pkl"))
 
 
+def test_mlflow_is_told_which_other_library_a_model_needs(store: FolderStore, tmp_path: Path) -> None:
+    import lightgbm
+    import mlflow.pyfunc
+
+    record = store_feature_set(store, FRAME)
+    rows = FRAME[["distance", "stops"]].astype("float64").fillna(0.0)
+    fitted = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(rows, FRAME["late"])
+    manifest = store_value(manifest_of(store, {}, fitted, by=None, features=("distance", "stops")), store)
+    directory = write_model_dir(store, manifest, record, tmp_path / "model", rows.head(3))
+    assert f"lightgbm=={lightgbm.__version__}" in (directory / "requirements.txt").read_text()
+    answers = mlflow.pyfunc.load_model(str(directory)).predict(rows)
+    np.testing.assert_array_equal(answers, fitted.predict_proba(rows)[:, 1])
+
+
 def test_the_input_example_can_be_scored(
     store: FolderStore, trained: tuple[Artifact, GroupedModel, Any], tmp_path: Path
 ) -> None:
