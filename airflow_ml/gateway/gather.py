@@ -41,11 +41,6 @@ class Gather(Generic[Item, Result]):
             self._task = asyncio.create_task(self._run())
         return await future
 
-    async def close(self) -> None:
-        """Return when nothing waits any more."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
     async def _run(self) -> None:
         taken: list[tuple[Item, asyncio.Future[Result]]] = []
         try:

@@ -75,10 +75,10 @@ class Gateway:
         Raises:
             ConfigurationError: a traffic file is damaged.
         """
+        for traffic in list(self._files.read_all()):
+            self._held[traffic.model] = self._hold(traffic)
         self._spawner.prepare()
         self._settler = asyncio.create_task(self._settle())
-        for traffic in self._files.read_all():
-            self._held[traffic.model] = self._hold(traffic)
 
     async def close(self) -> None:
         """End all model processes and close the log."""
@@ -117,12 +117,9 @@ class Gateway:
             # Loading took its time outside the lock, so that a rollback never waits for it: look again.
             async with self._switch:
                 self._check_fence(traffic, ticket)
-                before = self._held.get(traffic.model)
-                await asyncio.to_thread(self._files.write, traffic)
+                await asyncio.to_thread(self._store, traffic)
                 self._held[traffic.model] = held
                 self._applied[traffic.model] = ticket
-                if before is None or replace(before.traffic, expires_at=None) != replace(traffic, expires_at=None):
-                    await self._note(traffic)
         finally:
             for digest in digests:
                 self._loading[digest] -= 1
@@ -248,11 +245,15 @@ class Gateway:
             self._background.add(task)
             task.add_done_callback(self._background.discard)
 
-    async def _note(self, traffic: Traffic) -> None:
-        try:
-            await asyncio.to_thread(self._files.note, traffic, self._clock())
-        except OSError:  # it is in effect: a full disk must not make a rollback fail
-            _log.exception("The change of %s could not be noted", traffic.model)
+    def _store(self, traffic: Traffic) -> None:
+        """Write a configuration, from now on what the next life takes up, and note it where it is a change."""
+        before = self._held.get(traffic.model)
+        self._files.write(traffic)
+        if before is None or replace(before.traffic, expires_at=None) != replace(traffic, expires_at=None):
+            try:
+                self._files.note(traffic, self._clock())
+            except OSError:  # it is written: a full disk must not make a rollback fail
+                _log.exception("The change of %s could not be noted", traffic.model)
 
     async def _in_writer(self, work: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, work)

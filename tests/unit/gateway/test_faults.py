@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import signal
 import sqlite3
@@ -30,12 +31,13 @@ from airflow_ml.gateway.scoring import Refusal, score_rows
 from airflow_ml.gateway.service import Gateway
 
 AT = datetime(2013, 5, 1, tzinfo=UTC)
-DEADLY, HANGING, SLOW = 13.0, 99.0, 5.5
-#: A model process whose scores are its feature; it dies of one value, hangs at another, and takes 5.5 s for a third.
+DEADLY, HANGING, SLOW, JUNK, SHORT = 13.0, 99.0, 5.5, 77.0, 55.0
+#: A model process whose scores are its feature; it dies of one value, hangs at another, takes 5.5 s for a third,
+#: answers no JSON to a fourth, and leaves a score out for a fifth.
 WORKER = f"""
 import os, socket, sys, time
 from array import array
-from airflow_ml.gateway.worker import encode_frame, read_frame
+from airflow_ml.gateway.worker import HEADER, encode_frame, read_frame
 
 connection = socket.socket(fileno=int(sys.argv[1]))
 read_frame(connection)
@@ -50,7 +52,8 @@ while (question := read_frame(connection)) is not None:
     if {DEADLY} in values:
         os._exit(1)
     time.sleep(60 if {HANGING} in values else 5.5 if {SLOW} in values else 0)
-    connection.sendall(encode_frame({{"rows": len(values)}}, values.tobytes()))
+    answer = encode_frame({{"rows": len(values)}}, values[{SHORT} in values :].tobytes())
+    connection.sendall(HEADER.pack(1, 0) + b"x" if {JUNK} in values else answer)
 """
 
 
@@ -103,8 +106,8 @@ def batch(values: Sequence[float]) -> Batch:
     return Batch.of([Row(str(n), str(n), AT, {"v": {"x": value}}) for n, value in enumerate(values)])
 
 
-@pytest.mark.parametrize("bad", [DEADLY, HANGING])
-def test_a_request_that_ends_its_process_takes_no_other_with_it(bad: float) -> None:
+@pytest.mark.parametrize("bad", [DEADLY, HANGING, JUNK, SHORT, math.nan])
+def test_a_request_that_its_process_fails_on_takes_no_other_with_it(bad: float) -> None:
     async def go() -> list[dict[int, float | Refusal]]:
         async with running(answer_timeout_seconds=1.0) as process:
             # The first is under way alone; the others come meanwhile, and are asked in one call.

@@ -37,9 +37,7 @@ def run(numbers: Sequence[int], limit: int = 100) -> tuple[list[int | BaseExcept
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # the first call is under way
         others = [gather(number, 1 if number else 1000) for number in numbers[1:]]
-        found = await asyncio.gather(first, *others, return_exceptions=True)
-        await gather.close()
-        return found
+        return await asyncio.gather(first, *others, return_exceptions=True)
 
     return asyncio.run(go()), server.calls
 
