@@ -71,7 +71,7 @@ class ComputeProfile(Record):
     python: str = bounds("python3", pattern=r"[A-Za-z0-9._/-]{1,256}", meant="a command or its path")
     #: Calls of one index: more of them per pod where each is short.
     calls_per_index: int = bounds(1, least=1, most=100_000)
-    #: Indexes side by side.
+    #: Indexes side by side. Of those of AWS Batch the queue's compute environment decides, by its vCPUs.
     parallelism: int = bounds(100, least=1, most=100_000)
     #: Longest time of one index, in seconds; None for no limit but the calls' own.
     timeout_seconds: float | None = bounds(None, least=1)
