@@ -58,7 +58,7 @@ class FreeCapacity:
 
 
 def _node(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what counts of a node: all that is known of ten thousand pods would take half a gigabyte."""
+    """Return what counts of a node: all that is known of ten thousand pods is too much for a triggerer."""
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     return {"metadata": {"name": node["metadata"]["name"]}, "status": {"allocatable": allocatable}}
 
