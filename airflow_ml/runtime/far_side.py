@@ -42,6 +42,8 @@ from airflow_ml.runtime.work import read_work
 RESULTS_BYTES = 512 * 1024
 #: For a last checkpoint when the pod is told to end: less than Kubernetes' own 30 seconds.
 STOP_SECONDS = 25.0
+#: What macOS and Windows call the machines that Linux calls otherwise.
+_SAME_MACHINE = {"arm64": "aarch64", "AMD64": "x86_64"}
 #: Where Kubernetes reads a container's last words from, for the pod's status.
 LAST_WORDS = Path("/dev/termination-log")
 
@@ -142,7 +144,7 @@ def _check_platform(variables: Mapping[str, str]) -> None:
         far_side.MACHINE: platform.machine(),
     }
     wanted = {name: variables.get(name) or value for name, value in here.items()}
-    if wanted != here:
+    if any(_SAME_MACHINE.get(wanted[name], wanted[name]) != _SAME_MACHINE.get(here[name], here[name]) for name in here):
         raise WrongPlatform(
             "The image and the calls are not made for each other",
             f"the image has Python {here[far_side.PYTHON]} on {here[far_side.MACHINE]}, the calls were made with "

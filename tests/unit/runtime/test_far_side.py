@@ -31,8 +31,10 @@ from airflow_ml.core.job import JobRequest
 from airflow_ml.core.ports import ArtifactStore
 from airflow_ml.core.record import parse_as
 from airflow_ml.core.shards import shard_ref
+from airflow_ml.errors import WrongPlatform
 from airflow_ml.runtime.call import CallJob, call_ref
 from airflow_ml.runtime.capture import as_function_ref, capture
+from airflow_ml.runtime.far_side import _check_platform
 from airflow_ml.runtime.ledger import results_of
 from airflow_ml.runtime.sweep_plan import shard_job
 from airflow_ml.runtime.work import store_work
@@ -212,6 +214,17 @@ def test_a_call_has_its_own_time_limit(tmp_path: Path, store: FolderStore) -> No
     result = result_of(store, request)
     assert result is not None
     assert [parse_as(CallResult, item).status for item in result.results] == ["timed_out", "succeeded"]
+
+
+@pytest.mark.parametrize(("there", "here"), [("aarch64", "arm64"), ("x86_64", "AMD64")])
+def test_macos_and_windows_have_names_of_their_own_for_the_same_machine(
+    there: str, here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: there)
+    _check_platform({far_side.MACHINE: here})
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64" if here == "AMD64" else "x86_64")
+    with pytest.raises(WrongPlatform, match=here):
+        _check_platform({far_side.MACHINE: here})
 
 
 def test_another_python_or_machine_is_named_with_ours(tmp_path: Path, store: FolderStore) -> None:
