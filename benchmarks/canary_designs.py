@@ -1,4 +1,4 @@
-"""A/A canaries of several challengers, and of pairs of scores: a part of canary_statistics.py.
+"""A/A canaries of several challengers, of pairs of scores, and of missing units: a part of canary_statistics.py.
 
 ``challengers`` and ``pairs`` are array forms of core/arm_evidence.py and core/paired.py; the first run of each is
 checked against them.
@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION
 from airflow_ml.core.arm_evidence import judge_arms
 from airflow_ml.core.arms import arm_names
 from airflow_ml.core.mixture import two_sided_boundary
 from airflow_ml.core.paired import PairedEffect, log_e_paired
 from airflow_ml.core.plan_check import parse_plan
 from airflow_ml.core.ports import Reading, Sample
+from airflow_ml.core.sample_ratio import sample_ratio
 
 LOOKS, PER_LOOK, TAU_REQUESTS, COUNT = 400, 50, 100.0, 3
 
@@ -92,3 +94,43 @@ def pairs(rng: np.random.Generator, runs: int, alpha: float, wrong_share: Any) -
         assert math.isclose(log_e_paired(last), float(log_e[0, -1]), rel_tol=1e-9)
         found[name] = wrong_share(int((log_e >= -math.log(alpha)).any(axis=1).sum()), runs)
     return found
+
+
+def missing_units(rng: np.random.Generator, runs: int, wrong_share: Any) -> Mapping[str, Any]:
+    """A split in halves of 400 units a day for 20 days, checked after each; then without a tenth of the challenger's.
+
+    ``false_alarms`` has the share of sound splits that are called broken, at 0.1 %. ``found_over_all_days`` and
+    ``found_on_one_day`` are shares of the broken ones that are called so, with and without each unit counted once over
+    all days.
+    """
+    days, units, alpha = 20, 400, 0.001
+    alarms = dict.fromkeys(("false_alarms", "found_over_all_days", "found_on_one_day"), 0)
+    for _ in range(runs):
+        challenger = rng.binomial(units, 0.5, days)
+        kept = rng.binomial(challenger, 0.9)
+        alarms["false_alarms"] += _alarm(units - challenger, challenger, alpha, in_all=True)
+        alarms["found_over_all_days"] += _alarm(units - challenger, kept, alpha, in_all=True)
+        alarms["found_on_one_day"] += _alarm(units - challenger, kept, alpha, in_all=False)
+    return {
+        "false_alarms": wrong_share(alarms.pop("false_alarms"), runs),
+        **{name: hits / runs for name, hits in alarms.items()},
+    }
+
+
+def _alarm(champion: np.ndarray, challenger: np.ndarray, alpha: float, *, in_all: bool) -> bool:
+    """Whether any look calls the split broken, as core/rollout_soundness.py looks."""
+    arms: dict[str, Any] = {"champion": CHAMPION, "challengers": (CHALLENGER,)}
+    names = [f"50/{day:02}" for day in range(len(champion))]
+    counts = {
+        name: dict(zip(names, map(int, one), strict=True))
+        for name, one in ((CHAMPION, champion), (CHALLENGER, challenger))
+    }
+    if sample_ratio(counts, dict.fromkeys(names, 0.5), alpha=alpha / 2, **arms).mismatch:
+        return True
+    totals = zip(champion.cumsum(), challenger.cumsum(), strict=True)
+    return in_all and any(
+        sample_ratio(
+            {CHAMPION: {"50": int(c)}, CHALLENGER: {"50": int(t)}}, {"50": 0.5}, alpha=alpha / 2, **arms
+        ).mismatch
+        for c, t in totals
+    )

@@ -15,8 +15,9 @@ Simulated canaries with 400 looks from 50 to 20,000 requests an arm. Three rules
 
 A second part compares pooled arms with strata while weights rise and days differ, through ``effect_of`` itself. The
 third is canary_replay.py: A/A canaries of real flights, and of ratios, heavy tails, small shares and delayed outcomes.
-The fourth is canary_designs.py: several challengers, and pairs of scores. ``all_within_6_percent`` says whether the
-upper end of the interval of false decisions is at most 6 % for airflow_ml in each of them.
+The fourth is canary_designs.py: several challengers, pairs of scores, and units that are missing.
+``all_within_6_percent`` says whether the upper end of the interval of false decisions is at most 6 % for airflow_ml in
+each of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from canary_designs import challengers, pairs
+from canary_designs import challengers, missing_units, pairs
 from canary_replay import MIN_UNITS, delayed, group_sequential_bounds, replay, traffic
 
 from airflow_ml.core.mixture import confidence_sequence, planned_tau, two_sided_boundary
@@ -218,6 +219,7 @@ def main() -> None:
             for kind in (metric, f"{metric}_at_2_percent")
         },
     }
+    result["missing_units"] = missing_units(np.random.default_rng(arguments.seed), arguments.runs, wrong_share)
     result["all_within_6_percent"] = {name: one["within_6_percent"] for name, one in of_the_product(result).items()}
     result["least_power"] = min(part["airflow_ml"]["power"] for part in result["equal_split"].values())
     result["seconds"] = round(time.perf_counter() - began, 1)
