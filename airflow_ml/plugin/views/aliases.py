@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from airflow_ml.core.aliases import CHALLENGER, CHAMPION, PREVIOUS
+from airflow_ml.core.aliases import CHALLENGER, CHAMPION, PREVIOUS, alias_in
 from airflow_ml.core.registration import ModelVersion
 from airflow_ml.core.rollout_state import ENDS, SERVING_ENDS
 from airflow_ml.plugin.views.rollouts import Book, version_of
@@ -46,7 +46,7 @@ def aliases_of(
     live = book.newest
     if live is not None and live.live and version_of(live.champion):
         found[CHAMPION] = version_of(live.champion)
-    newest = next((record for record in records if record.alias == CHALLENGER), None)
+    newest = next((record for record in records if record.alias == alias_in(record.namespace, CHALLENGER)), None)
     if newest is not None and newest.version != found.get(CHAMPION):
         found.setdefault(CHALLENGER, newest.version)
     return {alias: version for alias, version in found.items() if version}
