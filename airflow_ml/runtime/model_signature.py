@@ -43,7 +43,7 @@ def save_pyfunc(
         MissingDependency: mlflow is not installed.
     """
     # Read once, when mlflow is imported; registration imports it here first, before any client of the registry does.
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_CONFIGURE_LOGGING": "false"}
     try:
         import mlflow.pyfunc
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""MLflow does not call home: wherever this package imports it first, its telemetry is off before that."""
+"""MLflow does not call home: wherever this package imports it first, its telemetry and its own log are off by then."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import sys
 assert "mlflow" in sys.modules, "it was not imported, so nothing is shown"
 from mlflow.telemetry.client import get_telemetry_client
 assert get_telemetry_client() is None
+import logging
+assert logging.getLogger("mlflow").handlers == [], "it writes to stderr, all of which Airflow shows as errors"
 """
 
 
@@ -35,7 +37,7 @@ from pathlib import Path
 from airflow_ml.runtime.model_signature import save_pyfunc
 here = Path("/nowhere")
 try:
-    save_pyfunc(here, data=here, loader="x", example=None, features=None, rows=here)
+    save_pyfunc(here, data=here, loader="x", example=None, features=None, rows=here, libraries={})
 except FileNotFoundError:
     pass
 """,
