@@ -22,16 +22,19 @@ TRAIN, MODEL = "flight_delays_train", "flight_delays"
 SIZE: Any = {"width": 1280, "height": 860}
 
 
-def pages(run: str) -> dict[str, tuple[str, str]]:
-    """Return for each picture its address, and words that stand on it once it is drawn."""
+def pages(run: str, first: str) -> dict[str, tuple[str, str]]:
+    """Return each picture's address and words that stand on it once it is drawn; the first run has most trials."""
     place = f"/dags/{TRAIN}/runs/{quote(run, safe='')}"
     query = f"dag_id={TRAIN}&run_id={quote(run, safe='')}"
     return {
         "ui-run": (f"{place}/plugin/ml-run", "Compared with"),
-        "ui-sweep": (f"/plugin/ml/sweep?{query}&task_id=train.plan", "Leaderboard"),
+        "ui-sweep": (
+            f"/plugin/ml/sweep?dag_id={TRAIN}&run_id={quote(first, safe='')}&task_id=train.plan",
+            "Leaderboard",
+        ),
         "ui-model": (f"/plugin/ml/model?model={MODEL}", "Promotion history"),
         "ui-snapshot": (f"/plugin/ml/snapshot?{query}&task_id=gate_dataset", "First rows"),
-        "ui-task": (f"{place}/tasks/select_model/plugin/ml-task", "Bring it home"),
+        "ui-task": (f"{place}/tasks/train.shards/mapped/0/plugin/ml-task", "Bring it home"),
         "ui-canary": (f"/plugin/ml/canary?model={MODEL}", "Samples per arm"),
     }
 
@@ -42,12 +45,12 @@ def take(browser: Any, instance: AirflowInstance, folder: Path) -> None:
 
     login = {"username": instance.username, "password": instance.password}
     token = httpx.post(f"{instance.base_url}/auth/token", json=login, trust_env=False, timeout=120).json()
-    runs = instance.api.request("GET", f"/dags/{TRAIN}/dagRuns?order_by=-run_after&limit=1")["dag_runs"]
+    runs = instance.api.request("GET", f"/dags/{TRAIN}/dagRuns?order_by=-run_after")["dag_runs"]
     context = browser.new_context(viewport=SIZE, timezone_id="UTC", color_scheme="light")
     context.set_default_timeout(120_000)
     context.add_cookies([{"name": "_token", "value": token["access_token"], "url": instance.base_url}])
     page = context.new_page()
-    for name, (path, words) in pages(runs[0]["dag_run_id"]).items():
+    for name, (path, words) in pages(runs[0]["dag_run_id"], runs[-1]["dag_run_id"]).items():
         page.goto(f"{instance.base_url}{path}")
         page.get_by_text(words).first.wait_for()
         page.wait_for_function("() => !document.querySelector('[role=status][aria-label=Loading]')")

@@ -42,7 +42,7 @@ PAGES = {
     "dataset?name=flights_rows": "flights_rows",
     f"snapshot?{TRAIN}&task_id=gate_dataset": "First rows",
     f"run?{TRAIN}": "Compared with",
-    f"task?{TRAIN}&task_id=select_model": "Bring it home",
+    f"task?{TRAIN}&task_id=select_model": "Provenance",
     "task?dag_id=flights&run_id=run&task_id=nothing": "Nothing is recorded",
 }
 
@@ -253,9 +253,9 @@ ASKED = """
 AHEAD = {
     "/plugin/ml/model?model=flights_model": "Promotion history",
     f"/plugin/ml/sweep?{TRAIN}&task_id=train.plan": "Leaderboard",
-    f"/plugin/ml/task?{TRAIN}&task_id=select_model": "Bring it home",
+    f"/plugin/ml/task?{TRAIN}&task_id=select_model": "Provenance",
     "/dags/flights/runs/run/plugin/ml-run": "Compared with",
-    "/dags/flights/runs/run/tasks/select_model/plugin/ml-task": "Bring it home",
+    "/dags/flights/runs/run/tasks/select_model/plugin/ml-task": "Provenance",
 }
 
 
