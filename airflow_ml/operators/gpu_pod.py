@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
-from airflow_ml.core.compute import grown
+from airflow_ml.core.compute import check_profile, grown
 from airflow_ml.core.compute_choice import split_compute
 from airflow_ml.core.failure import Failure, index_failure, job_failed
+from airflow_ml.core.pod_security import violations
 from airflow_ml.core.pod_template import kubernetes_options, pod_template
+from airflow_ml.core.variables import refuse_secrets
 from airflow_ml.errors import ConfigurationError, MissingDependency
 from airflow_ml.hooks.compute import compute_profile
 from airflow_ml.operators.base import failing_at_once
@@ -64,10 +68,11 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         compute: Name of a profile of kind ``kubernetes``, or `airflow_ml.profile` for one with changes.
         image: Default: the profile's.
         cmds, arguments: Default: the image's own.
-        kwargs: Arguments of KubernetesPodOperator; they take precedence over the profile.
+        kwargs: Arguments of KubernetesPodOperator. They take precedence over the profile, but cannot loosen its
+            security by an image without a digest, root, privileges, the node's network or folders, a secret as a plain variable.
 
     Raises:
-        ConfigurationError: the profile is of another kind, or cannot work.
+        ConfigurationError: the profile is of another kind, cannot work, or does not allow what is given.
         JobFailed: the pod failed; the message has the reason and the remedy.
     """
 
@@ -84,20 +89,43 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         return PodEndManager(kube_client=self.client, callbacks=self.callbacks)
 
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> Any:
-        """Return the pod; the sidecar has limits as every container has, without which a quota refuses the pod."""
+        """Return the pod; the sidecar has limits as every container has, without which a quota refuses the pod.
+
+        Raises:
+            ConfigurationError: the operator's own arguments make it something that its profile does not allow.
+        """
+        from kubernetes.client import ApiClient
+
         pod = super().build_pod_request_obj(context, **kwargs)
         for container in pod.spec.containers:
             asked = container.resources
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME and not getattr(asked, "limits", asked):
                 asked.limits = dict(_SIDECAR_LIMITS)
+        self._check(ApiClient().sanitize_for_serialization(pod.spec))
         return pod
+
+    def _check(self, spec: Mapping[str, Any]) -> None:
+        where, options = f"The pod of {self.task_id}", kubernetes_options(self._taken)
+        check_profile(replace(self._taken, image=self.image), where=where)
+        broken = violations(spec, options.pod_security)
+        if broken:
+            raise ConfigurationError(
+                f"{where} is not {options.pod_security}", "; ".join(broken), "Leave it out, or loosen the profile."
+            )
+        plain = [
+            one["name"] for container in spec["containers"] for one in container.get("env") or () if "value" in one
+        ]
+        refuse_secrets(plain, where=where, remedy="Name a secret of the namespace, by secrets of the profile.")
 
     def execute(self, context: Any) -> Any:
         """Take the profile of this deployment and run the pod."""
         self._instance = context["ti"]
         with failing_at_once():
             self._take(attempt_profile(self._profile(), context))
-        return super().execute(context)
+        try:
+            return super().execute(context)
+        except ConfigurationError as error:
+            raise AirflowFailException(f"ConfigurationError: {error}") from error
 
     def defer(self, *, trigger: Any, **kwargs: Any) -> Any:
         """Defer with a trigger that asks for the task's state before it deletes the pod."""
@@ -180,6 +208,7 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         return profile
 
     def _take(self, profile: ComputeProfile) -> None:
+        self._taken = profile
         options = kubernetes_options(profile)
         template: Any = pod_template(profile, container=self.base_container_name)
         self.pod_template_dict = {"apiVersion": "v1", "kind": "Pod", **template}

@@ -269,7 +269,7 @@ def test_what_only_the_server_finds_invalid_is_told_in_its_words_and_as_no_fault
     wrong = plain(kubernetes={"tolerations": [{"key": "sku", "operator": "Exists", "value": "gpu"}]})
     with pytest.raises(ConfigurationError, match="tolerations"):
         backend.submit(asked(wrong))
-    with pytest.raises(BackendUnavailable, match="nowhere"):
+    with pytest.raises(ConfigurationError, match="nowhere"):
         backend.submit(asked(plain(kubernetes={"namespace": "nowhere"})))
 
 

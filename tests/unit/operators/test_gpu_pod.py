@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from airflow_ml import GpuRetryPolicy, profile
 from airflow_ml.core.pod_security import violations
@@ -96,6 +96,25 @@ def test_the_sidecar_may_run_in_a_restricted_namespace_too(profiles: None) -> No
         set(),
     ]
     assert list(violations(spec, "restricted")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image": "train:latest"}, "image is not named by its digest: train:latest"),
+        ({"container_security_context": {"privileged": True}}, "container base is privileged"),
+        ({"hostnetwork": True}, "hostNetwork is true"),
+        ({"env_vars": {"AWS_SECRET_ACCESS_KEY": "x"}}, "would show a secret: AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_what_the_profile_does_not_allow_is_refused(profiles: None, arguments: dict[str, Any], words: str) -> None:
+    from airflow_ml import GpuPodOperator
+
+    operator: Any = GpuPodOperator(task_id="t", compute="gpu", cmds=["python"], **arguments)
+    with pytest.raises(ConfigurationError, match=words):
+        operator.rendered(operator._profile())
+    with pytest.raises(AirflowFailException, match=words):  # before there is any cluster, and once
+        operator.execute(context())
 
 
 def test_a_profile_of_another_kind_is_refused(profiles: None) -> None:
