@@ -69,7 +69,8 @@ class GpuPodOperator(KubernetesPodOperator):  # type: ignore[misc]  # untyped
         image: Default: the profile's.
         cmds, arguments: Default: the image's own.
         kwargs: Arguments of KubernetesPodOperator. They take precedence over the profile, but cannot loosen its
-            security by an image without a digest, root, privileges, the node's network or folders, a secret as a plain variable.
+            security: an image without a digest, root, privileges, the node's network or folders, and a secret as a
+            plain variable are refused.
 
     Raises:
         ConfigurationError: the profile is of another kind, cannot work, or does not allow what is given.
