@@ -51,10 +51,13 @@ COMPUTE_VERBS: tuple[tuple[str, str, str, tuple[tuple[str, dict[str, Any]], ...]
     ),
     (
         "doctor",
-        "Check whether calls could run with a profile: rights, objects, quota, nodes, GPUs, store.",
+        "Check the installation and the store; with --compute whether calls could run: rights, quota, nodes, GPUs.",
         "doctor:doctor",
         (
-            ("--compute", {"required": True, "metavar": "NAME", "help": "the profile"}),
+            (
+                "--compute",
+                {"default": None, "metavar": "NAME", "help": "the profile; default: none"},
+            ),
             ("--context", {"default": None, "help": "of the kubeconfig; default: its current one"}),
             ("--probe", {"action": "store_true", "help": "send one small call there as well, and wait for its result"}),
             ("--timeout", {"type": float, "default": 600.0, "help": "seconds to wait for it; default: 600"}),

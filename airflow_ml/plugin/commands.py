@@ -56,5 +56,10 @@ def _run(options: argparse.Namespace) -> None:
         from airflow_ml.plugin.airflow_state import final_state
 
         reap.airflow_side = reap.AirflowSide(backend=job_backend, final_state=final_state)
+    if options.verb == "doctor":
+        from airflow_ml.cli import doctor
+        from airflow_ml.hooks.connection_checks import examine_connections
+
+        doctor.airflow_side = examine_connections
     os.environ.setdefault("AIRFLOW__ML__COMPUTE_PROFILES", conf.get("ml", "compute_profiles", fallback=""))
     sys.exit(main([options.verb, *options.rest]))

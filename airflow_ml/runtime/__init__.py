@@ -17,4 +17,5 @@ Where to find what:
                          rollout_reconcile callable_metrics
     reproduction         reproduce recorded_trial repeat_trial debug notebook table_diff
     store maintenance    store_check store_gc store_reach
+    installation         installation
 """

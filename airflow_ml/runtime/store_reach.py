@@ -25,14 +25,15 @@ def examine_store(open_it: Callable[[], ArtifactStore], profile: ComputeProfile,
         profile: Where calls run, which must reach it as well.
         uri: The store's address.
     """
-    yield _from_here(open_it, uri)
+    yield examine_store_here(open_it, uri=uri)
     if profile.kind == KUBERNETES:
         yield _from_pods(profile, uri)
     elif profile.kind == BATCH:
         yield _from_jobs(uri)
 
 
-def _from_here(open_it: Callable[[], ArtifactStore], uri: str) -> Finding:
+def examine_store_here(open_it: Callable[[], ArtifactStore], *, uri: str) -> Finding:
+    """Return whether the store can be read and written from here, and takes each entry once; arguments as above."""
     check = "store from here"
     try:
         store = open_it()
