@@ -282,6 +282,12 @@ def test_what_a_human_ends_while_it_promotes_is_one_or_the_other(rig: RolloutRig
         wait_for(f"{model} has ended", lambda model=model: rig.ended(model), 210)
         assert rig.weight(model) == 0
     assert rig.violations(models) == []
+    promoted = [model for model in models if (state := rig.state(model)) is not None and state.state == "promoted"]
+    for model in promoted:  # served, and nobody was left to move the alias
+        assert rig.alias(model) == "1"
+        rig.clear(model)
+        wait_for(f"the alias of {model} follows", lambda model=model: rig.alias(model) == "2", 240)
+    assert rig.violations(models) == []
 
 
 def test_what_a_human_promotes_outlives_the_triggerer(rig: RolloutRig, take: Take) -> None:
