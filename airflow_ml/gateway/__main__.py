@@ -16,10 +16,13 @@ from pathlib import Path
 
 import uvicorn
 
+from airflow_ml.adapters.object_store import open_store
 from airflow_ml.errors import AirflowMLError, ConfigurationError
 from airflow_ml.gateway.app import make_app
 from airflow_ml.gateway.service import Gateway
 from airflow_ml.gateway.traffic_file import write_durably
+
+_log = logging.getLogger("airflow_ml.gateway")
 
 TOKEN_VARIABLE = "AIRFLOW_ML_GATEWAY_TOKEN"  # noqa: S105 - a name, not a token
 
@@ -54,6 +57,7 @@ def _serve(directory: Path, store_uri: str, host: str, port: int) -> None:
             host,
             f"Set {TOKEN_VARIABLE} for the gateway and its clients.",
         )
+    open_store(store_uri)  # each model's process opens it itself; an address that is none is refused here
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("a") as lock:
         try:
@@ -64,7 +68,8 @@ def _serve(directory: Path, store_uri: str, host: str, port: int) -> None:
             ) from error
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         shown = f"[{host}]" if ":" in host else host
-        write_durably(directory / "address", f"http://{shown}:{listener.getsockname()[1]}\n")
+        address = f"http://{shown}:{listener.getsockname()[1]}"
+        write_durably(directory / "address", f"{address}\n")
         app = make_app(
             functools.partial(Gateway, directory, store_uri, functools.partial(datetime.now, UTC)),
             token=token,
@@ -83,6 +88,7 @@ def _serve(directory: Path, store_uri: str, host: str, port: int) -> None:
             limit_concurrency=512,
             lifespan="on",
         )
+        _log.info("Serving at %s, models from %s", address, store_uri)
         with listener:
             uvicorn.Server(config).run(sockets=[listener])
 
