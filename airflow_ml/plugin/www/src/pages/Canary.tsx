@@ -148,7 +148,7 @@ function Lease({ at }: { at: string | null }) {
     return <>–</>;
   }
   const left = (new Date(at).getTime() - now) / 1_000;
-  return left > 0 ? <>{duration(left)} left</> : <Text as="span" color="fg.error">ran out {duration(-left)} ago</Text>;
+  return left > 0 ? <>{duration(left)} left</> : <Text as="span" color="red.fg">ran out {duration(-left)} ago</Text>;
 }
 
 function Epochs({ view }: { view: CanaryView }) {

@@ -84,7 +84,7 @@ function HealthNotes({ health, rollouts }: { health: Health; rollouts: boolean }
     wanted.includes(reconciler.state) ? `Reconciler: ${reconciler.reason}` : "",
   ].filter(Boolean);
   return notes.map((note) => (
-    <Text key={note} role="status" fontSize="sm" color="fg.warning" mb={3} overflowWrap="anywhere">
+    <Text key={note} role="status" fontSize="sm" color="orange.fg" mb={3} overflowWrap="anywhere">
       {note}
     </Text>
   ));

@@ -53,7 +53,7 @@ function Whole({ view }: { view: RunView }) {
         )}
         <OpenTasks view={view} open={open} />
         {view.unreadable.map((one) => (
-          <Text key={one.task} role="status" fontSize="xs" color="fg.warning" mt={2}>{`${one.task} cannot be read: ${one.reason}`}</Text>
+          <Text key={one.task} role="status" fontSize="xs" color="orange.fg" mt={2}>{`${one.task} cannot be read: ${one.reason}`}</Text>
         ))}
       </Section>
       <Below>

@@ -77,7 +77,7 @@ function Whole({ view, place, openTrial }: { view: SweepView; place: Place; open
   const { progress, best_so_far } = view;
   return (
     <>
-      {view.error && <Text role="alert" color="fg.error" fontSize="sm" mb={3} overflowWrap="anywhere">{view.error}</Text>}
+      {view.error && <Text role="alert" color="red.fg" fontSize="sm" mb={3} overflowWrap="anywhere">{view.error}</Text>}
       <Figures items={figures(view, openTrial)} />
       <Box display="grid" gridTemplateColumns={{ base: "minmax(0, 1fr)", xl: "minmax(0, 3fr) minmax(0, 2fr)" }} columnGap={4}>
         <Section title="Best so far" aside={view.best_by_group.length > 1 && "over all groups"}>
@@ -150,7 +150,7 @@ function Failures({ view, openTrial }: { view: SweepView; openTrial: (name: stri
         ]}
       />
       {lost.length > 0 && (
-        <Text fontSize="xs" color="fg.warning" mt={2} overflowWrap="anywhere">
+        <Text fontSize="xs" color="orange.fg" mt={2} overflowWrap="anywhere">
           {`No trial succeeded in ${lost.slice(0, 12).join(", ")}${lost.length > 12 ? ` and ${count(lost.length - 12)} more` : ""}.`}
         </Text>
       )}

@@ -91,7 +91,7 @@ function Failure({ view }: { view: TaskView }) {
   return failure && (
     <Box role="alert" borderWidth="1px" borderColor="border.error" borderRadius="md" bg="bg.error" px={4} py={3} mb={4}>
       <HStack gap={3} mb={1} wrap="wrap">
-        <Text fontWeight="semibold" fontSize="sm" color="fg.error">{failure.error}</Text>
+        <Text fontWeight="semibold" fontSize="sm" color="red.fg">{failure.error}</Text>
         <Mark of="failed">{failure.class === "unknown" ? "unclassified" : `${failure.class} error`}</Mark>
         {failure.retryable && <Mark of="hold">worth another try</Mark>}
       </HStack>

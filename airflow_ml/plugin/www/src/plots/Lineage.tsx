@@ -39,6 +39,7 @@ export function Lineage({ graph }: { graph: LineageGraph }) {
             height={drawn.height}
             least={drawn.width}
             shrinks
+            role="group"
             centre={drawn.nodes.find((at) => at.node.depth === 0)?.x}
             sheet={{
               columns: ["digest", "record", "label", "depth", "dag", "run", "task", "commit", "at"],

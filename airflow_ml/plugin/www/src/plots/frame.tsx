@@ -47,6 +47,8 @@ interface Props {
   /** The place in pixels that is in view where it must be scrolled. */
   centre?: number;
   sheet: Sheet;
+  /** A picture, or a group of what takes the focus. */
+  role?: "img" | "group";
   /** Beside the title: a legend, or the values under the pointer. */
   aside?: ReactNode;
   /** Drawn by its width in pixels. */
@@ -56,7 +58,7 @@ interface Props {
   onStep?: (step: number) => void;
 }
 
-export function Plot({ title, about, height, least = 0, shrinks = false, centre, sheet, aside, children, onPoint, onStep }: Props) {
+export function Plot({ title, about, height, least = 0, shrinks = false, centre, sheet, role = "img", aside, children, onPoint, onStep }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const svg = useRef<SVGSVGElement>(null);
   const room = useWidth(box);
@@ -91,7 +93,7 @@ export function Plot({ title, about, height, least = 0, shrinks = false, centre,
         </Text>
         <HStack gap={2} ms="auto" fontSize="xs" color="fg.muted" wrap="wrap">
           {aside}
-          {problem && <Text role="alert" color="fg.error">{problem}</Text>}
+          {problem && <Text role="alert" color="red.fg">{problem}</Text>}
           <HStack gap={0} className="plot-files">
             <Button size="2xs" variant="ghost" color="fg.muted" fontWeight="normal" onClick={png} aria-label={`${title}: save as PNG`}>
               PNG
@@ -105,7 +107,7 @@ export function Plot({ title, about, height, least = 0, shrinks = false, centre,
       <Box ref={box} minH={`${scale * height}px`} minW={0} overflowX={least ? "auto" : "hidden"} overflowY="hidden" css={least ? SCROLLS : undefined}>
         {width > 0 && (
           <svg
-            ref={svg} role="img" aria-label={about} width={scale * width} height={scale * height} viewBox={`0 0 ${width} ${height}`}
+            ref={svg} role={role} aria-label={about} width={scale * width} height={scale * height} viewBox={`0 0 ${width} ${height}`}
             tabIndex={onStep ? 0 : undefined} onKeyDown={key} onPointerMove={move}
             onPointerLeave={() => onPoint?.(null, width)}
             fill={INK.text} style={{ fontSize: "11px", fontVariantNumeric: "tabular-nums", display: "block" }}

@@ -37,7 +37,7 @@ export function Actions({ view }: { view: CanaryView }) {
   const [said, setSaid] = useState("");
   return (
     <HStack gap={2} wrap="wrap">
-      {said && <Text role="status" fontSize="xs" color="fg.success" maxW="22rem">{said}</Text>}
+      {said && <Text role="status" fontSize="xs" color="green.fg" maxW="22rem">{said}</Text>}
       {ORDER.filter((action) => view.allowed.includes(action)).map((action) => (
         <Ask key={action} action={action} view={view} done={setSaid} />
       ))}
