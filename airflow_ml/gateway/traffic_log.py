@@ -196,6 +196,9 @@ class TrafficLog:
             f"SELECT p.assigned, p.step || '/' || substr(p.at, 1, 10), count(DISTINCT p.unit) {_JOINED} GROUP BY 1, 2",
             values,
         )
+        in_all = counts_of(
+            connection, f"SELECT p.assigned, p.step, count(DISTINCT p.unit) {_JOINED} GROUP BY 1, 2", values
+        )
         counts = connection.execute(
             f"SELECT p.assigned, sum(p.variant <> p.assigned), sum(o.key IS NOT NULL AND o.label IS NULL) "
             f"{_JOINED} GROUP BY 1",
@@ -206,6 +209,7 @@ class TrafficLog:
                 samples=tuple(samples_of(connection, _cells(metric), values)),
                 watermark_at=None if watermark is None else parse_time(watermark),
                 assigned=assigned,
+                assigned_in_all=in_all,
                 unit_squares={
                     arm: squares
                     for arm in sorted(set(assigned) - {CHAMPION})

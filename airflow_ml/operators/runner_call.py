@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ml import errors
 from airflow_ml.core.call import Call, CallResult
 from airflow_ml.core.record import JSON
-from airflow_ml.errors import CallFailed, CallTimedOut
+from airflow_ml.errors import AirflowMLError, CallFailed, CallTimedOut
 from airflow_ml.hooks import store as store_hook
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def value_of_call(
         python: The interpreter; None (default) for the one that runs this.
 
     Raises:
-        CallFailed: the function raised; the message carries its error and the traceback's end.
+        CallFailed: the function raised; the message carries its error and the traceback's end. It is retryable, unless
+            the error is one of airflow_ml that a retry does not cure, such as a value that cannot be stored.
         CallTimedOut: it took longer than ``timeout_seconds``.
     """
     from airflow_ml.runtime.runner import run_call
@@ -97,6 +99,15 @@ def value_of_result(call: Call, result: CallResult, timeout_seconds: float | Non
         return result.value
     if result.status == "timed_out":
         raise CallTimedOut(f"{call.function.qualname} took too long", f"{timeout_seconds} s", "Raise the time limit.")
-    raise CallFailed(
+    failure = CallFailed(
         f"{call.function.qualname} {result.status}", result.error, f"The end of its traceback:\n{result.traceback}"
     )
+    failure.retryable = _may_be_cured(result.error)
+    raise failure
+
+
+def _may_be_cured(error: str) -> bool:
+    """Whether a retry can cure what a worker described: anything but an error of ours that says otherwise."""
+    module, _, name = error.partition(":")[0].rpartition(".")
+    known = getattr(errors, name, None) if module == errors.__name__ else None
+    return not (isinstance(known, type) and issubclass(known, AirflowMLError)) or known.retryable

@@ -290,8 +290,6 @@ def _unheard(gateway: LocalGateway) -> int:
 
 @pytest.mark.integration
 class TestGateway(MetricSourceContract):
-    counts_in_all = False
-
     @pytest.fixture
     def source(self, one_gateway: LocalGateway) -> MetricSource:
         return GatewayMetrics(one_gateway.url)

@@ -60,7 +60,7 @@ def test_collect_says_that_there_is_no_plan() -> None:
     collect = dag.get_task("train.collect")
     context: Any = {"ti": NothingPushed()}
     collect.render_template_fields(context)
-    with pytest.raises(AirflowFailException, match=r"no plan to collect: .* did not succeed. Mend the task"):
+    with pytest.raises(AirflowFailException, match=r"no plan to collect: .* did not succeed. Fix the task"):
         collect.execute(context)
 
 
