@@ -96,6 +96,11 @@ function positions(values: readonly number[], time: boolean, range: [number, num
   }
   const scale = scaleUtc(domain, range);
   return Object.assign((value: number) => scale(value), {
-    ticks: (most: number) => scale.ticks(most).map((at) => at.getTime()),
+    // It may have twice as many as asked for, and a day is a longer word than a number.
+    ticks: (most: number) => {
+      const all = scale.ticks(most).map((at) => at.getTime());
+      const every = Math.ceil(all.length / Math.max(2, 0.7 * most));
+      return all.filter((_, at) => at % every === 0);
+    },
   });
 }
