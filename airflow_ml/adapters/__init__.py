@@ -6,7 +6,7 @@ Where to find what:
                          local_copies ref_entry
     warehouse            snowflake snowflake_arrow snowflake_errors snowflake_features upsert warehouse_router
                          sql_metrics
-    features             duckdb duckdb_checks
+    features             duckdb duckdb_checks duckdb_output
     gate                 great_expectations expectation_suite
     model registry       mlflow mlflow_session mlflow_runs mlflow_limits mlflow_sweep namespaced_registry registration
     traffic and metrics  gateway gateway_http prometheus

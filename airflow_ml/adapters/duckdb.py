@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_ml.adapters.duckdb_checks import (
     check_keys,
@@ -22,6 +22,7 @@ from airflow_ml.adapters.duckdb_checks import (
     check_spine_schema,
     check_splits,
 )
+from airflow_ml.adapters.duckdb_output import quoted, write_features
 from airflow_ml.core.artifact import Column
 from airflow_ml.core.feature_dialect import DuckDB
 from airflow_ml.core.feature_sql import feature_sql
@@ -29,7 +30,6 @@ from airflow_ml.core.feature_view import FeatureView
 from airflow_ml.core.features import TEST, TRAIN, VALIDATE
 from airflow_ml.core.fingerprint import format_time
 from airflow_ml.core.split_sql import split_sql
-from airflow_ml.core.sql import ident
 from airflow_ml.core.time_split import SERVE, TimeSplit
 from airflow_ml.errors import ConfigurationError, DataTooLarge, MissingDependency, StatementFailed, TableMissing
 
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
     import duckdb
     import pyarrow as pa
-
-#: Rows in a row group: small enough that a reader of one split or group skips most of a file.
-ROW_GROUP_ROWS = 64 * 1024
 
 #: The relation's name of the spine; a source's is ``source.<table>``.
 _SPINE = "spine"
@@ -131,7 +128,7 @@ class DuckDBFeatures:
                 split=split,
                 spine_columns=present,
             )
-            schema = _write(connection, view, query, into)
+            schema = write_features(connection, view, query, into)
         return _described(into, schema, counts, split, as_of)
 
     def moments(
@@ -144,7 +141,7 @@ class DuckDBFeatures:
         """
         with self._connection({_SPINE: spine}, folder, view) as connection:
             _checked_spine(connection, view, as_of, split)
-            at = DuckDB().moment(ident(_quoted(view.predict_at)))
+            at = DuckDB().moment(quoted(view.predict_at))
             found = connection.execute(f"SELECT MIN({at}), MAX({at}) FROM {_SPINE}").fetchall()
         first, last = (moment.replace(tzinfo=UTC) for moment in found[0])
         return first, last
@@ -169,7 +166,7 @@ class DuckDBFeatures:
         """
         with self._connection({_SPINE: spine, _ROWS: rows}, into.parent, view) as connection:
             _, counts = _checked_spine(connection, view, as_of, split)
-            schema = _write(connection, view, f"SELECT * FROM {_ROWS}", into)
+            schema = write_features(connection, view, f"SELECT * FROM {_ROWS}", into)
             found = connection.execute(f"SELECT COUNT(*) FROM {_ROWS}").fetchall()[0][0]
         built = _described(into, schema, counts, split, as_of)
         if found != built.rows:
@@ -259,98 +256,8 @@ def _checked_spine(
     return present, counts
 
 
-def _write(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str, into: Path) -> pa.Schema:
-    """Run the query and write its rows; Arrow writes the file, so that row groups do not depend on DuckDB's threads."""
-    import os
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    typed = _typed(connection, view, query)
-    order = f"{ident(_quoted(view.predict_at))}, {ident(_quoted(view.key))}"
-    reader = connection.sql(f"{typed}\nORDER BY {order}").to_arrow_reader(ROW_GROUP_ROWS)
-    schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in reader.schema])
-    partial = into.with_name(f".{into.name}.{os.getpid()}.partial")
-    try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for table in _regroup(reader, schema):
-                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-        partial.replace(into)
-    finally:
-        partial.unlink(missing_ok=True)
-    return schema
-
-
-def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield tables of exactly one row group each, the last one smaller."""
-    import pyarrow as pa
-
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in reader:
-        waiting.append(batch)
-        rows += batch.num_rows
-        while rows >= ROW_GROUP_ROWS:
-            table = pa.Table.from_batches(waiting)
-            yield table.slice(0, ROW_GROUP_ROWS).cast(schema)
-            rest = table.slice(ROW_GROUP_ROWS)
-            waiting, rows = rest.to_batches(), rest.num_rows
-    if rows or not waiting:
-        yield pa.Table.from_batches(waiting, reader.schema).cast(schema)
-
-
-def _typed(connection: duckdb.DuckDBPyConnection, view: FeatureView, query: str) -> str:
-    """Wrap the query so that every column comes out in one of the few types of a feature set."""
-    described = connection.execute(f"DESCRIBE {query}").fetchall()
-    columns = [f"{_cast(view, str(name), str(kind))} AS {ident(_quoted(name))}" for name, kind, *_ in described]
-    return f"SELECT {', '.join(columns)}\nFROM (\n{query}\n) AS {ident(_quoted('typed'))}"
-
-
-def _cast(view: FeatureView, name: str, kind: str) -> str:
-    column = ident(_quoted(name))
-    if name == view.predict_at:
-        return f"CAST({column} AS TIMESTAMPTZ)"
-    if kind in _INTEGERS:
-        return f"CAST({column} AS BIGINT)"
-    if kind in ("UBIGINT", "HUGEINT", "UHUGEINT", "FLOAT", "DOUBLE", '"NULL"', "NULL"):
-        return f"CAST({column} AS DOUBLE)"
-    if kind.startswith("DECIMAL"):
-        whole = kind.replace(" ", "").endswith(",0)")
-        return f"CAST({column} AS {'BIGINT' if whole else 'DOUBLE'})"
-    if kind == "BOOLEAN":
-        return column
-    if kind == "VARCHAR" or kind.startswith("ENUM"):
-        return f"CAST({column} AS VARCHAR)"
-    if name in view.carry and (kind == "DATE" or kind.startswith("TIMESTAMP")):
-        # A carried time keeps its type; only its unit becomes microseconds.
-        return column if kind == "DATE" else f"CAST({column} AS {'TIMESTAMPTZ' if 'ZONE' in kind else 'TIMESTAMP'})"
-    raise ConfigurationError(
-        f"The column {name} has a type that a model cannot take",
-        kind,
-        "Turn it into a number, boolean or string in the snapshot's SQL, for example minutes since midnight.",
-    )
-
-
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-
-
-def _plain(kind: Any) -> Any:
-    """DuckDB's own string layouts become plain strings, which every Parquet reader knows."""
-    import pyarrow as pa
-
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return pa.timestamp("us", tz="UTC")
-    return kind
-
-
 def _source(table: str) -> str:
     return f"source.{table}"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
 
 
 def _first_line(error: Exception) -> str:

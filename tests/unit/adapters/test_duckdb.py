@@ -13,7 +13,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from airflow_ml.adapters.duckdb import ROW_GROUP_ROWS, BuiltFeatures, DuckDBFeatures
+from airflow_ml.adapters.duckdb import BuiltFeatures, DuckDBFeatures
+from airflow_ml.adapters.duckdb_output import ROW_GROUP_ROWS
 from airflow_ml.core.feature_sql import feature_sql
 from airflow_ml.core.feature_view import AsOf, FeatureView, Input, Label, Lookup, Rolling
 from airflow_ml.core.time_split import TimeSplit
