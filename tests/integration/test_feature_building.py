@@ -158,7 +158,7 @@ def test_tables_that_do_not_fit_are_refused_before_the_warehouse_builds(built: B
     assert "nocol" in refused(Lookup("cities", by="city", static=True, columns=["nocol"]))
     assert "nowhere" in refused(Lookup("nowhere", by="city", static=True, columns=["size"])).lower()
     assert "cannot be summed" in refused(Rolling("trips", by="city", sum="driver", known_at="ended_at", window="1d"))
-    assert "no timestamp" in refused(Rolling("trips", by="city", count=True, known_at="driver", window="1d"))
+    assert "is not a timestamp" in refused(Rolling("trips", by="city", count=True, known_at="driver", window="1d"))
 
 
 def test_a_spine_that_cannot_be_built_reads_nothing(built: Building, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -74,9 +76,10 @@ def test_what_a_killed_owner_left_is_rolled_back_and_the_living_goes_on(
 
     # The operator's own connection leads nowhere: each rollout is ended at the gateway that its record names.
     operator = ReconcileRolloutsOperator(task_id="t", router_conn_id="nowhere")
-    (done,) = operator.execute({})  # which waits for the lease
+    context: Any = {"ti": SimpleNamespace(map_index=-1)}
+    (done,) = operator.execute(context)  # which waits for the lease
     assert datetime.now(UTC) > left.lease_expires_at
     assert (done["model"], done["epoch"], done["action"]) == ("lost", left.epoch, "ended")
     after = {name: router.read(name) for name in ("lost", "alive")}
     assert {name: traffic.weight_percent for name, traffic in after.items() if traffic} == {"lost": 0, "alive": 20}
-    assert operator.execute({}) == []
+    assert operator.execute(context) == []
