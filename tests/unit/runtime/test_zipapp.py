@@ -23,9 +23,7 @@ def modules_of(archive: zipfile.ZipFile) -> dict[str, str]:
 
 def without_type_checking(tree: ast.Module) -> ast.Module:
     """Leave out what is imported for type checkers only."""
-    tree.body = [
-        part for part in tree.body if not (isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING")
-    ]
+    tree.body = [part for part in tree.body if ast.unparse(getattr(part, "test", part)) != "TYPE_CHECKING"]
     return tree
 
 
