@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, cast
 
@@ -83,6 +84,9 @@ def _snowflake(conn_id: str) -> SnapshotSource:
     def connect() -> Any:
         from snowflake import connector
 
+        log = logging.getLogger("snowflake.connector.connection")
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.WARNING)  # else each connection writes two lines about itself into the task's log
         # The hook's own get_conn sets no time limits, and the connector's defaults wait for a dead server for ever.
         limits = {"login_timeout": LOGIN_TIMEOUT_SECONDS, "network_timeout": NETWORK_TIMEOUT_SECONDS}
         params = hook._get_conn_params()
