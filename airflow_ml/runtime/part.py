@@ -132,12 +132,18 @@ class Part:
             torch: Any = importlib.import_module("torch")
         except ImportError as error:
             raise MissingDependency("data.torch needs a package", "torch", "Install torch, or use .batches.") from error
+        import numpy
+
         part = self
+
+        def tensor(values: np.ndarray[Any, Any]) -> Any:
+            # Training may change a batch in place; what pandas lends is read-only then, and is copied.
+            return torch.from_numpy(numpy.require(values, requirements="W"))
 
         class Rows(torch.utils.data.IterableDataset):  # type: ignore[misc]
             def __iter__(self) -> Iterator[tuple[Any, Any]]:
                 for X, y in part.batches(batch_size):
-                    yield torch.from_numpy(_matrix(X)), torch.from_numpy(_numeric(y))
+                    yield tensor(_matrix(X)), tensor(_numeric(y))
 
         if batch_size < 1:
             raise ConfigurationError("A batch needs rows", batch_size, "Give a positive number.")

@@ -224,8 +224,10 @@ def test_torch_is_asked_for_by_name(path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
-def test_torch_gets_tensors(path: Path) -> None:
+@pytest.mark.filterwarnings("error")
+def test_torch_gets_tensors_that_training_may_change(path: Path) -> None:
     batches = list(Data(path, RECORD).train.torch(400))
+    batches[0][1].mul_(0)
     assert [tuple(X.shape) for X, _ in batches] == [(400, 4), (400, 4), (100, 4)]
     assert batches[0][0][2, 3] == -1.0
 
