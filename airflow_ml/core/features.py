@@ -40,8 +40,9 @@ class FeatureSet(Record):
     split_at: Mapping[str, str] = field(default_factory=dict)
     #: Rows of the spine left out and why: ``{"no label yet": 12, ...}``.
     excluded: Mapping[str, int] = field(default_factory=dict)
-    #: The spine and the joined tables, as artifacts, so that another view can be built over the same rows.
+    #: As an artifact, so that another view can be built over the same rows.
     spine: Artifact
+    #: Of each joined table what this view's rows can use; empty where the warehouse built the features.
     sources: Mapping[str, Artifact] = field(default_factory=dict)
     #: ``duckdb`` or ``snowflake``.
     engine: str

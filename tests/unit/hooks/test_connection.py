@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
 import pytest
+import snowflake.connector
 from airflow.sdk import Connection
 
-from airflow_ml.errors import ConfigurationError, ConnectionMissing
+from airflow_ml.errors import ConfigurationError, ConnectionMissing, SourceError
 from airflow_ml.hooks.connection import base_url, get_connection
 from airflow_ml.hooks.warehouse import snapshot_source
 
@@ -43,3 +49,24 @@ def test_a_connection_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "postgres", "host": "h"}')
     with pytest.raises(ConfigurationError, match="'postgres'"):
         snapshot_source("warehouse")
+
+
+def test_a_session_of_snowflake_is_in_utc_whatever_account_and_connection_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else times without a zone, which are read as UTC, would be compared in another one."""
+    asked: dict[str, Any] = {}
+
+    def connect(**params: Any) -> Any:
+        asked.update(params)
+        raise snowflake.connector.errors.OperationalError("nobody there")
+
+    own = {"TIMEZONE": "America/Los_Angeles", "STATEMENT_TIMEOUT_IN_SECONDS": 60}
+    extra = {"account": "a", "session_parameters": own}
+    connection = {"conn_type": "snowflake", "login": "u", "password": "p", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_ZONED", json.dumps(connection))
+    monkeypatch.setattr(snowflake.connector, "connect", connect)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(SourceError, match="nobody there"):
+        snapshot_source("zoned").read("SELECT 1", {}, as_of=now, into=tmp_path / "x", tag={})
+    assert asked["session_parameters"] == {**own, "TIMEZONE": "UTC"}
